@@ -1,0 +1,313 @@
+"""
+The proxies that are compared, each with its configuration, command line and version.
+
+Equal for all: one worker, TLS 1.3 only, X25519 only, one cipher suite, one EC P-256 certificate, no log, TCP_NODELAY on
+both sides, the session tickets OpenSSL sends unasked, buffers as each program ships them, the upstream's chain and name
+verified (hitch cannot).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from attrs import frozen
+from credentials import Credentials
+from traffic import GROUP, HOST, NAME, SUITE
+
+OURS = "tlsproxy"
+"""The name of the proxy that all others are measured against."""
+
+STOCK = "stock"
+"""The name of the one peer that runs only when asked for."""
+
+MODES = ("offload", "encrypt", "bridge")
+
+
+@frozen
+class Job:
+    """
+    What a proxy has to do.
+
+    @param mode: one of L{MODES}: TLS to plain, plain to TLS, TLS to TLS.
+    @param listen: its port on the loopback address.
+    @param upstream: the port it connects to.
+    @param credentials: the certificates, for either side.
+    @param folder: where its files go.
+    """
+
+    mode: str
+    listen: int
+    upstream: int
+    credentials: Credentials
+    folder: Path
+
+    def write(self, name: str, text: str) -> str:
+        """
+        Put a file into the folder.
+
+        @return: its path.
+        """
+        path = self.folder / name
+        path.write_text(text)
+        return str(path)
+
+    @property
+    def near(self) -> bool:
+        """
+        Whether the client speaks TLS.
+        """
+        return self.mode != "encrypt"
+
+    @property
+    def far(self) -> bool:
+        """
+        Whether the upstream speaks TLS.
+        """
+        return self.mode != "offload"
+
+
+@frozen
+class Version:
+    """
+    What a program says about itself.
+
+    @param program: its version.
+    @param library: the TLS library it runs on, with that library's version.
+    """
+
+    program: str
+    library: str
+
+
+@frozen
+class Peer:
+    """
+    One proxy.
+
+    @param name: as the tables show it.
+    @param program: what must be found in the path for it to take part.
+    @param modes: those of L{MODES} it can do.
+    @param command: writes the configuration for a job and returns the command line.
+    @param version: asks the program who it is.
+    """
+
+    name: str
+    program: str
+    modes: tuple[str, ...]
+    command: Callable[[Job], list[str]]
+    version: Callable[[], Version]
+
+
+def _ask(*command: str) -> str:
+    """
+    All that a program prints.
+    """
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return done.stdout
+
+
+def _find(pattern: str, text: str) -> str:
+    found = re.search(pattern, text)
+    return found.group(1) if found else "unknown"
+
+
+def _twistd() -> str:
+    return str(Path(sys.executable).parent / "twistd")
+
+
+def _ours(job: Job) -> list[str]:
+    own = job.credentials
+    lines = [
+        "[proxy]",
+        'log_level = "warn"',
+        "[[route]]",
+        'name = "bench"',
+        f'mode = "{job.mode}"',
+        f'listen = "{HOST}:{job.listen}"',
+        f'upstream = "{HOST}:{job.upstream}"',
+    ]
+    tls = ['min_version = "1.3"', f'groups = "{GROUP}"', f'ciphersuites = "{SUITE}"']
+    if job.near:
+        lines += ["[route.tls]", f'cert = "{own.chain}"', f'key = "{own.key}"', *tls]
+    if job.far:
+        lines += ["[route.upstream_tls]", f'ca = "{own.ca}"', f'name = "{NAME}"', *tls]
+    return [_twistd(), "-n", "--pidfile=", "tlsproxy", "--config", job.write("tlsproxy.toml", "\n".join(lines) + "\n")]
+
+
+def _pythonVersion(program: str) -> Version:
+    # Asked in a process of its own: two copies of OpenSSL in this one would serve no purpose.
+    library = _ask(sys.executable, "-c", "from OpenSSL import SSL; print(SSL.OpenSSL_version(0).decode())").strip()
+    return Version(program, f"{library} (the cryptography package's own)")
+
+
+def _oursVersion() -> Version:
+    asked = "from importlib.metadata import version as v; print(v('tlsproxy'), v('twisted'), v('pyopenssl'))"
+    own, twisted, binding = _ask(sys.executable, "-c", asked).split()
+    python = ".".join(map(str, sys.version_info[:3]))
+    return _pythonVersion(f"{own}, Twisted {twisted}, pyOpenSSL {binding}, Python {python}")
+
+
+def _stock(job: Job) -> list[str]:
+    own = job.credentials
+    script = str(Path(__file__).with_name("stock.py"))
+    return [sys.executable, script, str(job.listen), str(job.upstream), str(own.chain), str(own.key)]
+
+
+def _stockVersion() -> Version:
+    twisted = _ask(sys.executable, "-c", "from importlib.metadata import version as v; print(v('twisted'))").strip()
+    return _pythonVersion(f"listenSSL and portforward of Twisted {twisted}")
+
+
+def _haproxy(job: Job) -> list[str]:
+    own = job.credentials
+    tls = f"ssl-min-ver TLSv1.3 ssl-max-ver TLSv1.3 ciphersuites {SUITE}"
+    bind = f" ssl crt {own.both} curves {GROUP} {tls}" if job.near else ""
+    # This version has no list of groups on the server side: the backend there takes no other group.
+    server = f" ssl verify required ca-file {own.ca} verifyhost {NAME} sni str({NAME}) {tls}" if job.far else ""
+    text = f"""
+global
+    nbthread 1
+    maxconn 8192
+defaults
+    mode tcp
+    timeout connect 10s
+    timeout client 10m
+    timeout server 10m
+listen bench
+    bind {HOST}:{job.listen} backlog 4096{bind}
+    server upstream {HOST}:{job.upstream}{server}
+"""
+    return ["haproxy", "-db", "-f", job.write("haproxy.cfg", text)]
+
+
+def _haproxyVersion() -> Version:
+    text = _ask("haproxy", "-vv")
+    return Version(_find(r"version (\S+)", text), _find(r"Running on OpenSSL version : (.+)", text))
+
+
+def _nginx(job: Job) -> list[str]:
+    own = job.credentials
+    modules = [*Path("/usr/lib/nginx/modules").glob("ngx_stream_module.so")]
+    load = "".join(f"load_module {module};\n" for module in modules)
+    near = f"""
+        ssl_certificate {own.chain};
+        ssl_certificate_key {own.key};
+        ssl_protocols TLSv1.3;
+        ssl_ecdh_curve {GROUP};
+        ssl_conf_command Ciphersuites {SUITE};
+"""
+    far = f"""
+        proxy_ssl on;
+        proxy_ssl_protocols TLSv1.3;
+        proxy_ssl_conf_command Groups {GROUP};
+        proxy_ssl_conf_command Ciphersuites {SUITE};
+        proxy_ssl_trusted_certificate {own.ca};
+        proxy_ssl_verify on;
+        proxy_ssl_name {NAME};
+        proxy_ssl_server_name on;
+        proxy_ssl_session_reuse off;
+"""
+    text = f"""{load}
+user root;
+worker_processes 1;
+daemon off;
+pid {job.folder}/nginx.pid;
+error_log stderr emerg;
+events {{ worker_connections 8192; }}
+stream {{
+    access_log off;
+    server {{
+        listen {HOST}:{job.listen} backlog=4096{" ssl" if job.near else ""};
+        proxy_pass {HOST}:{job.upstream};{near if job.near else ""}{far if job.far else ""}
+    }}
+}}
+"""
+    return ["nginx", "-e", "stderr", "-p", str(job.folder), "-c", job.write("nginx.conf", text)]
+
+
+def _nginxVersion() -> Version:
+    text = _ask("nginx", "-V")
+    running = _find(r"running with (OpenSSL [^)]+)", text)
+    return Version(
+        _find(r"nginx/(\S+)", text) + " (stream)",
+        running if running != "unknown" else _find(r"built with (OpenSSL [^(\n]+)", text),
+    )
+
+
+def _stunnel(job: Job) -> list[str]:
+    own = job.credentials
+    side = (
+        f"client = yes\nCAfile = {own.ca}\nverifyChain = yes\ncheckHost = {NAME}\nsni = {NAME}"
+        if job.far
+        else f"cert = {own.chain}\nkey = {own.key}"
+    )
+    text = f"""foreground = yes
+pid =
+debug = 0
+output = {job.folder}/stunnel.out
+socket = l:TCP_NODELAY=1
+socket = r:TCP_NODELAY=1
+[bench]
+accept = {HOST}:{job.listen}
+connect = {HOST}:{job.upstream}
+{side}
+sslVersionMin = TLSv1.3
+sslVersionMax = TLSv1.3
+curves = {GROUP}
+ciphersuites = {SUITE}
+"""
+    return ["stunnel", job.write("stunnel.conf", text)]
+
+
+def _stunnelVersion() -> Version:
+    text = _ask("stunnel", "-version")
+    return Version(_find(r"stunnel (\S+)", text), _find(r"(?:[Rr]unning) +with (OpenSSL .+)", text))
+
+
+def _hitch(job: Job) -> list[str]:
+    text = f"""
+frontend = "[{HOST}]:{job.listen}"
+backend = "[{HOST}]:{job.upstream}"
+pem-file = "{job.credentials.both}"
+{'user = "nobody"' if os.geteuid() == 0 else ""}
+workers = 1
+backlog = 4096
+tls-protos = TLSv1.3
+ciphersuites = "{SUITE}"
+ecdh-curve = "{GROUP}"
+log-level = 0
+ocsp-dir = ""
+"""
+    # Its configuration file has no word for the client's side, and it refuses to work as root.
+    return ["hitch", f"--config={job.write('hitch.conf', text)}", *([] if job.near else ["--client"])]
+
+
+def _hitchVersion() -> Version:
+    """
+    Hitch does not say which library it runs on, so the one it would load is loaded and asked.
+    """
+    library = _find(r"(\S+/libcrypto\.so\S*)", _ask("ldd", shutil.which("hitch") or "hitch"))
+    name = "unknown"
+    if library != "unknown":
+        say = ctypes.CDLL(library).OpenSSL_version
+        say.argtypes, say.restype = [ctypes.c_int], ctypes.c_char_p
+        name = say(0).decode("ascii")
+    return Version(_find(r"hitch (\S+)", _ask("hitch", "--version")), name)
+
+
+PEERS = (
+    Peer(OURS, _twistd(), MODES, _ours, _oursVersion),
+    Peer("haproxy", "haproxy", MODES, _haproxy, _haproxyVersion),
+    Peer("nginx", "nginx", MODES, _nginx, _nginxVersion),
+    Peer("stunnel", "stunnel", ("offload", "encrypt"), _stunnel, _stunnelVersion),
+    Peer("hitch", "hitch", ("offload", "encrypt"), _hitch, _hitchVersion),
+    Peer(STOCK, sys.executable, ("offload",), _stock, _stockVersion),
+)
+"""All proxies in the order of the tables."""

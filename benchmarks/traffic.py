@@ -1,0 +1,192 @@
+"""
+What the load client and the backend say to each other through a proxy.
+
+Every conversation is a row of orders. An order is 64 bytes from the client: a verb and a number, padded with zeros.
+
+ - C{get n}: the backend answers with n bytes, small and at once.
+ - C{down n}: the backend sends n bytes as fast as the proxy takes them.
+ - C{up n}: n bytes follow the order; once all are there the backend answers with 64 bytes.
+ - C{tell}: the backend answers with 64 bytes that name the TLS version and cipher of its own connection.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import struct
+from pathlib import Path
+
+from attrs import frozen
+
+ORDER_SIZE = 64
+"""Bytes in an order, and in the short answers to C{up} and C{tell}."""
+
+GROUP = "X25519"
+SUITE = "TLS_AES_256_GCM_SHA384"
+HOST = "127.0.0.1"
+NAME = "localhost"
+
+_ORDER = struct.Struct(">4sQ52x")
+_PIECE = 1 << 20
+_random = os.urandom(_PIECE)
+
+
+class TrafficError(Exception):
+    """
+    The bytes that came are not the bytes that were due: nothing measured here may be used.
+    """
+
+
+@frozen
+class Order:
+    """
+    One request of the client to the backend.
+
+    @param verb: C{get}, C{down}, C{up} or C{tell}.
+    @param size: how many bytes are asked for or announced.
+    """
+
+    verb: str
+    size: int
+
+    def toBytes(self) -> bytes:
+        """
+        The order as it goes over the wire.
+        """
+        return _ORDER.pack(self.verb.encode("ascii"), self.size)
+
+    @classmethod
+    def fromBytes(cls, data: bytes) -> Order:
+        """
+        Read an order.
+
+        @param data: exactly L{ORDER_SIZE} bytes.
+        """
+        verb, size = _ORDER.unpack(data)
+        return cls(verb.rstrip(b"\0").decode("ascii"), size)
+
+
+def readExactly(connection: socket.socket, size: int) -> bytes:
+    """
+    Read C{size} bytes from a blocking connection.
+
+    @raise TrafficError: if the connection ends before.
+    """
+    data = bytearray()
+    while len(data) < size:
+        piece = connection.recv(size - len(data))
+        if not piece:
+            raise TrafficError(f"the connection ended after {len(data)} of {size} bytes")
+        data += piece
+    return bytes(data)
+
+
+def drain(connection: socket.socket, size: int) -> None:
+    """
+    Read C{size} bytes from a blocking connection and forget them.
+
+    @raise TrafficError: if the connection ends before.
+    """
+    view = memoryview(bytearray(_PIECE))
+    left = size
+    while left:
+        got = connection.recv_into(view[: min(left, _PIECE)])
+        if not got:
+            raise TrafficError(f"the connection ended {left} bytes before its end")
+        left -= got
+
+
+def push(connection: socket.socket, size: int) -> None:
+    """
+    Send C{size} bytes on a blocking connection: from the page cache if it is plain, in large pieces if it is TLS.
+    """
+    if isinstance(connection, ssl.SSLSocket):
+        view = memoryview(_random)
+        for start in range(0, size, _PIECE):
+            connection.sendall(view[: min(_PIECE, size - start)])
+        return
+    source = os.memfd_create("push")
+    try:
+        os.write(source, _random)
+        left = size
+        while left:
+            left -= os.sendfile(connection.fileno(), source, 0, min(left, _PIECE))
+    finally:
+        os.close(source)
+
+
+def clientContext(ca: Path) -> ssl.SSLContext:
+    """
+    TLS 1.3 and X25519 only; verifies chain and name. It keeps no session, so each of its handshakes is a full one.
+
+    @param ca: the file of the root certificate.
+    """
+    context = ssl.create_default_context(cafile=str(ca))
+    return _narrow(context)
+
+
+def serverContext(chain: Path, key: Path) -> ssl.SSLContext:
+    """
+    TLS 1.3 and X25519 only.
+
+    @param chain: the file of the server's certificate.
+    @param key: the file of its private key.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, key)
+    return _narrow(context)
+
+
+def _narrow(context: ssl.SSLContext) -> ssl.SSLContext:
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
+    context.set_ecdh_curve(GROUP)
+    return context
+
+
+def connect(port: int, context: ssl.SSLContext | None) -> socket.socket:
+    """
+    A new blocking connection to a proxy, after its TLS handshake where there is one.
+
+    @param port: the port on the loopback address.
+    @param context: C{None} for a plain connection.
+    @raise TrafficError: if the handshake resumed an old session.
+    """
+    raw = socket.create_connection((HOST, port))
+    try:
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if context is None:
+            return raw
+        connection = context.wrap_socket(raw, server_hostname=NAME)
+    except BaseException:
+        raw.close()
+        raise
+    if connection.session_reused:
+        connection.close()
+        raise TrafficError("the handshake resumed a session: new connections must be new")
+    return connection
+
+
+def speaks(connection: socket.socket) -> str:
+    """
+    TLS version and cipher of a connection, or C{plain}.
+    """
+    if not isinstance(connection, ssl.SSLSocket):
+        return "plain"
+    cipher = connection.cipher()
+    return f"{connection.version()} {cipher[0] if cipher else 'without a cipher'}"
+
+
+def close(connection: socket.socket) -> None:
+    """
+    End a connection in order: a close_notify, the answer to it, then the descriptor.
+
+    A peer that answers with nothing but a FIN or a reset is forgiven; one that does not answer costs 5 seconds.
+    """
+    if isinstance(connection, ssl.SSLSocket):
+        connection.settimeout(5.0)
+        try:
+            connection.unwrap().close()
+        except OSError:
+            pass
+    connection.close()

@@ -1,0 +1,243 @@
+# -*- test-case-name: tests.test_borrowed -*-
+"""
+A transport of Twisted, borrowed.
+
+Twisted accepts and dials, and hands over a transport that is registered with the reactor.  From then on L{Borrowed}
+reads and writes the transport's socket itself, and uses the transport only for its place in the reactor:
+C{startReading}, C{stopReading}, C{startWriting}, C{stopWriting}, and one C{connectionLost} when all is over.  It sets
+C{doRead} and C{doWrite} on the transport to what has to run when the socket is ready.  The transport stays the only
+selectable of the descriptor, so every reactor of Twisted can drive it.
+
+Nobody reads a I{held} side, and what the peer sends waits in the kernel.  Each thing that set-up asks for (a hello, a
+handshake, some bytes) is one step: a function that does what it can and raises C{SSL.WantReadError} or
+C{SSL.WantWriteError} where the socket has to be waited for.  L{Borrowed.until} tries a step now and each time the
+socket is ready.
+
+Holding costs nothing: the transport goes on reading, and only an event that nobody asked for takes it out of the
+reactor.  So a session that is set up without a pause makes no system call for it.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from OpenSSL import SSL
+from twisted.internet import error, tcp, unix
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, ITransport
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+
+from tlsproxy.errors import PeerEnded, PeerReset, WrongTransport
+from tlsproxy.tls.native import Buffer
+
+__all__ = ["Borrowed"]
+
+T = TypeVar("T")
+
+_BORROWABLE: Final = frozenset({tcp.Server, tcp.Client, unix.Server, unix.Client})
+"""The transports whose C{socket} carries exactly the bytes of the connection, as a subclass's or wrapper's may not."""
+
+_DONE: Final = Failure(error.ConnectionDone())
+_LINGER: Final = 2.0
+_discarded = Buffer(16384)
+
+
+def _nothing() -> None:
+    """
+    What an event does that comes after the end.
+    """
+
+
+class Borrowed(Protocol):
+    """
+    One connection whose transport is borrowed.
+
+    @ivar who: What the peer is called in messages: C{"the client"} or C{"the upstream"}.
+    @ivar gone: Whether the transport is let go.
+    @ivar onLost: Called once if the transport is lost while nothing waits for it.
+    """
+
+    transport: Any
+    socket: socket.socket
+
+    def __init__(self, who: str) -> None:
+        self.who = who
+        self.gone = False
+        self.onLost: Callable[[Failure], None] | None = None
+        self._waiting: Deferred[Any] | None = None
+
+    def makeConnection(self, transport: ITransport) -> None:
+        """
+        Borrow a transport.
+
+        @raise WrongTransport: It is no plain socket of the reactor.
+        """
+        if type(transport) not in _BORROWABLE:
+            transport.abortConnection()  # type: ignore[attr-defined]
+            raise WrongTransport(
+                f"TLS needs a plain TCP or Unix socket of the reactor, and this is a {type(transport).__qualname__}"
+            )
+        self.transport = transport
+        self.socket = self.transport.socket
+        self.connected = 1
+        self.transport.doRead = self._pause
+        self.transport.doWrite = self.transport.stopWriting
+        if self.socket.family != socket.AF_UNIX:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.connectionMade()
+
+    def _pause(self) -> None:
+        """
+        The peer sent something while nobody reads: leave it in the kernel, and the reactor in peace.
+        """
+        self.transport.stopReading()
+
+    def hold(self) -> None:
+        """
+        Stop reading and writing for whoever did.
+        """
+        transport = self.transport
+        transport.doRead = self._pause
+        transport.doWrite = transport.stopWriting
+
+    def connectionLost(self, reason: Failure = _DONE) -> None:
+        """
+        The transport is lost: because it was let go, or because the reactor found the connection dead.
+        """
+        self.connected = 0
+        if self.gone:
+            return
+        self.gone = True
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.errback(PeerReset(f"{self.who} reset the connection"))
+        elif self.onLost is not None:
+            lost, self.onLost = self.onLost, None
+            lost(reason)
+
+    def until(self, step: Callable[[], T]) -> Deferred[T]:
+        """
+        Try a step now, and whenever the socket is ready, until it is done.
+
+        @param step: It may raise C{SSL.WantReadError} or C{SSL.WantWriteError} to be called again; any other
+            exception ends it.
+        @return: What the step returns, in its time.  Cancelling it leaves the transport held.
+        """
+        if self.gone:
+            raise PeerReset(f"{self.who} is gone")
+        transport = self.transport
+
+        def cancel(_: Deferred[T]) -> None:
+            self._waiting = None
+            self.hold()
+
+        def again() -> None:
+            try:
+                result = step()
+            except SSL.WantReadError:
+                transport.doRead = again
+                transport.startReading()
+            except SSL.WantWriteError:
+                # What is readable now would wake the reactor in vain.
+                transport.stopReading()
+                transport.doWrite = ready
+                transport.startWriting()
+            except Exception:
+                self._waiting = None
+                self.hold()
+                waiting.errback(Failure())
+            else:
+                self._waiting = None
+                self.hold()
+                waiting.callback(result)
+
+        def ready() -> None:
+            transport.stopWriting()
+            again()
+
+        waiting: Deferred[T] = Deferred(cancel)
+        self._waiting = waiting
+        again()
+        return waiting
+
+    def sleep(self, seconds: float) -> Deferred[None]:
+        """
+        Wait.
+        """
+        done: Deferred[None] = Deferred(lambda _: call.cancel())
+        call = self.transport.reactor.callLater(seconds, done.callback, None)
+        return done
+
+    def shutdownWrite(self) -> None:
+        """
+        Send a FIN.
+        """
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # The connection is broken: reading says how.
+
+    def finish(self, reset: bool = False) -> None:
+        """
+        Let the transport go and close the socket.
+
+        @param reset: Close it with a reset, so that the peer knows that the stream did not end but broke.
+        """
+        if self.gone:
+            return
+        self.gone = True
+        self.onLost = None
+        transport = self.transport
+        transport.doRead = transport.doWrite = _nothing
+        transport.stopReading()
+        transport.stopWriting()
+        reason = error.ConnectionAborted() if reset else error.ConnectionDone()
+        # In a later turn: the reactor may hold an event for this descriptor, and its number may be given to another.
+        transport.reactor.callLater(0, transport.connectionLost, Failure(reason))
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.errback(PeerEnded("the session is over"))
+
+    def linger(self) -> None:
+        """
+        Send a FIN, and close the socket when the peer has read it or after two seconds.
+
+        To close a socket that holds unread bytes resets the connection, and the peer loses what it has not read yet:
+        the alert, say, that would tell it what is wrong.
+        """
+        if self.gone:
+            return
+        self.onLost = None
+        self.shutdownWrite()
+        transport = self.transport
+        timer = transport.reactor.callLater(_LINGER, self.finish)
+
+        def discard() -> None:
+            try:
+                if self.socket.recv_into(_discarded.view):
+                    return
+            except BlockingIOError:
+                return
+            except OSError:
+                pass
+            timer.cancel()
+            self.finish()
+
+        def lost(_: Failure) -> None:
+            if timer.active():
+                timer.cancel()
+
+        self.onLost = lost
+        transport.doRead = discard
+        transport.doWrite = transport.stopWriting
+        transport.startReading()
+
+    def peer(self) -> IAddress:
+        """
+        The address of the other end.
+        """
+        address: IAddress = self.transport.getPeer()
+        return address

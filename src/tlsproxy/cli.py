@@ -1,0 +1,86 @@
+# -*- test-case-name: tests.test_cli -*-
+"""
+C{tlsproxy}: the toolbox beside the daemon.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tlsproxy import __version__
+from tlsproxy.config import loadFile
+from tlsproxy.errors import ConfigurationError
+from tlsproxy.tls.authority import writeDevelopmentFiles
+from tlsproxy.tls.certificates import CertificateProblem
+
+__all__ = ["main"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tlsproxy",
+        description="The toolbox beside the daemon, which is started by: twistd -n tlsproxy --mode MODE",
+    )
+    parser.add_argument("--version", action="version", version=f"tlsproxy {__version__.public()}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    check = commands.add_parser(
+        "check",
+        help="tell all that is wrong with a configuration file",
+        description="Tell all that is wrong with a configuration file, each with its line. "
+        "Exits with 0 if it is good, with 1 if it is not.",
+    )
+    check.add_argument("file", metavar="FILE.toml")
+    check.set_defaults(run=_check)
+    devcert = commands.add_parser(
+        "devcert",
+        help="write a throw-away CA with server and client certificates, for examples",
+        description="Write ca.pem, server.pem, server-key.pem, client.pem and client-key.pem. "
+        "The key of the CA is thrown away.",
+    )
+    devcert.add_argument("directory", metavar="DIR", type=Path)
+    devcert.add_argument(
+        "names", metavar="NAME", nargs="*", help="DNS names and addresses; default: localhost 127.0.0.1 ::1"
+    )
+    devcert.set_defaults(run=_devcert)
+    return parser
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    try:
+        configuration = loadFile(arguments.file)
+    except ConfigurationError as e:
+        for problem in e.problems:
+            print(problem, file=sys.stderr)
+        return 1
+    for warning in configuration.warnings:
+        print(f"{arguments.file}: warning: {warning}", file=sys.stderr)
+    print(f"{arguments.file}: good: {', '.join(route.name for route in configuration.routes)}")
+    return 0
+
+
+def _devcert(arguments: argparse.Namespace) -> int:
+    names = arguments.names or ("localhost", "127.0.0.1", "::1")
+    try:
+        files = writeDevelopmentFiles(arguments.directory, names=names, now=datetime.now(UTC))
+    except CertificateProblem as e:
+        print(f"tlsproxy: {e}", file=sys.stderr)
+        return 1
+    for file in files:
+        print(file)
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Run a command.
+
+    @param arguments: The words of the command line; L{None} for those of the process.
+    @return: The exit status: 0 good, 1 bad, 2 wrong usage.
+    """
+    parsed = _parser().parse_args(arguments)
+    status: int = parsed.run(parsed)
+    return status

@@ -1,0 +1,258 @@
+# -*- test-case-name: tests.test_end -*-
+"""
+An L{End} holds one side of a session while it is set up: peeks, reads, writes, and puts TLS on and takes it off.
+
+Nothing is read ahead.  A plain End takes from the kernel exactly what is used, and OpenSSL on a socket stops at the
+end of a record.  So at any moment the next byte belongs to whoever comes next: TLS, plain, or a relay.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from OpenSSL import SSL
+
+from tlsproxy.borrowed import Borrowed
+from tlsproxy.errors import PeerEnded, PeerReset, SessionError
+from tlsproxy.interfaces import DRAINED, ENDED, FAILED, TRUNCATED, WANTS_WRITE, Stream
+from tlsproxy.plain import PlainStream
+from tlsproxy.tls.contexts import ClientTLS, ServerTLS
+from tlsproxy.tls.explain import explainFailure, explainHandshake
+from tlsproxy.tls.native import Buffer, TLSStream
+from tlsproxy.wire.clienthello import ClientHello, ClientHelloReader
+
+__all__ = ["End"]
+
+_POLL: Final = 0.05
+_peeked = Buffer(65536)
+"""Where hellos are peeked into; it holds nothing between two calls."""
+
+
+class End(Borrowed):
+    """
+    One side of a session.
+
+    @ivar stream: How its bytes are read and written now.
+    """
+
+    stream: Stream
+
+    def __init__(self, who: str) -> None:
+        super().__init__(who)
+        self._onMade: Callable[[End], None] | None = None
+
+    def whenMade(self, callback: Callable[[End], None]) -> End:
+        """
+        Have something called once the connection is made.
+        """
+        self._onMade = callback
+        return self
+
+    def connectionMade(self) -> None:
+        """
+        The transport is borrowed.
+        """
+        self.stream = PlainStream(self.socket)
+        if self._onMade is not None:
+            made, self._onMade = self._onMade, None
+            made(self)
+
+    async def peekHello(self) -> ClientHello:
+        """
+        Wait for the whole ClientHello and leave it where it is.
+
+        @raise tlsproxy.wire.clienthello.HelloError: What comes is no ClientHello, or a doubtful one.
+        @raise PeerEnded: The peer ended the stream first.
+        @raise PeerReset: The peer reset the connection.
+        """
+        sock = self.socket
+        reader = ClientHelloReader()
+        seen = -1
+        mark = 1
+        pollable = sock.family == socket.AF_UNIX
+
+        def step() -> ClientHello | None:
+            nonlocal seen, mark
+            try:
+                count = sock.recv_into(_peeked.view, 0, socket.MSG_PEEK)
+            except BlockingIOError:
+                raise SSL.WantReadError() from None
+            except OSError:
+                raise PeerReset(f"{self.who} reset the connection before its hello") from None
+            if count == seen:
+                # SO_RCVLOWAT holds the reactor back until there is more, so this is the end of the stream.  A Unix
+                # socket ignores it and is looked at from time to time, until the deadline.
+                if pollable:
+                    return None
+                raise PeerEnded(f"{self.who} ended the stream in the middle of its hello")
+            if count == 0:
+                raise PeerEnded(f"{self.who} connected and ended the stream without a word")
+            seen = count
+            hello = reader.read(_peeked.view[:count])
+            if hello is not None:
+                return hello
+            if pollable:
+                return None
+            mark = reader.need
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, mark)
+            raise SSL.WantReadError()
+
+        try:
+            while True:
+                hello = await self.until(step)
+                if hello is not None:
+                    return hello
+                await self.sleep(_POLL)
+        finally:
+            if mark != 1 and not self.gone:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+
+    async def startTLS(self, tls: ServerTLS | ClientTLS, alpn: Sequence[bytes] | None = None) -> TLSStream:
+        """
+        Upgrade this side to TLS.
+
+        @param tls: The role to play, and what is wanted.
+        @param alpn: The application protocols to offer as a client; L{None} for those of C{tls}.
+        @raise HandshakeFailed: With a sentence on why.
+        @raise PeerEnded: The peer ended the stream in the middle of it.
+        @raise PeerReset: The peer reset the connection.
+        """
+        if isinstance(tls, ServerTLS):
+            stream, name = tls.connect(self.socket), ""
+        else:
+            stream, name = tls.connect(self.socket, alpn), tls.name
+
+        def step() -> None:
+            try:
+                stream.handshake()
+            except (SSL.WantReadError, SSL.WantWriteError):
+                raise
+            except Exception as e:
+                raise explainHandshake(stream, e, self.who, name) from e
+
+        self.stream = stream
+        await self.until(step)
+        return stream
+
+    @property
+    def tls(self) -> TLSStream | None:
+        """
+        The TLS of this side, if it has any now.
+        """
+        return self.stream if isinstance(self.stream, TLSStream) else None
+
+    def _stopped(self) -> SessionError | None:
+        """
+        Tell what a stream's state means to set-up; raise where it only has to be waited for.
+
+        @return: What went wrong, or L{None} where the stream ended as it should.
+        """
+        state = self.stream.state
+        if state == DRAINED:
+            raise SSL.WantReadError()
+        if state == WANTS_WRITE:
+            raise SSL.WantWriteError()
+        if state == ENDED:
+            return None
+        if state == TRUNCATED:
+            return PeerEnded(f"{self.who} ended the stream without ending TLS")
+        if state == FAILED and isinstance(self.stream, TLSStream):
+            return SessionError(explainFailure(self.stream, self.who))
+        return PeerReset(f"{self.who} reset the connection")
+
+    async def read(self, limit: int) -> bytes:
+        """
+        Read what is there, or wait for it.
+
+        @param limit: The most bytes to take; what is beyond stays for whoever comes next.
+        @return: At least one byte, or none at the end of the stream.
+        @raise SessionError: The stream was truncated, reset, or failed.
+        """
+
+        def step() -> bytes:
+            data = self.stream.read(limit)
+            problem = None if data else self._stopped()
+            if problem is not None:
+                raise problem
+            return data
+
+        return await self.until(step)
+
+    async def peek(self, limit: int) -> bytes:
+        """
+        Look at what has come on a plain side, or wait for the first of it, and leave it where it is.
+
+        @param limit: The most bytes to return.
+        @return: At least one byte, or none at the end of the stream.
+        @raise PeerReset: The peer reset the connection.
+        """
+
+        def step() -> bytes:
+            try:
+                return self.socket.recv(limit, socket.MSG_PEEK)
+            except BlockingIOError:
+                raise SSL.WantReadError() from None
+            except OSError:
+                raise PeerReset(f"{self.who} reset the connection") from None
+
+        return await self.until(step)
+
+    async def write(self, data: bytes) -> None:
+        """
+        Write all of some bytes.
+
+        @raise PeerReset: The connection is broken.
+        """
+        left = memoryview(data)
+
+        def step() -> None:
+            nonlocal left
+            sent = self.stream.send(left)
+            if sent < 0:
+                raise PeerReset(f"{self.who} does not take what is sent")
+            left = left[sent:]
+            if left:
+                raise SSL.WantWriteError()
+
+        if data:
+            await self.until(step)
+
+    async def endTLSWrite(self) -> None:
+        """
+        Flush and send close_notify: TLS ends toward the peer, and what is written next is plain.
+        """
+
+        def step() -> None:
+            if not self.stream.endWrite():
+                raise SSL.WantWriteError()
+
+        await self.until(step)
+
+    async def readToTLSEnd(self) -> bytes:
+        """
+        Take what the peer still sends inside TLS, up to its close_notify.
+
+        Memory is the caller's to bound: it decides when to stop waiting.
+
+        @raise SessionError: The stream ended without close_notify, was reset, or failed.
+        """
+        parts: list[bytes] = []
+        while data := await self.read(16384):
+            parts.append(data)
+        return b"".join(parts)
+
+    async def stopTLS(self) -> bytes:
+        """
+        End TLS in both directions and go on in plain on the same socket, exactly at the boundary.
+
+        Its deadline is that of the phase in which it is called.
+
+        @return: What the peer still sent inside TLS.
+        @raise SessionError: As L{readToTLSEnd}.
+        """
+        await self.endTLSWrite()
+        rest = await self.readToTLSEnd()
+        self.stream = PlainStream(self.socket)
+        return rest

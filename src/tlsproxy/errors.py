@@ -1,0 +1,109 @@
+# -*- test-case-name: tests.test_errors -*-
+"""
+What can go wrong, each with a sentence for people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import frozen
+
+__all__ = [
+    "AdmissionRefused",
+    "ConfigurationError",
+    "DialFailed",
+    "HandshakeFailed",
+    "PeerEnded",
+    "PeerReset",
+    "Problem",
+    "SessionError",
+    "TLSProxyError",
+    "WrongTransport",
+]
+
+
+class TLSProxyError(Exception):
+    """
+    The base of all errors that tlsproxy raises by itself.  Its text is one sentence for people.
+    """
+
+
+@frozen
+class Problem:
+    """
+    One thing that is wrong with a configuration.
+
+    @ivar key: Where, as in C{route.tls.cert}, or C{""} for the whole.
+    @ivar sentence: What, and what to do.
+    """
+
+    key: str
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.sentence}" if self.key else self.sentence
+
+
+class ConfigurationError(TLSProxyError):
+    """
+    A configuration cannot be used.
+
+    @ivar problems: All that is wrong with it, L{Problem}s.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
+class WrongTransport(TLSProxyError):
+    """
+    A transport is not a plain socket of the reactor, and TLS cannot run on it.
+    """
+
+
+class SessionError(TLSProxyError):
+    """
+    A session ends here.
+
+    @cvar outcome: The one word for the log and the counters.
+    """
+
+    outcome = "failed"
+
+
+class AdmissionRefused(SessionError):
+    """
+    The near side is not let in: its hello is doubtful, or a rule says so.
+    """
+
+    outcome = "refused"
+
+
+class HandshakeFailed(SessionError):
+    """
+    A TLS handshake failed.
+    """
+
+
+class DialFailed(SessionError):
+    """
+    The upstream cannot be reached.
+    """
+
+
+class PeerEnded(SessionError):
+    """
+    A peer ended its stream before the session was set up.
+    """
+
+    outcome = "ended"
+
+
+class PeerReset(SessionError):
+    """
+    A peer reset its connection.
+    """
+
+    outcome = "reset"

@@ -1,0 +1,46 @@
+# -*- test-case-name: tests.patterns.test_bridge -*-
+"""
+C{bridge}: TLS toward the client, and TLS of its own toward the upstream.  Decrypts, and encrypts again.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+from twisted.internet.interfaces import IStreamClientEndpoint
+from zope.interface import implementer
+
+from tlsproxy.address import Address
+from tlsproxy.end import End
+from tlsproxy.interfaces import IPattern
+from tlsproxy.session import Session
+from tlsproxy.tls.contexts import ClientTLS, ServerTLS
+
+__all__ = ["Bridge"]
+
+
+@implementer(IPattern)
+@frozen(kw_only=True)
+class Bridge:
+    """
+    End the client's TLS here, and begin another.
+
+    @ivar tls: The TLS toward the client.
+    @ivar upstream: Where the TLS server is.
+    @ivar upstreamTLS: The TLS toward it; the application protocol is the client's.
+    """
+
+    mode = "bridge"
+    tls: ServerTLS
+    upstream: Address | IStreamClientEndpoint
+    upstreamTLS: ClientTLS
+
+    async def open(self, session: Session) -> tuple[End, End]:
+        """
+        The client first, all of it; then the upstream, with the one application protocol that the client negotiated.
+        """
+        await session.readHello()
+        await session.acceptTLS(self.tls)
+        far = await session.dial(self.upstream)
+        negotiated = session.alpn
+        await session.connectTLS(far, self.upstreamTLS, [negotiated] if negotiated else [])
+        return session.near, far

@@ -1,0 +1,42 @@
+# -*- test-case-name: tests.patterns.test_encrypt -*-
+"""
+C{encrypt}: plain toward the client, TLS toward the upstream.  Gives a client that has no TLS a TLS connection; with
+C{offload} at the other end, a pair of gateways over a network that is not trusted.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+from twisted.internet.interfaces import IStreamClientEndpoint
+from zope.interface import implementer
+
+from tlsproxy.address import Address
+from tlsproxy.end import End
+from tlsproxy.interfaces import IPattern
+from tlsproxy.session import Session
+from tlsproxy.tls.contexts import ClientTLS
+
+__all__ = ["Encrypt"]
+
+
+@implementer(IPattern)
+@frozen(kw_only=True)
+class Encrypt:
+    """
+    Put TLS on for the client.
+
+    @ivar upstream: Where the TLS server is.
+    @ivar upstreamTLS: The TLS toward it.
+    """
+
+    mode = "encrypt"
+    upstream: Address | IStreamClientEndpoint
+    upstreamTLS: ClientTLS
+
+    async def open(self, session: Session) -> tuple[End, End]:
+        """
+        There is nobody to admit: anything that can connect may.
+        """
+        far = await session.dial(self.upstream)
+        await session.connectTLS(far, self.upstreamTLS)
+        return session.near, far

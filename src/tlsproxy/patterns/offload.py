@@ -1,0 +1,41 @@
+# -*- test-case-name: tests.patterns.test_offload -*-
+"""
+C{offload}: TLS toward the client, plain toward the upstream.  Puts TLS in front of a server that has none.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+from twisted.internet.interfaces import IStreamClientEndpoint
+from zope.interface import implementer
+
+from tlsproxy.address import Address
+from tlsproxy.end import End
+from tlsproxy.interfaces import IPattern
+from tlsproxy.session import Session
+from tlsproxy.tls.contexts import ServerTLS
+
+__all__ = ["Offload"]
+
+
+@implementer(IPattern)
+@frozen(kw_only=True)
+class Offload:
+    """
+    Take the client's TLS off.
+
+    @ivar tls: The TLS toward the client.
+    @ivar upstream: Where the plain server is.
+    """
+
+    mode = "offload"
+    tls: ServerTLS
+    upstream: Address | IStreamClientEndpoint
+
+    async def open(self, session: Session) -> tuple[End, End]:
+        """
+        The client first, all of it; then the upstream.
+        """
+        await session.readHello()
+        await session.acceptTLS(self.tls)
+        return session.near, await session.dial(self.upstream)

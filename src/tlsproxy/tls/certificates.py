@@ -1,0 +1,216 @@
+# -*- test-case-name: tests.tls.test_certificates -*-
+"""
+What a TLS endpoint presents and what it trusts: read from PEM files and checked while they are loaded.
+
+A file that cannot serve is refused with one sentence that names it and says what to do. What still works but will
+soon hurt, such as an expired certificate or a key that others can read, comes back as a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from attrs import field, frozen
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.x509.oid import NameOID
+
+from tlsproxy.tls.pem import UNDECODABLE, CertificateProblem, PrivateKey, printable, readPEM
+
+__all__ = ["CertificateProblem", "Identity", "PrivateKey", "describe", "loadAuthorities", "loadIdentity"]
+
+_SOON = timedelta(days=14)
+_LONGEST_NAME = 120
+
+
+@frozen
+class Identity:
+    """
+    What an endpoint shows to its peers: one chain and its key.
+
+    @ivar chain: the certificate of the key, then the issuer of each. The root is left out, as peers must have it
+        themselves, unless it is the certificate of the key.
+    @ivar key: the private key of the first certificate.
+    @ivar warnings: what the operator should know, a sentence each.
+    """
+
+    chain: tuple[x509.Certificate, ...]
+    key: PrivateKey = field(repr=False)
+    warnings: tuple[str, ...] = ()
+
+
+def loadIdentity(chainFile: str, keyFile: str | None, *, now: datetime) -> Identity:
+    """
+    Load one certificate chain and its private key from PEM files.
+
+    @param chainFile: the file with the certificates, in any order.
+    @param keyFile: the file with the key, or C{None} when it is in C{chainFile} too.
+    @param now: the current time, with its time zone.
+
+    @return: the chain in the order of RFC 8446, section 4.4.2, with the key and the warnings.
+
+    @raise CertificateProblem: if a file cannot be read, holds something else, is broken or is encrypted, or if the
+        key is of a kind that is not supported or belongs to no certificate of the file.
+    """
+    pem = readPEM(chainFile, "certificate")
+    certificates = pem.certificates()
+    keyPEM = pem if keyFile is None else readPEM(keyFile, "private key")
+    key = keyPEM.privateKey()
+    leaf = next((each for each in certificates if _belongs(key, each)), None)
+    if leaf is None:
+        raise CertificateProblem(
+            f"{keyPEM.name} holds a private key that does not match the certificate in {pem.name} "
+            f"({describe(certificates[0])}): give the key that this certificate was issued for"
+        )
+    chain, warnings = _arrange(pem.name, certificates, leaf)
+    warnings += [_validity(pem.name, each, now) for each in chain]
+    warnings.append(keyPEM.openToOthers())
+    return Identity(chain, key, tuple(each for each in warnings if each is not None))
+
+
+def loadAuthorities(files: Sequence[str]) -> tuple[x509.Certificate, ...]:
+    """
+    Load the certificates that an endpoint trusts from PEM files.
+
+    A certificate that is no authority is taken as well, because a self-signed one can be pinned this way.
+
+    @param files: the files, each with one certificate or more.
+
+    @return: the certificates of all files in their order, each of them once.
+
+    @raise CertificateProblem: if a file cannot be read, holds no certificate or a broken one.
+    """
+    found = [each for name in files for each in readPEM(name, "CA certificate").certificates()]
+    return tuple(dict.fromkeys(found))
+
+
+def describe(certificate: x509.Certificate) -> str:
+    """
+    Name a certificate for a log line or a message: its subject, its issuer and its last day.
+
+    Nothing in it is trusted: control characters are escaped, commas in names too, and long names are cut.
+
+    @return: for example C{CN=shop.example, issued by CN=Example CA, until 2027-01-01}.
+    """
+    try:
+        until = certificate.not_valid_after_utc.date().isoformat()
+    except ValueError:
+        until = "a date that cannot be read"
+    return f"{_subject(certificate)}, issued by {_issuer(certificate)}, until {until}"
+
+
+def _subject(certificate: x509.Certificate) -> str:
+    """
+    Name the holder of a certificate: by its subject, or by its first alternative name where the subject is empty.
+    """
+    try:
+        if certificate.subject.rdns:
+            return _label(certificate.subject)
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        first = next(iter(names), None)
+    except (x509.ExtensionNotFound, *UNDECODABLE):
+        first = None
+    return "no readable name" if first is None else _cut(str(first.value).replace(",", "\\,"))
+
+
+def _issuer(certificate: x509.Certificate) -> str:
+    """
+    Name the issuer of a certificate.
+    """
+    try:
+        return _label(certificate.issuer)
+    except ValueError:
+        return "no readable name"
+
+
+def _label(name: x509.Name) -> str:
+    """
+    Write the common name (RFC 4514), which is what people know a certificate by, or all of the name without one.
+    """
+    common = name.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return _cut(common[-1].rfc4514_string() if common else name.rfc4514_string())
+
+
+def _cut(text: str) -> str:
+    """
+    Make a name that a stranger chose safe to print, and keep it from flooding the log.
+    """
+    return printable(text if len(text) <= _LONGEST_NAME else text[: _LONGEST_NAME - 3] + "...")
+
+
+def _belongs(key: PrivateKey, certificate: x509.Certificate) -> bool:
+    """
+    Tell whether a certificate was issued for a key.
+    """
+    try:
+        return certificate.public_key() == key.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return False
+
+
+def _signed(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
+    """
+    Tell whether one certificate issued the other, or itself where both are the same.
+    """
+    if certificate.issuer != issuer.subject:
+        return False
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, InvalidSignature):
+        return False
+    except (TypeError, UnsupportedAlgorithm):
+        # The signature is of a kind that cannot be checked here; the peers may know it, so the names decide.
+        return True
+    return True
+
+
+def _arrange(
+    name: str, certificates: Sequence[x509.Certificate], leaf: x509.Certificate
+) -> tuple[tuple[x509.Certificate, ...], list[str | None]]:
+    """
+    Put a chain in order, each certificate before the one that issued it, and leave out what peers do not need.
+
+    @return: the chain, and a warning for all that was moved or left out.
+    """
+    given = list(dict.fromkeys(certificates))
+    warnings: list[str | None] = []
+    if len(given) < len(certificates):
+        warnings.append(f"{name} holds the same certificate more than once: it is sent once")
+    chain = [leaf]
+    rest = [each for each in given if each != leaf]
+    while not _signed(chain[-1], chain[-1]):
+        # Where a root and a cross-signed twin both fit, the twin leads to more peers and the root would be left out.
+        issuers = [each for each in rest if _signed(each, chain[-1]) and not _signed(each, each)]
+        if not issuers:
+            break
+        chain.append(issuers[0])
+        rest.remove(issuers[0])
+    if [each for each in given if each in chain] != chain:
+        warnings.append(
+            f"{name} does not have its certificates in order: they are sent in the right order, "
+            "but put the certificate of the key first and after each the one that issued it"
+        )
+    for each in rest:
+        reason = "is self-signed and works only where it is trusted" if _signed(each, each) else "is not in the chain"
+        warnings.append(f"{name} holds a certificate that is not sent, as it {reason}: {describe(each)}")
+    return tuple(chain), warnings
+
+
+def _validity(name: str, certificate: x509.Certificate, now: datetime) -> str | None:
+    """
+    Warn of a certificate that is not valid now, or not for long.
+    """
+    left = certificate.not_valid_after_utc - now
+    if left < timedelta(0):
+        return f"{name} HAS EXPIRED, and peers will refuse it: renew {describe(certificate)}"
+    if certificate.not_valid_before_utc > now:
+        start = certificate.not_valid_before_utc
+        return (
+            f"{name} IS NOT VALID YET, and peers will refuse it before {start:%Y-%m-%d %H:%M} UTC: "
+            f"check the clock, or replace {describe(certificate)}"
+        )
+    if left < _SOON:
+        when = {0: "in less than a day", 1: "in 1 day"}.get(left.days, f"in {left.days} days")
+        return f"{name} expires {when}: renew {describe(certificate)}"
+    return None

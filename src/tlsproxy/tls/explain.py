@@ -1,0 +1,164 @@
+# -*- test-case-name: tests.tls.test_explain -*-
+"""
+Failed handshakes, for people: whose fault it is, and what would mend it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cryptography import x509
+from OpenSSL import SSL
+
+from tlsproxy.errors import HandshakeFailed, PeerEnded, PeerReset, SessionError, TLSProxyError
+from tlsproxy.tls.native import TLSStream
+
+__all__ = ["ALERTS", "explainFailure", "explainHandshake"]
+
+ALERTS: Final = {
+    0: "close_notify",
+    10: "unexpected_message",
+    20: "bad_record_mac",
+    22: "record_overflow",
+    40: "handshake_failure",
+    42: "bad_certificate",
+    43: "unsupported_certificate",
+    44: "certificate_revoked",
+    45: "certificate_expired",
+    46: "certificate_unknown",
+    47: "illegal_parameter",
+    48: "unknown_ca",
+    49: "access_denied",
+    50: "decode_error",
+    51: "decrypt_error",
+    70: "protocol_version",
+    71: "insufficient_security",
+    80: "internal_error",
+    86: "inappropriate_fallback",
+    90: "user_canceled",
+    109: "missing_extension",
+    110: "unsupported_extension",
+    112: "unrecognized_name",
+    113: "bad_certificate_status_response",
+    115: "unknown_psk_identity",
+    116: "certificate_required",
+    120: "no_application_protocol",
+    121: "ech_required",
+}
+"""The names of TLS alerts (RFC 8446 section 6, RFC 6066, RFC 7301, RFC 9849)."""
+
+# What an alert from the peer says of us.
+_REFUSALS = {
+    40: "it shares no TLS version, cipher suite or group with us, or it wants a certificate",
+    42: "it finds our certificate bad",
+    43: "it does not take our kind of certificate",
+    44: "it holds our certificate for revoked",
+    45: "it finds our certificate expired",
+    46: "it does not accept our certificate",
+    48: "it does not know the CA that issued our certificate",
+    49: "it knows our certificate and does not let us in",
+    70: "it speaks none of our TLS versions",
+    71: "it demands more security than we offer",
+    112: "it does not know the server name asked for",
+    116: "it demands a certificate and was shown none",
+    120: "it speaks none of the application protocols offered",
+}
+
+# Reasons of OpenSSL that need other words.
+_REASONS = {
+    "no shared cipher": "no cipher suite is shared",
+    "unsupported protocol": "no TLS version is shared",
+    "version too low": "no TLS version is shared",
+    "no suitable key share": "no key exchange group is shared",
+    "no suitable groups": "no key exchange group is shared",
+    "no suitable signature algorithm": "no signature algorithm is shared that fits the certificate",
+    "http request": "it speaks plain HTTP, not TLS",
+    "https proxy request": "it speaks plain HTTP, not TLS",
+    "unexpected eof while reading": "it ended the stream",
+}
+# What OpenSSL says of a first answer that is no TLS record.
+_NOT_TLS = {"wrong version number", "packet length too long", "record layer failure", "invalid record header"}
+
+
+def _names(certificate: x509.Certificate) -> str:
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return "no names"
+    names = [ascii(name.value)[1:-1] for name in extension if isinstance(name, x509.DNSName)]
+    names += [str(name.value) for name in extension if isinstance(name, x509.IPAddress)]
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return ", ".join(names[:4]) + more if names else "no names"
+
+
+def _certificateWords(stream: TLSStream, problem: str, name: str) -> str:
+    if problem in ("hostname mismatch", "IP address mismatch"):
+        chain = stream.connection.get_peer_cert_chain(as_cryptography=True)
+        shown = f"; it is for {_names(chain[0])}" if chain else ""
+        return f"it is not for {name}{shown}"
+    return problem
+
+
+def _alertWords(stream: TLSStream) -> str:
+    alert = stream.alert()
+    if alert is None:
+        return ""
+    number, sent = alert
+    return f" (alert {ALERTS.get(number, number)} {'sent' if sent else 'received'})"
+
+
+def _reason(error: SSL.Error) -> str:
+    if error.args and isinstance(error.args[0], list) and error.args[0]:
+        return str(error.args[0][0][2])
+    return str(error) or type(error).__name__
+
+
+def _sentence(stream: TLSStream, error: SSL.Error, peer: str, name: str) -> str:
+    alert = stream.alert()
+    reason = _reason(error)
+    told = _alertWords(stream)
+    if alert is not None and not alert[1]:
+        meaning = _REFUSALS.get(alert[0])
+        return f"{peer} broke TLS off{told}" + (f": {meaning}" if meaning else "")
+    if reason == "certificate verify failed":
+        problem = stream.verifyProblem() or "it does not verify"
+        return f"{peer}'s certificate is refused: {_certificateWords(stream, problem, name)}{told}"
+    if reason == "peer did not return a certificate":
+        return f"{peer} showed no certificate, and one is demanded{told}"
+    if reason in _NOT_TLS:
+        return f"{peer} does not speak TLS{told}"
+    return f"TLS with {peer} failed: {_REASONS.get(reason, reason)}{told}"
+
+
+def explainHandshake(stream: TLSStream, error: Exception, peer: str, name: str = "") -> SessionError:
+    """
+    Say why a handshake failed.
+
+    @param stream: The stream, right after the call that raised.
+    @param error: What it raised.
+    @param peer: C{"the client"} or C{"the upstream"}.
+    @param name: The name that the peer's certificate had to show.
+    """
+    if isinstance(error, SessionError):
+        return error
+    if isinstance(error, SSL.ZeroReturnError):
+        return PeerEnded(f"{peer} closed the connection in the middle of the TLS handshake{_alertWords(stream)}")
+    if isinstance(error, SSL.SysCallError):
+        if error.args[0] == -1:
+            return PeerEnded(f"{peer} closed the connection in the middle of the TLS handshake")
+        return PeerReset(f"{peer} reset the connection in the middle of the TLS handshake")
+    if isinstance(error, (SSL.Error, TLSProxyError)):
+        return HandshakeFailed(_sentence(stream, error, peer, name) if isinstance(error, SSL.Error) else str(error))
+    raise error
+
+
+def explainFailure(stream: TLSStream, peer: str) -> str:
+    """
+    Say why an established connection failed.
+
+    @param stream: The stream, right after the call that made it fail.
+    @param peer: C{"the client"} or C{"the upstream"}.
+    """
+    if isinstance(stream.problem, SSL.Error):
+        return _sentence(stream, stream.problem, peer, "")
+    return f"{peer} broke TLS"

@@ -1,0 +1,341 @@
+# -*- test-case-name: tests.tls.test_native -*-
+"""
+The one module that touches the private bindings of pyOpenSSL.
+
+pyOpenSSL's public C{recv} and C{send} allocate a buffer and copy the bytes on every call, tell "nothing there yet" by
+an exception, and say nothing of how a connection ended.  A proxy calls them for each record, so this module calls
+C{SSL_read} and C{SSL_write} itself, straight on the socket and on one L{Buffer} that is used again and again.
+
+Two facts of OpenSSL rule the code:
+
+  - On a socket OpenSSL reads the five bytes of a record's header and then exactly the record, so what follows a
+    close_notify stays in the kernel, and a read with room for a whole record never leaves a part of one behind.
+  - With C{OP_IGNORE_UNEXPECTED_EOF} a bare end of stream and an authenticated close_notify give the same result.
+    Only the info callback tells them apart: it hears of the alert, if there was one.
+
+@var RECORD: The most plaintext in one TLS record (RFC 8446 section 5.1), in bytes.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import Any, Final
+
+from OpenSSL import SSL, _util
+
+from tlsproxy.interfaces import (
+    DRAINED,
+    ENDED,
+    FAILED,
+    MORE,
+    RESET,
+    TRUNCATED,
+    WANTS_WRITE,
+)
+
+__all__ = [
+    "RECORD",
+    "Buffer",
+    "TLSStream",
+    "requireName",
+    "setGroups",
+    "setSignatureAlgorithms",
+]
+
+_lib: Any = _util.lib
+_ffi: Any = _util.ffi
+
+_NEEDED: Final = (
+    "ERR_clear_error",
+    "SSL_CTX_set1_curves_list",
+    "SSL_CTX_set1_sigalgs_list",
+    "SSL_get0_param",
+    "SSL_get_error",
+    "SSL_get_verify_result",
+    "SSL_pending",
+    "SSL_read",
+    "SSL_session_reused",
+    "SSL_set_info_callback",
+    "SSL_write",
+    "X509_VERIFY_PARAM_set1_host",
+    "X509_VERIFY_PARAM_set1_ip",
+    "X509_VERIFY_PARAM_set_hostflags",
+    "X509_verify_cert_error_string",
+)
+
+_missing = [name for name in _NEEDED if not hasattr(_lib, name)]
+if _missing:
+    raise ImportError(
+        "tlsproxy does not fit this release of pyOpenSSL and cryptography: "
+        f"their bindings lack {', '.join(_missing)}. Install the releases that tlsproxy's requirements name."
+    )
+
+RECORD: Final = 16384
+
+_SSL_read = _lib.SSL_read
+_SSL_write = _lib.SSL_write
+_SSL_get_error = _lib.SSL_get_error
+_WANT_READ = _lib.SSL_ERROR_WANT_READ
+_WANT_WRITE = _lib.SSL_ERROR_WANT_WRITE
+_ZERO_RETURN = _lib.SSL_ERROR_ZERO_RETURN
+
+# Values of <openssl/ssl.h> and <openssl/x509v3.h> that the bindings do not name.
+_CB_ALERT: Final = 0x4000
+_CB_READ_ALERT: Final = 0x4004
+_CLOSE_NOTIFY: Final = 0x100  # level warning (1), description 0
+_CHECK_NO_PARTIAL_WILDCARDS: Final = 0x4
+_CHECK_NEVER_SUBJECT: Final = 0x20
+
+# The last alert that any connection of this process sent or received: (SSL *, where, level and description).  The
+# callback runs inside the call that handles the alert, and all calls are made by the one reactor thread, so whoever
+# made the call reads it right after.
+_lastAlert: tuple[Any, int, int] | None = None
+
+
+@_ffi.callback("void (*)(const SSL *, int, int)")  # type: ignore[untyped-decorator]
+def _noteAlert(ssl: Any, where: int, value: int) -> None:
+    global _lastAlert
+    if where & _CB_ALERT:
+        _lastAlert = (ssl, where, value)
+
+
+class Buffer:
+    """
+    A piece of memory that sockets and OpenSSL read into and write from without a copy.
+
+    @ivar size: Its length in bytes, at least one record.
+    @ivar view: All of it.
+    """
+
+    __slots__ = ("_memory", "_pointer", "size", "view")
+
+    def __init__(self, size: int) -> None:
+        if size < RECORD:
+            raise ValueError(f"a buffer holds at least one record of {RECORD} bytes, not {size}")
+        self.size = size
+        self._memory = bytearray(size)
+        self.view = memoryview(self._memory)
+        self._pointer = _ffi.from_buffer(self._memory)
+
+
+class TLSStream:
+    """
+    TLS on a non-blocking socket.
+
+    It implements L{tlsproxy.interfaces.Stream}, and the steps that set a connection up.
+
+    @ivar connection: The pyOpenSSL connection, for all that its public methods tell.
+    @ivar state: What the last L{fill} met.
+    @ivar problem: What went wrong where C{state} is C{FAILED} or C{RESET}.
+    """
+
+    __slots__ = ("_ssl", "connection", "problem", "state", "writeEnded")
+
+    def __init__(self, context: SSL.Context, sock: socket.socket, server: bool) -> None:
+        self.connection = SSL.Connection(context, sock)
+        self._ssl = self.connection._ssl
+        self.state = DRAINED
+        self.problem: Exception | None = None
+        self.writeEnded = False
+        _lib.SSL_set_info_callback(self._ssl, _noteAlert)
+        if server:
+            self.connection.set_accept_state()
+        else:
+            self.connection.set_connect_state()
+
+    def handshake(self) -> None:
+        """
+        Go on with the handshake as far as the socket lets it.
+
+        @raise SSL.WantReadError: More has to come from the peer.
+        @raise SSL.WantWriteError: The socket is full.
+        @raise SSL.Error: The handshake failed; L{alert} tells which alert was sent or received.
+        """
+        global _lastAlert
+        _lastAlert = None
+        self.connection.do_handshake()
+
+    def alert(self) -> tuple[int, bool] | None:
+        """
+        Tell the alert that this connection's last call sent or received.
+
+        @return: Its description (RFC 8446 section 6) and whether we sent it, or L{None} if there was none.
+        """
+        if _lastAlert is None or _lastAlert[0] != self._ssl:
+            return None
+        return _lastAlert[2] & 0xFF, _lastAlert[1] != _CB_READ_ALERT
+
+    def fill(self, buffer: Buffer) -> int:
+        """
+        Read whole records into the front of a buffer until it is full or nothing more is there.
+
+        @return: How many bytes came; C{state} tells why it stopped.
+        """
+        ssl, pointer, filled = self._ssl, buffer._pointer, 0
+        room = buffer.size
+        while room >= RECORD:
+            count = _SSL_read(ssl, pointer + filled, room)
+            if count <= 0:
+                self._stopped(count)
+                return filled
+            filled += count
+            room -= count
+        self.state = MORE
+        return filled
+
+    def _stopped(self, result: int) -> None:
+        global _lastAlert
+        error = _SSL_get_error(self._ssl, result)
+        if error == _WANT_READ:
+            self.state = DRAINED
+        elif error == _WANT_WRITE:
+            self.state = WANTS_WRITE
+        elif error == _ZERO_RETURN:
+            told = _lastAlert
+            _lastAlert = None
+            if told is not None and told[0] == self._ssl and told[1:] == (_CB_READ_ALERT, _CLOSE_NOTIFY):
+                self.state = ENDED
+            else:
+                self.state = TRUNCATED
+        else:
+            self._failed(result)
+
+    def _failed(self, result: int) -> None:
+        try:
+            self.connection._raise_ssl_error(self._ssl, result)  # it takes the thread's error queue empty, too
+        except SSL.SysCallError as e:
+            self.state, self.problem = RESET, e
+        except SSL.Error as e:
+            self.state, self.problem = FAILED, e
+
+    def read(self, limit: int) -> bytes:
+        """
+        Read at most one record.
+
+        @param limit: The most bytes to return.
+        @return: At least one byte, or none where the stream has stopped; C{state} tells why.
+        """
+        room = min(limit, RECORD)
+        space = _ffi.new("char[]", room)
+        count = _SSL_read(self._ssl, space, room)
+        if count > 0:
+            self.state = MORE
+            return bytes(_ffi.buffer(space, count))
+        self._stopped(count)
+        return b""
+
+    def drain(self, buffer: Buffer, count: int) -> int:
+        """
+        Write the front of a buffer.
+
+        @return: How many bytes were taken: fewer than C{count} where the socket is full, C{-1} where the connection
+            is broken.
+        """
+        return self._write(buffer._pointer, count)
+
+    def send(self, data: bytes | memoryview) -> int:
+        """
+        Write some bytes.
+
+        What was not taken has to come first in the next call: a record of it may already be on its way.
+
+        @return: As L{drain}.
+        """
+        return self._write(_ffi.from_buffer(data), len(data))
+
+    def _write(self, pointer: Any, count: int) -> int:
+        ssl, sent = self._ssl, 0
+        while sent < count:
+            taken = _SSL_write(ssl, pointer + sent, count - sent)
+            if taken <= 0:
+                if _SSL_get_error(ssl, taken) == _WANT_WRITE:
+                    break
+                self._failed(taken)
+                return -1
+            sent += taken
+        return sent
+
+    def endWrite(self) -> bool:
+        """
+        Send close_notify, once: the direction to the peer ends here, and the other goes on.
+
+        @return: Whether it is on its way; if not, call again when the socket takes bytes.
+        """
+        if self.writeEnded:
+            return True
+        try:
+            # A second call after success would read, and fail on the data that the peer may still send.
+            self.connection.shutdown()
+        except SSL.WantWriteError:
+            return False
+        except SSL.Error:
+            pass  # The connection is broken: reading says how.
+        self.writeEnded = True
+        return True
+
+    def pending(self) -> int:
+        """
+        Tell how many decrypted bytes wait inside OpenSSL, of which the reactor cannot know.
+        """
+        return int(_lib.SSL_pending(self._ssl))
+
+    def resumed(self) -> bool:
+        """
+        Tell whether the handshake resumed an earlier session.
+        """
+        return bool(_lib.SSL_session_reused(self._ssl))
+
+    def verifyProblem(self) -> str | None:
+        """
+        Tell why the peer's certificate was not accepted, in OpenSSL's words.
+        """
+        code = _lib.SSL_get_verify_result(self._ssl)
+        if code == 0:
+            return None
+        return str(_ffi.string(_lib.X509_verify_cert_error_string(code)).decode("ascii", "replace"))
+
+
+def requireName(connection: SSL.Connection, name: str) -> None:
+    """
+    Have the peer's certificate checked for a name inside the handshake (RFC 9525): subject alternative names only,
+    a wildcard for the whole left-most label only.
+
+    @param name: A DNS name in ASCII, or an IP address.
+    @raise ValueError: The name cannot be one.
+    """
+    parameters = _lib.SSL_get0_param(connection._ssl)
+    try:
+        packed = ipaddress.ip_address(name).packed
+    except ValueError:
+        encoded = name.encode("ascii")
+        _lib.X509_VERIFY_PARAM_set_hostflags(parameters, _CHECK_NO_PARTIAL_WILDCARDS | _CHECK_NEVER_SUBJECT)
+        if b"\0" in encoded or _lib.X509_VERIFY_PARAM_set1_host(parameters, encoded, len(encoded)) != 1:
+            raise ValueError(f"{name!r} is no name that a certificate could show") from None
+    else:
+        if _lib.X509_VERIFY_PARAM_set1_ip(parameters, packed, len(packed)) != 1:
+            raise ValueError(f"OpenSSL does not take the address {name}")
+
+
+def setGroups(context: SSL.Context, groups: str) -> None:
+    """
+    Set the key exchange groups of a context, most wanted first.
+
+    @param groups: Their names with colons between, as OpenSSL spells them.
+    @raise ValueError: OpenSSL does not know one of them.
+    """
+    if _lib.SSL_CTX_set1_curves_list(context._context, groups.encode("ascii", "replace")) != 1:
+        _lib.ERR_clear_error()
+        raise ValueError(f"OpenSSL does not know one of the groups {groups!r}")
+
+
+def setSignatureAlgorithms(context: SSL.Context, algorithms: str) -> None:
+    """
+    Set the signature algorithms of a context, most wanted first.
+
+    @param algorithms: Their names with colons between, as OpenSSL spells them.
+    @raise ValueError: OpenSSL does not know one of them.
+    """
+    if _lib.SSL_CTX_set1_sigalgs_list(context._context, algorithms.encode("ascii", "replace")) != 1:
+        _lib.ERR_clear_error()
+        raise ValueError(f"OpenSSL does not know one of the signature algorithms {algorithms!r}")

@@ -1,0 +1,3 @@
+"""
+The grammars of the wire: bytes in, values out, and no I/O.
+"""

@@ -1,0 +1,3 @@
+"""
+The tests of tlsproxy; they mirror C{src/tlsproxy} one to one.
+"""
