@@ -13,7 +13,7 @@ from pathlib import Path
 
 from attrs import Factory, define, frozen
 from measure import Handshake, Work
-from peers import OURS, STOCK, Version
+from peers import OURS, PEERS, STOCK, Version
 
 _NONE = "n/a"
 
@@ -165,10 +165,14 @@ def _table(title: str, heads: Sequence[str], lines: Iterable[Sequence[str]]) -> 
 
 def _goals(results: Results) -> list[tuple[str, str, str]]:
     """
-    What this project holds itself to, as far as it was measured.
+    What this project holds itself to, as far as it was measured. Nobody is the best of four unless all four ran.
     """
-    median, best = results.median, results.best
+    median = results.median
     lines = []
+
+    def best(row: str) -> float | None:
+        everyone = all(median(row, peer.name) is not None for peer in PEERS if peer.name not in (OURS, STOCK))
+        return results.best(row) if everyone else None
 
     def ratio(text: str, row: str, by: float | None, most: float, strictly: bool = False) -> None:
         value = median(row, OURS)
@@ -181,8 +185,8 @@ def _goals(results: Results) -> list[tuple[str, str, str]]:
         if value is not None:
             lines.append((text, _number(value), "yes" if value <= most else "no"))
 
-    ratio("offload, down and up: at most 1.05 of the best", "bulk, sum", best("bulk, sum"), 1.05)
-    ratio("encrypt, down and up: at most 1.05 of the best", "encrypt, sum", best("encrypt, sum"), 1.05)
+    ratio("offload, down and up: at most 1.05 of the best of four", "bulk, sum", best("bulk, sum"), 1.05)
+    ratio("encrypt, down and up: at most 1.05 of the best of four", "encrypt, sum", best("encrypt, sum"), 1.05)
     ratio("bridge, down and up: at most 1.7 of our offload", "bridge, sum", median("bulk, sum", OURS), 1.7)
     ratio("new connection: at most 1.4 of haproxy", "connections", median("connections", "haproxy"), 1.4)
     ratio("new connection: below stunnel", "connections", median("connections", "stunnel"), 1.0, True)
@@ -252,7 +256,9 @@ def render(results: Results) -> str:
         _table("CPU time and memory of the proxy alone, medians", ["work", "unit", *names], medians),
     ]
     if ratios and others:
-        parts.append(_table(f"{OURS} divided by the others: less is better", ["work", *others, "the best"], ratios))
+        parts.append(
+            _table(f"{OURS} divided by the others: less is better", ["work", *others, "best of these"], ratios)
+        )
     if results.rounds > 1:
         parts.append(_table("Spread: largest less smallest, by the median", ["work", *names], spreads))
     goals = _goals(results)

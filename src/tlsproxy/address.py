@@ -5,7 +5,8 @@ Where to listen and what to dial, as people write it.
   - C{8443}: a port, on all addresses of both families (listening), or of this host (dialing: C{localhost});
   - C{host:port}, C{[::1]:443}: every address of the host;
   - C{unix:PATH}: a Unix socket;
-  - any other string that starts with the name of a Twisted endpoint: that endpoint.
+  - any other string that starts with the name of a Twisted endpoint: that endpoint, such as
+    C{tcp:8443:interface=127.0.0.1} or C{unix:PATH:mode=660} to listen, and C{tcp:HOST:PORT} to dial.
 
 A known endpoint name beats a host of that name.
 """
@@ -14,23 +15,39 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import socket
-from collections.abc import Sequence
+import stat
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from attrs import frozen
 from twisted.internet import address, error
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 
 from tlsproxy.errors import TLSProxyError
 
-__all__ = ["Address", "CannotListen", "Endpoint", "TCP", "Unix", "isLiteral", "listen", "parseAddress", "tellPeer"]
+__all__ = [
+    "TCP",
+    "Address",
+    "CannotListen",
+    "Endpoint",
+    "Unix",
+    "asAddress",
+    "isLiteral",
+    "listen",
+    "parseAddress",
+    "parseListen",
+    "parseUpstream",
+    "tellPeer",
+]
 
 _BACKLOG: Final = 4096
 _TLS_ENDPOINTS: Final = ("ssl", "tls")
-_DIRECT_ENDPOINTS: Final = ("fd", "systemd", "tcp", "tcp4", "tcp6", "unix")
+_DIRECT_ENDPOINTS: Final = ("systemd", "tcp", "tcp6", "unix")
 """Twisted's endpoints whose connections are plain sockets."""
 _OTHER_ENDPOINTS: Final = ("haproxy", "sni", "stdio", "tlsproxy", "udp")
 
@@ -90,6 +107,7 @@ class Endpoint:
 Address = TCP | Unix | Endpoint
 
 
+@lru_cache(maxsize=512)
 def isLiteral(host: str) -> bool:
     """
     Tell whether a host is an IP address.
@@ -107,9 +125,21 @@ def _port(text: str, whole: str) -> int:
     return int(text)
 
 
+def _host(text: str, whole: str) -> str:
+    if "://" in whole:
+        raise ValueError(f"{whole!r} is a URL: give HOST:PORT")
+    if not text:
+        raise ValueError(f"{whole!r} names no host")
+    if ":" in text:
+        raise ValueError(f"{whole!r}: put an IPv6 address in brackets, as in [::1]:443")
+    if not text.isprintable() or any(letter in " /\\@?#%&=,;[]()<>*\"'" for letter in text):
+        raise ValueError(f"{whole!r}: {text!r} is no host name")
+    return text
+
+
 def parseAddress(text: str) -> Address:
     """
-    Read an address as people write it.
+    Read an address as people write it, for whichever use.
 
     @raise ValueError: One sentence on what is wrong.
     """
@@ -123,7 +153,7 @@ def parseAddress(text: str) -> Address:
     if colon and prefix in _OTHER_ENDPOINTS:
         raise ValueError(f"{text!r}: {prefix}: endpoints are not yet supported")
     if colon and prefix == "unix" and ":" not in rest:
-        if not rest:
+        if not rest or "\0" in rest:
             raise ValueError(f"{text!r} names no file")
         return Unix(rest)
     if colon and prefix in _DIRECT_ENDPOINTS:
@@ -134,11 +164,83 @@ def parseAddress(text: str) -> Address:
             raise ValueError(f"{text!r}: brackets hold an IPv6 address, and a port follows, as in [::1]:443")
         return TCP(host, _port(port, text))
     host, colon, port = text.rpartition(":")
-    if not colon or not host:
+    if not colon:
         raise ValueError(f"{text!r} names no port: give HOST:PORT")
-    if ":" in host:
-        raise ValueError(f"{text!r}: put an IPv6 address in brackets, as in [::1]:443")
-    return TCP(host, _port(port, text))
+    return TCP(_host(host, text), _port(port, text))
+
+
+def _tryEndpoint(parse: Callable[[Any, str], object], text: str) -> None:
+    """
+    Have Twisted read the string of an endpoint, so that what it dislikes is told before anything starts.
+
+    @raise ValueError: It does not like it.
+    """
+    try:
+        parse(None, text)
+    except (ValueError, TypeError, LookupError) as e:
+        why = re.sub(r"^\S+\(\) ", "it ", str(e)).encode("unicode_escape").decode()
+        raise ValueError(f"{text!r} is no endpoint that Twisted understands: {why}") from None
+
+
+def parseListen(text: str) -> Address:
+    """
+    Read an address to listen on.
+
+    @raise ValueError: One sentence on what is wrong.
+    """
+    where = parseAddress(text)
+    prefix, _, rest = text.partition(":")
+    # Which sockets systemd hands over is known only in the process that it starts.
+    if isinstance(where, Endpoint) and prefix != "systemd":
+        if prefix != "unix":
+            _port(_argument(rest, "port", 0), text)
+        _tryEndpoint(serverFromString, text)
+    return where
+
+
+def parseUpstream(text: str) -> Address:
+    """
+    Read an address to dial.
+
+    @raise ValueError: One sentence on what is wrong.
+    """
+    where = parseAddress(text)
+    port = where.port if isinstance(where, TCP) else None
+    if isinstance(where, Endpoint):
+        prefix, _, rest = text.partition(":")
+        if prefix not in ("tcp", "unix"):
+            raise ValueError(f"{text!r}: {prefix}: is only for listening; give HOST:PORT or unix:PATH")
+        if prefix == "tcp":
+            host, port = _argument(rest, "host", 0), _port(_argument(rest, "port", -1), text)
+            if not re.search(r"[=\\]", rest):
+                if rest.count(":") != 1:
+                    raise ValueError(f"{text!r}: give tcp:HOST:PORT to dial")
+                where = TCP(_host(host, text), port)
+        if isinstance(where, Endpoint):
+            _tryEndpoint(clientFromString, text)
+    if port == 0:
+        raise ValueError(f"{text!r}: nobody can be reached at port 0")
+    return where
+
+
+def _argument(rest: str, name: str, position: int) -> str:
+    """
+    Find an argument of an endpoint's string, by its name or else among those without one.
+    """
+    given = re.split(r"(?<!\\):", rest)
+    named = [one.removeprefix(f"{name}=") for one in given if one.startswith(f"{name}=")]
+    bare = [one for one in given if not re.match(r"\w+=", one)]
+    return named[0] if named else bare[position] if bare else ""
+
+
+def asAddress(where: Any) -> Any:
+    """
+    Take an address in whatever form a caller has it.
+
+    @param where: A string, as L{parseAddress} takes it; anything else is returned as it is.
+    @raise ValueError: One sentence on what is wrong.
+    """
+    return parseAddress(where) if isinstance(where, str) else where
 
 
 def _plain(host: str) -> str:
@@ -208,8 +310,12 @@ def _removeStale(path: str) -> None:
     Remove the socket that a process left behind which is gone.
     """
     with socket.socket(socket.AF_UNIX) as probe:
+        # One whose backlog is full is alive as well, and must not be waited for.
+        probe.setblocking(False)
         try:
-            probe.connect(path)
+            # A file of another kind refuses connections, too.
+            if stat.S_ISSOCK(os.lstat(path).st_mode):
+                probe.connect(path)
         except ConnectionRefusedError:
             os.unlink(path)
         except OSError:
@@ -243,5 +349,7 @@ async def listen(
         raise CannotListen(f"cannot listen on {where}: {getattr(e.socketError, 'strerror', None) or e}") from e
     except OSError as e:
         raise CannotListen(f"cannot listen on {where}: {e.strerror or e}") from e
-    except ValueError as e:
+    except LookupError as e:
+        raise CannotListen(f"cannot listen on {where}: systemd has not handed over such a socket") from e
+    except (ValueError, TypeError, AttributeError) as e:
         raise CannotListen(f"cannot listen on {where}: {e}") from e

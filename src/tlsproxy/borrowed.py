@@ -19,9 +19,10 @@ reactor.  So a session that is set up without a pause makes no system call for i
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from OpenSSL import SSL
 from twisted.internet import error, tcp, unix
@@ -41,6 +42,7 @@ _BORROWABLE: Final = frozenset({tcp.Server, tcp.Client, unix.Server, unix.Client
 """The transports whose C{socket} carries exactly the bytes of the connection, as a subclass's or wrapper's may not."""
 
 _DONE: Final = Failure(error.ConnectionDone())
+_ABORTED: Final = Failure(error.ConnectionAborted())
 _LINGER: Final = 2.0
 _discarded = Buffer(16384)
 
@@ -49,6 +51,49 @@ def _nothing() -> None:
     """
     What an event does that comes after the end.
     """
+
+
+class _Attempt(Generic[T]):
+    """
+    A step that is tried until it is done.
+    """
+
+    __slots__ = ("_borrowed", "_step", "_writing", "done")
+
+    def __init__(self, borrowed: Borrowed, step: Callable[[], T]) -> None:
+        self._borrowed = borrowed
+        self._step = step
+        self._writing = False
+        self.done: Deferred[T] = Deferred(self._cancelled)
+
+    def again(self) -> None:
+        """
+        Try.
+        """
+        transport = self._borrowed.transport
+        if self._writing:
+            self._writing = False
+            transport.stopWriting()
+        try:
+            result = self._step()
+        except SSL.WantReadError:
+            transport.doRead = self.again
+            transport.startReading()
+        except SSL.WantWriteError:
+            # What is readable now would wake the reactor in vain.
+            transport.stopReading()
+            self._writing = True
+            transport.doWrite = self.again
+            transport.startWriting()
+        except Exception:
+            self._borrowed.waited()
+            self.done.errback(Failure())
+        else:
+            self._borrowed.waited()
+            self.done.callback(result)
+
+    def _cancelled(self, _: Deferred[T]) -> None:
+        self._borrowed.waited()
 
 
 class Borrowed(Protocol):
@@ -66,6 +111,7 @@ class Borrowed(Protocol):
     def __init__(self, who: str) -> None:
         self.who = who
         self.gone = False
+        self._end = _DONE
         self.onLost: Callable[[Failure], None] | None = None
         self._waiting: Deferred[Any] | None = None
 
@@ -85,7 +131,7 @@ class Borrowed(Protocol):
         self.connected = 1
         self.transport.doRead = self._pause
         self.transport.doWrite = self.transport.stopWriting
-        if self.socket.family != socket.AF_UNIX:
+        with contextlib.suppress(OSError):  # A Unix socket has nothing of the kind.
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.connectionMade()
 
@@ -103,6 +149,13 @@ class Borrowed(Protocol):
         transport.doRead = self._pause
         transport.doWrite = transport.stopWriting
 
+    def waited(self) -> None:
+        """
+        Nothing is waited for any more.
+        """
+        self._waiting = None
+        self.hold()
+
     def connectionLost(self, reason: Failure = _DONE) -> None:
         """
         The transport is lost: because it was let go, or because the reactor found the connection dead.
@@ -118,50 +171,25 @@ class Borrowed(Protocol):
             lost, self.onLost = self.onLost, None
             lost(reason)
 
-    def until(self, step: Callable[[], T]) -> Deferred[T]:
+    def until(self, step: Callable[[], T], eager: bool = True) -> Deferred[T]:
         """
         Try a step now, and whenever the socket is ready, until it is done.
 
+        @param eager: Whether to try now, and not only once the socket is readable.
         @param step: It may raise C{SSL.WantReadError} or C{SSL.WantWriteError} to be called again; any other
             exception ends it.
         @return: What the step returns, in its time.  Cancelling it leaves the transport held.
         """
         if self.gone:
             raise PeerReset(f"{self.who} is gone")
-        transport = self.transport
-
-        def cancel(_: Deferred[T]) -> None:
-            self._waiting = None
-            self.hold()
-
-        def again() -> None:
-            try:
-                result = step()
-            except SSL.WantReadError:
-                transport.doRead = again
-                transport.startReading()
-            except SSL.WantWriteError:
-                # What is readable now would wake the reactor in vain.
-                transport.stopReading()
-                transport.doWrite = ready
-                transport.startWriting()
-            except Exception:
-                self._waiting = None
-                self.hold()
-                waiting.errback(Failure())
-            else:
-                self._waiting = None
-                self.hold()
-                waiting.callback(result)
-
-        def ready() -> None:
-            transport.stopWriting()
-            again()
-
-        waiting: Deferred[T] = Deferred(cancel)
-        self._waiting = waiting
-        again()
-        return waiting
+        attempt = _Attempt(self, step)
+        self._waiting = attempt.done
+        if eager:
+            attempt.again()
+        else:
+            self.transport.doRead = attempt.again
+            self.transport.startReading()
+        return attempt.done
 
     def sleep(self, seconds: float) -> Deferred[None]:
         """
@@ -180,26 +208,42 @@ class Borrowed(Protocol):
         except OSError:
             pass  # The connection is broken: reading says how.
 
-    def finish(self, reset: bool = False) -> None:
+    def letGo(self, reset: bool = False) -> None:
         """
-        Let the transport go and close the socket.
+        Let the transport go.  The socket stays open until L{close}.
 
-        @param reset: Close it with a reset, so that the peer knows that the stream did not end but broke.
+        @param reset: Whether it is to be closed with a reset, so that the peer knows that the stream did not end but
+            broke.
         """
         if self.gone:
             return
         self.gone = True
         self.onLost = None
+        self._end = _ABORTED if reset else _DONE
         transport = self.transport
         transport.doRead = transport.doWrite = _nothing
         transport.stopReading()
         transport.stopWriting()
-        reason = error.ConnectionAborted() if reset else error.ConnectionDone()
-        # In a later turn: the reactor may hold an event for this descriptor, and its number may be given to another.
-        transport.reactor.callLater(0, transport.connectionLost, Failure(reason))
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.errback(PeerEnded("the session is over"))
+
+    def close(self) -> None:
+        """
+        Close the socket of a transport that was let go: in a later turn than that, since the reactor may hold an event
+        for the descriptor, and its number may be given to another.
+        """
+        self.transport.connectionLost(self._end)
+
+    def finish(self, reset: bool = False) -> None:
+        """
+        Let the transport go and close the socket.
+
+        @param reset: Close it with a reset.
+        """
+        if not self.gone:
+            self.letGo(reset)
+            self.transport.reactor.callLater(0, self.close)
 
     def linger(self) -> None:
         """

@@ -10,18 +10,31 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 from tlsproxy import __version__
 from tlsproxy.config import loadFile
 from tlsproxy.errors import ConfigurationError
-from tlsproxy.tls.authority import writeDevelopmentFiles
 from tlsproxy.tls.certificates import CertificateProblem
+from tlsproxy.tls.development import writeDevelopmentFiles
 
 __all__ = ["main"]
 
 
+class _Parser(argparse.ArgumentParser):
+    """
+    A parser that says what is wrong, and not all that would be right.
+    """
+
+    def error(self, message: str) -> NoReturn:
+        """
+        End with a sentence.
+        """
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="tlsproxy",
         description="The toolbox beside the daemon, which is started by: twistd -n tlsproxy --mode MODE",
     )

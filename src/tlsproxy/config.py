@@ -7,6 +7,8 @@ Everything is checked before anything starts, and all that is wrong is told at o
 
 from __future__ import annotations
 
+import ipaddress
+import json
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +18,7 @@ from typing import Any, TypeVar
 
 from attrs import fields, frozen
 
-from tlsproxy.address import TCP, Address, Endpoint, Unix, parseAddress
+from tlsproxy.address import TCP, Address, Unix, isLiteral, parseListen, parseUpstream
 from tlsproxy.errors import ConfigurationError, Problem
 from tlsproxy.patterns.bridge import Bridge
 from tlsproxy.patterns.encrypt import Encrypt
@@ -24,15 +26,14 @@ from tlsproxy.patterns.offload import Offload
 from tlsproxy.route import Limits, Route
 from tlsproxy.settings import (
     LATER,
-    LATER_MODES,
     MODES,
     ProxySettings,
     RouteSettings,
     convert,
+    fileName,
     kindOf,
     snake,
     suggest,
-    text,
 )
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
 from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, ServerPolicy
@@ -66,47 +67,56 @@ class _Builder:
         self.now = now
         self.problems: list[Problem] = []
         self.warnings: list[str] = []
+        self.listening: list[tuple[Address, str]] = []
 
     def tell(self, path: str, sentence: str) -> None:
-        self.problems.append(Problem(path, sentence))
+        # What follows from a value that could not be read is no second problem.
+        if not any(path == problem.key or path.startswith(f"{problem.key}.") for problem in self.problems):
+            self.problems.append(Problem(path, sentence))
 
     def attempt(self, path: str, action: Callable[[], T]) -> T | None:
         try:
             return action()
         except ConfigurationError as e:
-            self.problems += e.problems
+            for problem in e.problems:
+                self.tell(problem.key, problem.sentence)
         except ValueError as e:
             self.tell(path, str(e))
         return None
 
     def resolve(self, file: str) -> str:
-        return str(self.base / Path(file).expanduser())
+        try:
+            return str(self.base / Path(file).expanduser())
+        except RuntimeError:
+            raise ValueError(f"{file!r} starts from a home that nobody has") from None
 
-    def settings(self, cls: type[T], table: object, path: str, tables: Sequence[str] = ()) -> T | None:
+    def settings(self, cls: type[T], table: object, path: str, tables: Sequence[str] = ()) -> T:
         """
-        Read the keys of one table into their class.
+        Read the keys of one table into their class.  What cannot be read is told, and left at its default, so that
+        the rest can be checked.
 
         @param tables: Keys that are tables, and read elsewhere.
         """
         if not isinstance(table, Mapping):
             self.tell(path, f"give a table, not {kindOf(table)}")
-            return None
+            return cls()
         section = re.sub(r"\[\d+\]", "", path)
         known = {snake(attribute.name): attribute for attribute in fields(cls)}  # type: ignore[arg-type]
+        pair = ("key",) if "cert" in known else ()
         values: dict[str, Any] = {}
-        before = len(self.problems)
         for key, value in table.items():
-            place = f"{path}.{key}" if path else key
+            place = f"{path}.{_spell(key)}"
             if key in known:
                 attribute = known[key]
                 result = self.attempt(place, lambda: convert(attribute, value, self.resolve))  # noqa: B023
-                values[attribute.name] = result
+                if result is not None:
+                    values[attribute.name] = result
             elif key in LATER.get(section, ()):
                 self.tell(place, "not yet supported")
-            elif key not in tables and not (key == "key" and "cert" in known):
-                self.tell(place, "there is no such key" + suggest(key, [*known, *tables]))
+            elif key not in (*tables, *pair):
+                self.tell(place, "there is no such key" + suggest(key, [*known, *tables, *pair]))
         self._pairKey(table, path, values)
-        return cls(**values) if len(self.problems) == before else None
+        return cls(**values)
 
     def _pairKey(self, table: Mapping[str, Any], path: str, values: dict[str, Any]) -> None:
         """
@@ -116,59 +126,56 @@ class _Builder:
             return
         files = values.get("cert")
         if "cert" not in table:
-            self.tell(f"{path}.key", "a key needs its certificate beside it: give cert")
+            self.tell(f"{path}.key", "a key needs its certificate beside it: give cert, too")
         elif isinstance(files, CertificateFiles):
             if files.key is not None:
                 self.tell(f"{path}.key", "the key is given twice")
             else:
-                key = self.attempt(f"{path}.key", lambda: self.resolve(text(table["key"])))
+                key = self.attempt(f"{path}.key", lambda: fileName(table["key"], self.resolve))
                 values["cert"] = CertificateFiles(files.chain, key)
 
-    def address(self, path: str, text: str, missing: str) -> Address | None:
-        if not text:
-            self.tell(path, missing)
-            return None
-        return self.attempt(path, lambda: parseAddress(text))
-
     def route(self, table: object, path: str) -> Route | None:
-        if not isinstance(table, Mapping):
-            self.tell(path, f"give a table, not {kindOf(table)}")
-            return None
-        mode = table.get("mode")
-        if mode is None:
-            self.tell(f"{path}.mode", f"say which mode: one of {', '.join(MODES)}")
-            return None
-        if mode in LATER_MODES:
-            self.tell(f"{path}.mode", f"mode {mode} is not yet supported")
-            return None
+        """
+        Read a route.
+
+        @return: None where something is wrong with it.
+        """
+        before = len(self.problems)
         settings = self.settings(RouteSettings, table, path, ("tls", "upstream_tls", "limits"))
-        limits = self.settings(Limits, table.get("limits", {}), f"{path}.limits")
-        if mode not in MODES:
+        if not isinstance(table, Mapping):
             return None
-        listen = upstream = None
-        if settings is not None:
-            listen = self.address(f"{path}.listen", settings.listen, "say where to listen, as in 8443")
-            upstream = self.address(f"{path}.upstream", settings.upstream, "say what to dial, as in HOST:PORT")
+        limits = self.settings(Limits, table.get("limits", {}), f"{path}.limits")
+        listen = self._listen(settings.listen, f"{path}.listen")
+        upstream = self._upstream(settings.upstream, f"{path}.upstream")
+        if listen is not None:
+            self._taken(listen, settings.name or settings.mode, path)
+        mode = settings.mode
         tls = upstreamTLS = None
-        if mode == "encrypt":
+        if not mode:
+            self.tell(f"{path}.mode", f"say which mode: one of {', '.join(MODES)}")
+            self.settings(ServerPolicy, table.get("tls", {}), f"{path}.tls")
+            self.settings(ClientPolicy, table.get("upstream_tls", {}), f"{path}.upstream_tls")
+        elif mode == "encrypt":
             self._unused(table, "tls", path, "mode encrypt speaks no TLS with its clients")
         else:
             tls = self._server(table.get("tls", {}), f"{path}.tls")
         if mode == "offload":
             self._unused(table, "upstream_tls", path, "mode offload speaks no TLS with its upstream")
-        else:
+        elif mode:
             upstreamTLS = self._client(table.get("upstream_tls", {}), f"{path}.upstream_tls", upstream, mode)
-        if settings is None or limits is None or listen is None or upstream is None:
+        for side in (tls, upstreamTLS):
+            if side is not None:
+                self.warnings += [f"route {settings.name or mode}: {warning}" for warning in side.warnings]
+        if len(self.problems) > before or listen is None or upstream is None:
             return None
-        pattern: Offload | Encrypt | Bridge
-        if mode == "offload" and tls is not None:
-            pattern = Offload(tls=tls, upstream=upstream)
-        elif mode == "encrypt" and upstreamTLS is not None:
-            pattern = Encrypt(upstream=upstream, upstreamTLS=upstreamTLS)
-        elif tls is not None and upstreamTLS is not None:
+        pattern: Offload | Encrypt | Bridge | None = None
+        if tls is not None and upstreamTLS is not None:
             pattern = Bridge(tls=tls, upstream=upstream, upstreamTLS=upstreamTLS)
-        else:
-            return None
+        elif tls is not None:
+            pattern = Offload(tls=tls, upstream=upstream)
+        elif upstreamTLS is not None:
+            pattern = Encrypt(upstream=upstream, upstreamTLS=upstreamTLS)
+        assert pattern is not None
         return Route(
             name=settings.name or mode,
             listen=listen,
@@ -178,53 +185,74 @@ class _Builder:
             truncation=settings.truncation,
         )
 
+    def _listen(self, text: str, path: str) -> Address | None:
+        if not text:
+            self.tell(path, "say where to listen, as in 8443")
+            return None
+        return self.attempt(path, lambda: self._fromBase(parseListen(text)))
+
+    def _upstream(self, text: str, path: str) -> Address | None:
+        if not text:
+            self.tell(path, "say what to dial, as in HOST:PORT")
+            return None
+        return self.attempt(path, lambda: self._fromBase(parseUpstream(text)))
+
+    def _fromBase(self, where: Address) -> Address:
+        return Unix(self.resolve(where.path)) if isinstance(where, Unix) else where
+
     def _unused(self, table: Mapping[str, Any], key: str, path: str, why: str) -> None:
         if key in table:
             self.tell(f"{path}.{key}", f"{why}: leave this out")
 
     def _server(self, table: object, path: str) -> ServerTLS | None:
         policy = self.settings(ServerPolicy, table, path)
-        if policy is None:
-            return None
-        tls = self.attempt(path, lambda: ServerTLS.load(policy, self.now, path))
-        self.warnings += tls.warnings if tls else ()
-        return tls
+        if policy.clientAuth == "none" and policy.clientCa:
+            self.tell(f"{path}.client_auth", '"none" leaves client_ca without a use: leave one of them out')
+        return self._load(path, lambda: ServerTLS.load(policy, self.now, path))
 
     def _client(self, table: object, path: str, upstream: Address | None, mode: str) -> ClientTLS | None:
         policy = self.settings(ClientPolicy, table, path)
-        if policy is None:
-            return None
         if mode == "bridge" and policy.alpn:
             self.tell(f"{path}.alpn", "mode bridge offers what its client negotiated: leave this out")
-            return None
         host = (upstream.host or "localhost") if isinstance(upstream, TCP) else ""
-        tls = self.attempt(path, lambda: ClientTLS.load(policy, host, self.now, path))
-        self.warnings += tls.warnings if tls else ()
-        return tls
+        if upstream is None and not policy.name:
+            # There is no host to take the name from, and that has been told.
+            host = "localhost"
+        return self._load(path, lambda: ClientTLS.load(policy, host, self.now, path))
 
-    def oneRouteAPort(self, routes: Sequence[Route | None]) -> None:
+    def _load(self, path: str, load: Callable[[], T]) -> T | None:
+        # Without its key, the certificate would be taken for one that lacks it.
+        if any(problem.key == f"{path}.key" for problem in self.problems):
+            return None
+        return self.attempt(path, load)
+
+    def _taken(self, listen: Address, name: str, path: str) -> None:
         """
-        Two routes cannot share an address, nor can their log lines a name.
+        Two routes cannot share an address.
         """
-        names: set[str] = set()
-        taken: list[tuple[Address, str]] = []
-        for position, route in enumerate(routes):
-            if route is None:
-                continue
-            if route.name in names:
-                self.tell(f"route[{position}].name", f"another route is called {route.name}, too; give each its name")
-            names.add(route.name)
-            for where, other in taken:
-                if isinstance(route.listen, (TCP, Unix, Endpoint)) and _clash(route.listen, where):
-                    self.tell(f"route[{position}].listen", f"{route.listen} is taken by route {other}")
-            if isinstance(route.listen, (TCP, Unix, Endpoint)):
-                taken.append((route.listen, route.name))
+        for other, owner in self.listening:
+            if _clash(listen, other):
+                self.tell(f"{path}.listen", f"{listen} is taken by {other} of route {owner}")
+        self.listening.append((listen, name))
+
+
+def _spell(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key)
 
 
 def _clash(one: Address, other: Address) -> bool:
-    if isinstance(one, TCP) and isinstance(other, TCP):
-        return one.port == other.port != 0 and (one.host == other.host or not one.host or not other.host)
-    return one == other
+    """
+    Tell whether two addresses cannot be listened on together.
+    """
+    if not isinstance(one, TCP) or not isinstance(other, TCP):
+        return one == other
+    if one.port != other.port or one.port == 0:
+        return False
+    if isLiteral(one.host) and isLiteral(other.host):
+        first, second = ipaddress.ip_address(one.host), ipaddress.ip_address(other.host)
+        return first == second or (first.version == second.version and (first.is_unspecified or second.is_unspecified))
+    # A name may have an address of either family, or of one alone.
+    return not one.host or not other.host or one.host.lower() == other.host.lower()
 
 
 def build(document: Mapping[str, Any], base: Path, now: datetime) -> Configuration:
@@ -241,19 +269,32 @@ def build(document: Mapping[str, Any], base: Path, now: datetime) -> Configurati
         if key in LATER[""]:
             builder.tell(key, "not yet supported")
         elif key not in ("proxy", "route"):
-            builder.tell(key, "there is no such table" + suggest(key, ["proxy", "route"]))
+            builder.tell(_spell(key), "there is no such table" + suggest(key, ["proxy", "route"]))
     proxy = builder.settings(ProxySettings, document.get("proxy", {}), "proxy")
     tables = document.get("route", [])
     if not isinstance(tables, list) or not tables:
         builder.tell("route", "give at least one route, each under [[route]]")
         tables = []
     routes = [builder.route(table, f"route[{position}]") for position, table in enumerate(tables)]
-    builder.oneRouteAPort(routes)
-    if builder.problems or proxy is None:
+    _tellNames(tables, builder)
+    if builder.problems:
         raise ConfigurationError(builder.problems)
     return Configuration(
         proxy=proxy, routes=tuple(route for route in routes if route), warnings=tuple(dict.fromkeys(builder.warnings))
     )
+
+
+def _tellNames(tables: Sequence[object], builder: _Builder) -> None:
+    """
+    The log lines of two routes cannot share a name.
+    """
+    names: set[object] = set()
+    for position, table in enumerate(tables):
+        name = (table.get("name") or table.get("mode")) if isinstance(table, Mapping) else None
+        if isinstance(name, str):
+            if name in names:
+                builder.tell(f"route[{position}].name", f"another route is called {name!r}, too; give each its name")
+            names.add(name)
 
 
 def loadFile(file: str, now: datetime | None = None) -> Configuration:
@@ -264,7 +305,7 @@ def loadFile(file: str, now: datetime | None = None) -> Configuration:
     @raise ConfigurationError: With all problems at once, each with the file and the line.
     """
     try:
-        content = Path(file).read_text("utf-8")
+        content = Path(file).read_text("utf-8-sig")
     except OSError as e:
         raise ConfigurationError([Problem("", f"{file}: {e.strerror}")]) from e
     except UnicodeDecodeError as e:
@@ -273,8 +314,10 @@ def loadFile(file: str, now: datetime | None = None) -> Configuration:
         document = tomllib.loads(content)
     except tomllib.TOMLDecodeError as e:
         line = re.search(r"line (\d+)", str(e))
-        where = f"{file}:{line[1]}" if line else file
-        raise ConfigurationError([Problem("", f"{where}: it is not TOML: {e}")]) from e
+        number = int(line[1]) if line else max(1, len(content.splitlines()))
+        raise ConfigurationError([Problem("", f"{file}:{number}: it is not TOML: {e}")]) from e
+    except RecursionError as e:
+        raise ConfigurationError([Problem("", f"{file}: it is nested too deep")]) from e
     try:
         return build(document, Path(file).resolve().parent, now or datetime.now(UTC))
     except ConfigurationError as e:
@@ -289,7 +332,10 @@ def _place(problem: Problem) -> str:
 
 
 def _line(key: str, lines: Mapping[tuple[str | int, ...], int]) -> int:
-    path: tuple[str | int, ...] = tuple(int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", key))
+    parts = re.findall(r'"(?:[^"\\]|\\.)*"|[^.\[\]"]+', key)
+    path: tuple[str | int, ...] = tuple(
+        int(part) if part.isdigit() else json.loads(part) if part[0] == '"' else part for part in parts
+    )
     while path and path not in lines:
         path = path[:-1]
     return lines.get(path, 1)

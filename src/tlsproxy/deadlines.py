@@ -9,6 +9,7 @@ what nearly always happens, touches nothing until that tick comes.
 
 from __future__ import annotations
 
+import math
 from typing import Final, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -58,12 +59,16 @@ class Deadlines:
         """
         Look after something from now on, or again after its deadline came nearer.
         """
+        end = one.deadline()
+        if end == math.inf:
+            self.forget(one)
+            return
         if self._timer is None:
             # Nobody was watched, so the cheap clock stood still.
             self.now = self._clock.seconds()
             self._tick = int(self.now / GRANULARITY)
             self._timer = self._clock.callLater(GRANULARITY, self._sweep)
-        tick = max(int(one.deadline() / GRANULARITY), self._tick) + 1
+        tick = max(int(end / GRANULARITY), self._tick) + 1
         if one.bucket:
             if one.bucket <= tick:
                 return

@@ -16,7 +16,7 @@ from twisted.application.internet import TCPServer
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
-from tlsproxy.tls.authority import developmentServer
+from tlsproxy.tls.development import developmentServer
 
 __all__ = ["Demo"]
 

@@ -9,18 +9,17 @@ that answered is remembered for a while, and dialed straight next time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final, cast
 
 from twisted.internet import error
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, clientFromString
-from twisted.internet.interfaces import IAddress, IConnector, IStreamClientEndpoint
+from twisted.internet.defer import CancelledError
+from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, clientFromString
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import ClientFactory
-from twisted.python.failure import Failure
 
 from tlsproxy.address import TCP, Address, Endpoint, Unix, isLiteral
+from tlsproxy.connecting import connect
 from tlsproxy.end import End
 from tlsproxy.errors import DialFailed
 
@@ -31,49 +30,6 @@ _REMEMBERED: Final = 30.0
 _MOST_NAMES: Final = 1024
 _NO_TIMEOUT: Final = cast(float, None)
 """Twisted's word for it, which its annotations lack: the caller's deadline bounds the dialing."""
-
-
-class _Once(ClientFactory):
-    """
-    The factory of one connection.
-    """
-
-    noisy = False
-
-    def __init__(self, end: End, dialed: Deferred[End]) -> None:
-        self._end = end
-        self._dialed: Deferred[End] | None = dialed
-        self.connector: IConnector | None = None
-        end.whenMade(self._made)
-
-    def buildProtocol(self, addr: IAddress | None) -> End | None:
-        """
-        The connection stands.
-        """
-        return None if self._dialed is None else self._end
-
-    def _made(self, end: End) -> None:
-        dialed, self._dialed = self._dialed, None
-        if dialed is None:
-            end.finish(reset=True)
-        else:
-            dialed.callback(end)
-
-    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        """
-        It does not.
-        """
-        dialed, self._dialed = self._dialed, None
-        if dialed is not None:
-            dialed.errback(reason)
-
-    def cancel(self, _: Deferred[End]) -> None:
-        """
-        Nobody waits any more.
-        """
-        self._dialed = None
-        if self.connector is not None:
-            self.connector.stopConnecting()
 
 
 class Dialer:
@@ -98,9 +54,7 @@ class Dialer:
             if isinstance(where, TCP):
                 return await self._dialTCP(where)
             if isinstance(where, Unix):
-                return await self._connect(
-                    lambda once: self._reactor.connectUNIX(where.path, once, timeout=_NO_TIMEOUT)
-                )
+                return await self._through(UNIXClientEndpoint(self._reactor, where.path, timeout=_NO_TIMEOUT))
             endpoint = clientFromString(self._reactor, where.description) if isinstance(where, Endpoint) else where
             return await self._through(endpoint)
         except (error.ConnectError, error.DNSLookupError, OSError) as e:
@@ -113,15 +67,14 @@ class Dialer:
         now = self._reactor.seconds()
         until, address = self._known.get(where, (0.0, ""))
         if now < until:
-            # It is forgotten unless it answers, also where the deadline cuts the attempt short.
-            del self._known[where]
             try:
-                end = await self._straight(address, where.port)
+                return await self._straight(address, where.port)
             except error.ConnectError:
-                pass
-            else:
-                self._known[where] = until, address
-                return end
+                self._known.pop(where, None)
+            except CancelledError:
+                # The deadline cut it short: next time the other addresses shall have a chance.
+                self._known.pop(where, None)
+                raise
         end = await self._through(HostnameEndpoint(self._reactor, host, where.port, timeout=_NO_TIMEOUT))
         peer = end.peer()
         if isinstance(peer, (IPv4Address, IPv6Address)):
@@ -130,14 +83,8 @@ class Dialer:
             self._known[where] = now + _REMEMBERED, peer.host
         return end
 
-    def _straight(self, address: str, port: int) -> Deferred[End]:
-        return self._connect(lambda once: self._reactor.connectTCP(address, port, once, timeout=_NO_TIMEOUT))
-
-    def _connect(self, connect: Callable[[_Once], IConnector]) -> Deferred[End]:
-        dialed: Deferred[End] = Deferred(lambda d: once.cancel(d))
-        once = _Once(End("the upstream"), dialed)
-        once.connector = connect(once)
-        return dialed
+    async def _straight(self, address: str, port: int) -> End:
+        return await connect(self._reactor, address, port, End("the upstream"))
 
     async def _through(self, endpoint: IStreamClientEndpoint) -> End:
         factory = ClientFactory.forProtocol(lambda: End("the upstream"))

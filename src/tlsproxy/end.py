@@ -101,7 +101,7 @@ class End(Borrowed):
 
         try:
             while True:
-                hello = await self.until(step)
+                hello = await self.until(step, eager=False)  # Hardly ever it is there already.
                 if hello is not None:
                     return hello
                 await self.sleep(_POLL)

@@ -65,7 +65,13 @@ class PlainStream:
         """
         Write the front of a buffer.
         """
-        return self.send(buffer.view[:count])
+        try:
+            return self._socket.send(buffer.view[:count])
+        except BlockingIOError:
+            return 0
+        except OSError as e:
+            self.problem = e
+            return -1
 
     def send(self, data: bytes | memoryview) -> int:
         """

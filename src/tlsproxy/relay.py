@@ -48,6 +48,12 @@ _TURNS: Final = 4
 """How often a direction fills the buffer before it lets others have the reactor."""
 
 
+def _ignore(*_: str) -> None:
+    """
+    What a relay tells that is over.
+    """
+
+
 class Direction:
     """
     The bytes from one End to the other.
@@ -179,7 +185,8 @@ class Direction:
         sink.transport.stopWriting()
         if self.opposite.starved:
             sink.transport.startWriting()
-        sink.shutdownWrite()
+        if not self.opposite.over:
+            sink.shutdownWrite()  # Otherwise both sides are closed next, and that is a FIN, too.
         self.over = True
         self._relay.passed(self)
 
@@ -315,8 +322,8 @@ class Relay:
             if direction.source is lingering:
                 direction.source.linger()
             else:
-                direction.source.finish(reset=True)
-        self._done(outcome, reason)
+                direction.source.letGo(reset=True)
+        self._end(outcome, reason)
 
     def _finish(self) -> None:
         """
@@ -329,10 +336,25 @@ class Relay:
             if source.stream.state == TRUNCATED:
                 outcome, reason = "truncated", self._truncation(source)
             if source.stream.state in (ENDED, TRUNCATED):
-                source.finish()
+                source.letGo()
             else:
                 source.linger()
-        self._done(outcome, reason)
+        self._end(outcome, reason)
+
+    def _end(self, outcome: str, reason: str) -> None:
+        self.outward.source.transport.reactor.callLater(0, self._close)
+        done, self._done, self._halfClosed = self._done, _ignore, _ignore
+        done(outcome, reason)
+
+    def _close(self) -> None:
+        """
+        Close what was let go, and cut the circles, so that nothing has to wait for the garbage collector: what OpenSSL
+        holds for a connection is much more than Python can see of it.
+        """
+        for direction in (self.outward, self.inward):
+            if direction.source.gone:
+                direction.source.close()
+            del direction.opposite, direction._relay
 
     def _truncation(self, source: End) -> str:
         return f"{source.who} ended the stream without ending TLS"

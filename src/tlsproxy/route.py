@@ -8,11 +8,16 @@ from __future__ import annotations
 from attrs import Factory, field, frozen
 from twisted.internet.interfaces import IStreamServerEndpoint
 
-from tlsproxy.address import Address
+from tlsproxy.address import Address, asAddress
 from tlsproxy.interfaces import IPattern
 from tlsproxy.tls.policy import option
 
 __all__ = ["Limits", "Route"]
+
+
+def _limit(seconds: float, help: str) -> float:
+    limit: float = option(seconds, help, kind="seconds")
+    return limit
 
 
 @frozen(kw_only=True)
@@ -21,17 +26,17 @@ class Limits:
     How long each phase may take, in seconds; 0 for no limit.  None is infinite by default but C{lifetime}.
     """
 
-    hello: float = option(5.0, "from the connection to the whole ClientHello")
-    head: float = option(5.0, "for the head of a CONNECT request")
-    negotiate: float = option(30.0, "for a protocol handler's talk before TLS")
-    handshake: float = option(10.0, "for the TLS handshake with the client")
-    route: float = option(5.0, "to choose an upstream")
-    dial: float = option(5.0, "to reach the upstream, names and all addresses included")
-    upstreamHandshake: float = option(10.0, "for the TLS handshake with the upstream")
-    downgrade: float = option(10.0, "to end TLS and go on in plain")
-    idle: float = option(600.0, "without a byte in either direction")
-    halfClosed: float = option(60.0, "without a byte after one direction has ended")
-    lifetime: float = option(0.0, "for the whole session")
+    hello: float = _limit(5.0, "from the connection to the whole ClientHello")
+    head: float = _limit(5.0, "for the head of a CONNECT request")
+    negotiate: float = _limit(30.0, "for a protocol handler's talk before TLS")
+    handshake: float = _limit(10.0, "for the TLS handshake with the client")
+    route: float = _limit(5.0, "to choose an upstream")
+    dial: float = _limit(5.0, "to reach the upstream, names and all addresses included")
+    upstreamHandshake: float = _limit(10.0, "for the TLS handshake with the upstream")
+    downgrade: float = _limit(10.0, "to end TLS and go on in plain")
+    idle: float = _limit(600.0, "without a byte in either direction")
+    halfClosed: float = _limit(60.0, "without a byte after one direction has ended")
+    lifetime: float = _limit(0.0, "for the whole session")
 
 
 @frozen(kw_only=True)
@@ -40,7 +45,7 @@ class Route:
     One way through the proxy.
 
     @ivar name: What it is called in logs.
-    @ivar listen: Where its clients connect.
+    @ivar listen: Where its clients connect: an address, as a string too, or an endpoint.
     @ivar pattern: How the two sides of a session are opened.
     @ivar limits: Deadlines.
     @ivar close: C{"each"}: the end of one direction is passed on, and the other goes on; C{"both"}: it ends both.
@@ -48,7 +53,7 @@ class Route:
     """
 
     name: str
-    listen: Address | IStreamServerEndpoint
+    listen: Address | IStreamServerEndpoint = field(converter=asAddress)
     pattern: IPattern
     limits: Limits = Factory(Limits)
     close: str = field(default="each")

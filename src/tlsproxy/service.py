@@ -37,10 +37,11 @@ class ProxyService(Service):
         """
         @param routes: The routes.
         @param reactor: The reactor.
-        @param told: Whether the end of each session is logged.
+        @param told: Whether each address that is listened on, and the end of each session, is logged.
         """
         deadlines, dialer = Deadlines(reactor), Dialer(reactor)
         self._reactor = reactor
+        self._told = told
         self.factories = [RouteFactory(route, reactor, deadlines, dialer, told) for route in routes]
         self.ports: list[IListeningPort] = []
 
@@ -50,8 +51,8 @@ class ProxyService(Service):
 
         @raise CannotListen: With a sentence on why.  Nothing is left listening.
         """
-        super().privilegedStartService()
         self._listen()
+        super().privilegedStartService()
 
     def startService(self) -> None:
         """
@@ -59,22 +60,23 @@ class ProxyService(Service):
 
         @raise CannotListen: With a sentence on why.  Nothing is left listening.
         """
-        super().startService()
         if not self.ports:
             self._listen()
+        super().startService()
 
     def _listen(self) -> None:
         for factory in self.factories:
             route = factory.route
             outcome: list[Any] = []
-            Deferred.fromCoroutine(listen(self._reactor, route.listen, factory)).addBoth(outcome.append)
+            listening = Deferred.fromCoroutine(listen(self._reactor, route.listen, factory)).addBoth(outcome.append)
             if not outcome:
+                listening.cancel()
                 outcome = [Failure(CannotListen(f"cannot listen on {route.listen} at once, as a service has to"))]
             if isinstance(outcome[0], Failure):
                 self._stopListening()
                 outcome[0].raiseException()
             self.ports += outcome[0]
-            for port in outcome[0]:
+            for port in outcome[0] if self._told else ():
                 where = tellPeer(port.getHost(), str(route.listen))
                 _log.info("{route} ({mode}) listens on {where}", route=route.name, mode=route.pattern.mode, where=where)
 

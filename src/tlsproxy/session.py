@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tlsproxy.address import Address, tellPeer
-from tlsproxy.deadlines import Deadlines
+from tlsproxy.deadlines import GRANULARITY, Deadlines
 from tlsproxy.dial import Dialer
 from tlsproxy.end import End
 from tlsproxy.errors import AdmissionRefused, HandshakeFailed, SessionError
@@ -52,14 +52,17 @@ _NEAR_PHASES: Final = frozenset({"hello", "head", "handshake"})
 
 _FORMAT: Final = (
     "{route} client={client} sni={sni} tls={tls} upstream={upstream} upstream_tls={upstreamTLS} "
-    "in={received} out={sent} seconds={seconds:.3f} outcome={outcome} phase={phase}"
+    "in={received} out={sent} seconds={seconds:.3f} outcome={outcome}"
 )
 _CERTIFICATE: Final = ' client_cert="{certificate}"'
-_REASON: Final = ' reason="{reason}"'
+_REASON: Final = ' phase={phase} reason="{reason}"'
 
+_STOPPED: Final = "the service stopped"
+
+_EXCUSE: Final = b"This port speaks TLS: ask for https://, not for http://\n"
 _NOT_HTTPS: Final = (
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 55\r\nConnection: close\r\n\r\n"
-    b"This port speaks TLS: ask for https://, not for http://\n"
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
+    % (len(_EXCUSE), _EXCUSE)
 )
 
 
@@ -84,6 +87,7 @@ class Session:
         "_factory",
         "relay",
         "_setUp",
+        "_stopped",
         "started",
         "bucket",
         "clientCertificate",
@@ -110,6 +114,7 @@ class Session:
         self._end = 0.0
         self.relay: Relay | None = None
         self._setUp: Deferred[None] | None = None
+        self._stopped = False
         self.started = factory.reactor.seconds()
 
     # -- phases and deadlines ---------------------------------------------------------------------------------------
@@ -118,10 +123,12 @@ class Session:
         """
         Begin a phase, and with it its deadline.
         """
+        factory = self._factory
         self.phase = phase
-        limit = self._factory.seconds[phase]
-        self._end = self._factory.reactor.seconds() + limit if limit else _FOREVER
-        self._factory.deadlines.watch(self)
+        limit = factory.seconds[phase]
+        self._end = end = factory.reactor.seconds() + limit if limit else _FOREVER
+        if not self.bucket or end < self.bucket * GRANULARITY:
+            factory.deadlines.watch(self)
 
     def deadline(self) -> float:
         """
@@ -182,11 +189,14 @@ class Session:
         if isinstance(problem, SessionError):
             outcome, reason = problem.outcome, str(problem)
         elif isinstance(problem, CancelledError):
-            outcome, reason = "expired", self._tooLong()
+            outcome, reason = ("stopped", _STOPPED) if self._stopped else ("expired", self._tooLong())
         else:
             outcome, reason = "failed", "tlsproxy itself failed; its traceback is in the log"
             _log.failure("{route}: a session met a bug of ours", failure, route=self.route.name)
-        self._letGo(stalled=outcome == "expired" and self.phase in _NEAR_PHASES)
+        if self.relay is not None:
+            self.relay.abort(outcome, reason)
+            return
+        self._letGo(stalled=self._stopped or (outcome == "expired" and self.phase in _NEAR_PHASES))
         self._done(outcome, reason)
 
     def _letGo(self, stalled: bool) -> None:
@@ -208,13 +218,11 @@ class Session:
         """
         End the session because the service stops.
         """
+        self._stopped = True
         if self.relay is not None:
-            self.relay.abort("stopped", "the service stopped")
+            self.relay.abort("stopped", _STOPPED)
         elif self._setUp is not None:
-            work, self._setUp = self._setUp, None
-            work.addErrback(lambda _: None)
-            self._letGo(stalled=True)
-            self._done("stopped", "the service stopped")
+            self._setUp.cancel()
 
     def _done(self, outcome: str, reason: str) -> None:
         """

@@ -8,25 +8,29 @@ L{tlsproxy.tls.policy} and the limits of L{tlsproxy.route}.
 
 from __future__ import annotations
 
+import datetime
 import difflib
-import math
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import Attribute, frozen
+from attrs import Attribute, fields, frozen
 
-from tlsproxy.tls.policy import CertificateFiles, option
+from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, ServerPolicy, option
 
 __all__ = [
     "LATER",
     "LATER_MODES",
+    "LATER_OPTIONS",
     "MODES",
+    "OPTIONS",
+    "Option",
     "ProxySettings",
     "RouteSettings",
     "convert",
+    "fileName",
     "kindOf",
     "snake",
     "stateDirectory",
@@ -41,7 +45,7 @@ MODES: Final = {
 }
 """Each mode in one line."""
 
-LATER_MODES: Final = {
+LATER_MODES: Final = (
     "passthrough",
     "connect",
     "sequential-client",
@@ -50,16 +54,28 @@ LATER_MODES: Final = {
     "seal-client",
     "seal-relay",
     "seal-gateway",
-}
+)
 LATER: Final = {
     "": {"tls_policy"},
     "proxy": {"status", "workers", "max_connections"},
-    "route": {"rule", "handler", "targets", "grant", "require_tls", "workers", "max_connections"},
+    "route": {"rule", "handler", "targets", "allow_target", "grant", "require_tls", "workers", "max_connections"},
     "route.tls": {"allow", "allow_cn", "allow_ou", "allow_dns", "allow_uri", "allow_all"},
     "route.upstream_tls": {"allow", "allow_cn", "allow_ou", "allow_dns", "allow_uri", "allow_all"},
     "route.limits": set(),
 }
 """Words that are kept for what is to come."""
+
+_LONGEST: Final = 1e9
+"""The longest limit, in seconds; what is longer is a slip of the pen."""
+
+_METAVARS: Final = {
+    "certificate": "FILE",
+    "files": "FILE",
+    "folder": "DIR",
+    "protocols": "NAME,...",
+    "seconds": "SECONDS",
+    "words": "WORD:...",
+}
 
 
 @frozen(kw_only=True)
@@ -68,11 +84,14 @@ class ProxySettings:
     What holds for all routes.
     """
 
-    stateDir: str = option("", "folder for what has to last; default: $STATE_DIRECTORY, else the XDG state folder")
+    stateDir: str = option(
+        "", "folder for what has to last; default: $STATE_DIRECTORY, else the XDG state folder", kind="folder"
+    )
     logLevel: str = option(
         "info",
-        'least level to log: "debug", "info" (a line a session), "warn" or "error"',
+        'least level that tlsproxy logs: "debug", "info" (a line a session), "warn" or "error"',
         choices=("debug", "info", "warn", "error"),
+        metavar="LEVEL",
     )
 
 
@@ -82,10 +101,12 @@ class RouteSettings:
     A route's own keys, beside its tables C{tls}, C{upstream_tls} and C{limits}.
     """
 
-    name: str = option("", "what the route is called in logs; default: its mode")
-    mode: str = option("", "what it does", choices=tuple(MODES))
-    listen: str = option("", "where its clients connect: PORT, HOST:PORT, unix:PATH or a Twisted endpoint")
-    upstream: str = option("", "what it dials: HOST:PORT, PORT, unix:PATH or a Twisted endpoint")
+    name: str = option("", "what the route is called in logs; default: its mode", metavar="NAME")
+    mode: str = option("", "what it does", choices=tuple(MODES), later=tuple(LATER_MODES), metavar="MODE")
+    listen: str = option(
+        "", "where its clients connect: PORT, HOST:PORT, unix:PATH or a Twisted endpoint", metavar="EP"
+    )
+    upstream: str = option("", "what it dials: HOST:PORT, PORT, unix:PATH or a Twisted endpoint", metavar="EP")
     close: str = option(
         "each",
         'the end of one direction: "each" passes it on and lets the other go on, "both" ends both',
@@ -105,6 +126,74 @@ def snake(name: str) -> str:
     return re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), name)
 
 
+def _metavar(attribute: Attribute[Any]) -> str:
+    """
+    Say in a word what an option takes.
+    """
+    choices: tuple[str, ...] = attribute.metadata.get("choices", ())
+    word: str = attribute.metadata.get("metavar", "")
+    return word or _METAVARS.get(attribute.metadata.get("kind", ""), "") or "|".join(choices) or "WORDS"
+
+
+_KEY_HELP: Final = "PEM file: the certificate's key; without it, the certificate's file holds it, too"
+_TABLES: Final = (
+    (RouteSettings, ("route",), "", "The route"),
+    (ServerPolicy, ("route", "tls"), "", "TLS toward the client (offload, bridge)"),
+    (ClientPolicy, ("route", "upstream_tls"), "upstream-", "TLS toward the upstream (encrypt, bridge)"),
+    (ProxySettings, ("proxy",), "", "The process"),
+)
+
+
+@frozen
+class Option:
+    """
+    One option of the command line, which is one key of TOML.
+
+    @ivar path: The way to the key.
+    @ivar metavar: What it takes, in a word.
+    @ivar help: What it is for.
+    @ivar default: What holds without it; C{""} where there is none, or where the help tells it.
+    @ivar heading: What it stands under.
+    """
+
+    path: tuple[str, ...]
+    metavar: str
+    help: str
+    default: str
+    heading: str
+
+
+def _options() -> Mapping[str, Option]:
+    """
+    Make the options from the settings.
+    """
+    options: dict[str, Option] = {}
+    for cls, table, prefix, heading in _TABLES:
+        for attribute in fields(cls):
+            name = snake(attribute.name)
+            default = attribute.default or ()
+            help = attribute.metadata["help"]
+            options[prefix + name.replace("_", "-")] = Option(
+                (*table, name),
+                _metavar(attribute),
+                help,
+                default if isinstance(default, str) else ",".join(default),
+                heading,
+            )
+            if name == "cert":
+                options[prefix + "key"] = Option((*table, "key"), "FILE", _KEY_HELP, "", heading)
+    return options
+
+
+OPTIONS: Final = _options()
+"""The options by their names."""
+
+LATER_OPTIONS: Final = frozenset(
+    prefix + word.replace("_", "-") for _, table, prefix, _ in _TABLES for word in LATER[".".join(table)]
+)
+"""Options that are kept for what is to come."""
+
+
 def stateDirectory(configured: str) -> Path:
     """
     Tell where what has to last is kept.
@@ -112,7 +201,7 @@ def stateDirectory(configured: str) -> Path:
     @param configured: What the configuration says, if anything.
     """
     if configured:
-        return Path(configured).expanduser()
+        return Path(configured).expanduser().absolute()
     given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     if given:
         return Path(given)
@@ -134,8 +223,18 @@ def kindOf(value: object) -> str:
     """
     Say what a value is.
     """
-    names = {bool: "true or false", int: "a number", float: "a number", dict: "a table", list: "a list"}
-    return names.get(type(value), "that")
+    names = {
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        str: "a string",
+        dict: "a table",
+        list: "a list",
+        datetime.datetime: "a date",
+        datetime.date: "a date",
+        datetime.time: "a time",
+    }
+    return names[type(value)]
 
 
 def _texts(value: object) -> tuple[str, ...]:
@@ -146,23 +245,54 @@ def _texts(value: object) -> tuple[str, ...]:
     raise ValueError(f"give a string or a list of strings, not {kindOf(value)}")
 
 
+def _choice(value: object, choices: tuple[str, ...]) -> str:
+    quoted = ", ".join(f'"{choice}"' for choice in choices)
+    if not isinstance(value, str):
+        raise ValueError(f"give a string, one of {quoted}, not {kindOf(value)}")
+    if value not in choices:
+        raise ValueError(f"{value!r} is not one of {quoted}" + suggest(value, choices))
+    return value
+
+
 def _seconds(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LONGEST:
         raise ValueError("give a number of seconds, 0 for no limit")
     return float(value)
 
 
+def fileName(value: object, resolve: Callable[[str], str]) -> str:
+    """
+    Take the name of a file.
+
+    @param resolve: Makes a path of it.
+    @raise ValueError: It is something else.
+    """
+    name = text(value)
+    if not name:
+        raise ValueError("give the name of a file, not an empty string")
+    return resolve(name)
+
+
+def _files(value: object, resolve: Callable[[str], str], words: tuple[str, ...]) -> tuple[str, ...]:
+    files = _texts(value)
+    if not files:
+        raise ValueError("give one file at least, or leave this out")
+    return tuple(one if one in words else fileName(one, resolve) for one in files)
+
+
 def _certificate(value: object, resolve: Callable[[str], str]) -> CertificateFiles:
     if isinstance(value, list):
-        if len(value) != 1:
+        if len(value) > 1:
             raise ValueError("several certificates on one route are not yet supported; give one")
-        value = value[0]
+        value = value[0] if value else ""
     if isinstance(value, dict):
         unknown = set(value) - {"chain", "key"}
         if unknown or "chain" not in value:
             raise ValueError('give a file, or {chain = "FILE", key = "FILE"}')
-        return CertificateFiles(resolve(text(value["chain"])), resolve(text(value["key"])) if "key" in value else None)
-    path = resolve(text(value))
+        return CertificateFiles(
+            fileName(value["chain"], resolve), fileName(value["key"], resolve) if "key" in value else None
+        )
+    path = fileName(value, resolve)
     if path.endswith((".p12", ".pfx")):
         raise ValueError("PKCS#12 files are not yet supported; give PEM files")
     return CertificateFiles(path)
@@ -177,28 +307,36 @@ def convert(attribute: Attribute[Any], value: object, resolve: Callable[[str], s
     @raise ValueError: With a sentence on what is wrong.
     """
     metadata = attribute.metadata
+    if attribute.name == "upstream" and isinstance(value, (dict, list)):
+        raise ValueError("several upstreams are not yet supported; give one, as a string")
+    if value in metadata.get("later", ()):
+        raise ValueError(f'{attribute.name} "{value}" is not yet supported')
     if choices := metadata.get("choices"):
-        if value not in choices:
-            raise ValueError(f"{value!r} is not one of {', '.join(choices)}" + suggest(str(value), choices))
-        return value
-    if metadata.get("kind") == "certificate":
+        return _choice(value, choices)
+    kind = metadata.get("kind")
+    if kind == "certificate":
         return _certificate(value, resolve)
-    if metadata.get("kind") == "files":
-        return tuple(one if one == "system" else resolve(one) for one in _texts(value))
-    if attribute.name == "alpn":
-        if "mirror" in _texts(value):
+    if kind == "files":
+        return _files(value, resolve, attribute.default or ())
+    if kind == "folder":
+        return fileName(value, resolve)
+    if kind == "protocols":
+        protocols = _texts(value)
+        if "mirror" in protocols:
             raise ValueError('"mirror" is not yet supported')
-        return _texts(value)
-    if attribute.name in ("ciphers", "ciphersuites", "groups"):
+        return protocols
+    if kind == "words":
         return ":".join(_texts(value))
-    if attribute.type in (float, "float"):
+    if kind == "seconds":
         return _seconds(value)
     return text(value)
 
 
-def suggest(word: str, known: Iterable[str]) -> str:
+def suggest(word: str, known: Iterable[str], prefix: str = "") -> str:
     """
     Say which known word may be meant, if any is near.
+
+    @param prefix: What stands before each known word.
     """
     close = difflib.get_close_matches(word, list(known), 1)
-    return f"; do you mean {close[0]}?" if close else ""
+    return f"; do you mean {prefix}{close[0]}?" if close else ""

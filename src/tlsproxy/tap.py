@@ -5,6 +5,7 @@ The C{twistd tlsproxy} command.
 
 from __future__ import annotations
 
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -12,60 +13,31 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from attrs import Attribute, fields
+from attrs import fields
 from twisted.application.service import IService, MultiService
-from twisted.logger import Logger
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger, LogLevel
 from twisted.python import usage
 
 from tlsproxy import __version__
 from tlsproxy.address import CannotListen
 from tlsproxy.config import Configuration, build, loadFile
-from tlsproxy.errors import ConfigurationError
+from tlsproxy.errors import ConfigurationError, Problem
 from tlsproxy.route import Limits
 from tlsproxy.service import ProxyService
-from tlsproxy.settings import MODES, ProxySettings, RouteSettings, snake, stateDirectory
+from tlsproxy.settings import LATER_MODES, LATER_OPTIONS, MODES, OPTIONS, snake, stateDirectory, suggest
 from tlsproxy.tls.certificates import CertificateProblem
-from tlsproxy.tls.policy import ClientPolicy, ServerPolicy
 
-__all__ = ["Options", "makeService"]
+__all__ = ["CannotStart", "Options", "makeService"]
 
 _log = Logger()
 
-_LATER: Final = ("status", "handler", "allow-target", "allow-cn", "allow-ou", "allow-dns", "allow-uri", "allow-all")
-_KEY_HELP: Final = "PEM file: the certificate's key; without it, the certificate's file holds it, too"
+_COLUMN: Final = 40
+"""Where the help of an option starts."""
 _DEMO: Final = frozenset({"mode", "state-dir", "log-level", "limit"})
 """The options that leave a mode its demo."""
 
-
-def _table() -> dict[str, tuple[tuple[str, ...], str, str]]:
-    """
-    Make the options from the settings.
-
-    @return: For each option the way to its key, its help, and the heading it stands under.
-    """
-    options: dict[str, tuple[tuple[str, ...], str, str]] = {}
-
-    def add(cls: type, table: tuple[str, ...], prefix: str, heading: str) -> None:
-        for attribute in fields(cls):
-            name = snake(attribute.name)
-            options[prefix + name.replace("_", "-")] = ((*table, name), _help(attribute), heading)
-            if attribute.name == "cert":
-                options[prefix + "key"] = ((*table, "key"), _KEY_HELP, heading)
-
-    add(RouteSettings, ("route",), "", "The route")
-    add(ServerPolicy, ("route", "tls"), "", "TLS toward the client (offload, bridge)")
-    add(ClientPolicy, ("route", "upstream_tls"), "upstream-", "TLS toward the upstream (encrypt, bridge)")
-    add(ProxySettings, ("proxy",), "", "The process")
-    return options
-
-
-def _help(attribute: Attribute[Any]) -> str:
-    help: str = attribute.metadata["help"]
-    default = attribute.default
-    return f"{help} [{default}]" if default and isinstance(default, str) else help
-
-
-_OPTIONS: Final = _table()
+_WORDS: Final = (*OPTIONS, "config", "limit", "help", "version")
 
 
 def _setter(name: str, help: str) -> Callable[[Options, str], None]:
@@ -76,14 +48,6 @@ def _setter(name: str, help: str) -> Callable[[Options, str], None]:
     return setter
 
 
-def _later(name: str) -> Callable[[Options, str], None]:
-    def refuse(self: Options, value: str) -> None:
-        raise usage.UsageError(f"--{name}: not yet supported")
-
-    refuse.__doc__ = "Not yet supported."
-    return refuse
-
-
 class Options(usage.Options):
     """
     The command line.
@@ -92,8 +56,6 @@ class Options(usage.Options):
     @ivar configuration: What it all comes to, once it is parsed.
     @ivar demo: The lines to print where a mode runs its demo.
     """
-
-    synopsis = "[options]"
 
     def __init__(self) -> None:
         super().__init__()
@@ -135,25 +97,42 @@ class Options(usage.Options):
             "A mode alone runs its demo: twistd -n tlsproxy --mode bridge",
         ]
         heading = ""
-        for name, (_, help, under) in _OPTIONS.items():
-            if under != heading:
-                heading = under
+        for name, one in OPTIONS.items():
+            if one.heading != heading:
+                heading = one.heading
                 lines += ["", f"{heading}:"]
-            lines += _entry(f"--{name}", help)
-        lines += _entry("--config", "TOML file with any number of routes; instead of a mode and its options")
-        lines += ["", "Deadlines in seconds, as in --limit idle=60; 0 for none:"]
+            lines += _entry(f"--{name} {one.metavar}", f"{one.help} [{one.default}]" if one.default else one.help)
+        lines += _entry("--config FILE.toml", "any number of routes; instead of a mode and its options")
+        lines += _entry("--version", "print the version, and exit")
+        lines += _entry("--help", "print this, and exit")
+        lines += ["", "Deadlines, each as in --limit idle=60; seconds, 0 for none; repeat for more:"]
         for limit in fields(Limits):
-            lines += _entry(snake(limit.name), f"{limit.metadata['help']} [{limit.default:g}]")
+            lines += _entry(f"--limit {snake(limit.name)}=SECONDS", f"{limit.metadata['help']} [{limit.default:g}]")
         return "\n".join([*lines, ""])
+
+    def __str__(self) -> str:
+        return self.getUsage()
+
+    def parseArgs(self, *arguments: str) -> None:
+        """
+        There are options only.
+        """
+        if arguments:
+            raise usage.UsageError(f"{arguments[0]!r} is no option; options start with --")
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """
         Read the command line.  What is wrong with it ends the process with one sentence each, and no usage text.
         """
+        words = list(sys.argv[1:] if options is None else options)
         try:
-            super().parseOptions(options)
+            for word in words:
+                name = word.partition("=")[0]
+                if name.startswith("--") and name[2:] in LATER_OPTIONS:
+                    raise usage.UsageError(f"{name} is not yet supported")
+            super().parseOptions(words)
         except usage.UsageError as e:
-            _exit(2, [str(e)])
+            _exit(2, [_whatIsWrong(str(e))])
 
     def postOptions(self) -> None:
         """
@@ -164,7 +143,19 @@ class Options(usage.Options):
         except CertificateProblem as e:
             _exit(1, [str(e)])
         except ConfigurationError as e:
-            _exit(1, [_onCommandLine(str(problem)) for problem in e.problems])
+            _exit(1, [self._place(problem) for problem in e.problems])
+
+    def _place(self, problem: Problem) -> str:
+        """
+        Say where on the command line a problem is.
+        """
+        path = tuple(problem.key.replace("[0]", "").split("."))
+        if path[:2] == ("route", "limits") and len(path) == 3:
+            return f"--limit {path[2]}: {problem.sentence}"
+        names = [name for name, one in OPTIONS.items() if one.path == path]
+        # A whole table is meant by the options that were given of it.
+        names = names or [name for name in self.given if name in OPTIONS and OPTIONS[name].path[: len(path)] == path]
+        return f"{', '.join(f'--{name}' for name in names)}: {problem.sentence}" if names else str(problem)
 
     def _read(self, now: datetime) -> None:
         file = self.given.get("config")
@@ -172,12 +163,16 @@ class Options(usage.Options):
             beside = set(self.given) - {"config"}
             if beside:
                 raise usage.UsageError(f"--config takes no --{min(beside)} beside it: say it in the file")
-            self.configuration = loadFile(file[-1], now)
+            self.configuration = loadFile(_once("config", file), now)
             return
-        mode = self.given.get("mode", [""])[-1]
+        mode = _once("mode", self.given.get("mode", [""]))
         if not mode:
             raise usage.UsageError(f"say which mode: --mode {'|'.join(MODES)}, or --config FILE.toml")
-        if mode in MODES and not set(self.given) - _DEMO:
+        if mode in LATER_MODES:
+            raise usage.UsageError(f"--mode {mode} is not yet supported")
+        if mode not in MODES:
+            raise usage.UsageError(f"--mode {mode!r} is not one of {', '.join(MODES)}" + suggest(mode, MODES))
+        if not set(self.given) - _DEMO:
             self._readDemo(mode, now)
         else:
             self.configuration = build(self._document(), Path.cwd(), now)
@@ -201,9 +196,9 @@ class Options(usage.Options):
         document: dict[str, Any] = {"route": [route]}
         for name, values in self.given.items():
             if name == "limit":
-                route["limits"] = dict(map(_limit, values))
-            elif name in _OPTIONS:
-                path = _OPTIONS[name][0]
+                route["limits"] = _limits(values)
+            elif name in OPTIONS:
+                path = OPTIONS[name].path
                 table: dict[str, Any] = route if path[0] == "route" else document.setdefault(path[0], {})
                 for step in path[1:-1]:
                     table = table.setdefault(step, {})
@@ -218,47 +213,74 @@ class Options(usage.Options):
         if len(values) > 1:
             if name.removeprefix("upstream-") in ("cert", "key"):
                 raise usage.UsageError(f"--{name}: several certificates on one route are not yet supported; give one")
-            raise usage.UsageError(f"--{name} is given {len(values)} times; give it once")
-        return values[0]
+        return _once(name, values)
 
 
-for _name, (_path, _text, _heading) in _OPTIONS.items():
-    setattr(Options, "opt_" + _name.replace("-", "_"), _setter(_name, _text))
-for _name in _LATER:
-    setattr(Options, "opt_" + _name.replace("-", "_"), _later(_name))
+for _name, _option in OPTIONS.items():
+    setattr(Options, "opt_" + _name.replace("-", "_"), _setter(_name, _option.help))
+
+
+def _once(name: str, values: Sequence[str]) -> str:
+    if len(values) > 1:
+        raise usage.UsageError(f"--{name} is given {len(values)} times; give it once")
+    return values[0]
 
 
 def _entry(name: str, help: str) -> list[str]:
-    lines = textwrap.wrap(help, 79)
-    return [f"  {name:<24} {lines[0]}", *(" " * 27 + line for line in lines[1:])]
+    lines = textwrap.wrap(help, 120 - _COLUMN)
+    return [f"  {name:<{_COLUMN - 3}} {lines[0]}", *(" " * _COLUMN + line for line in lines[1:])]
 
 
-def _limit(text: str) -> tuple[str, float]:
-    phase, _, seconds = text.partition("=")
-    try:
-        return phase, float(seconds)
-    except ValueError:
-        raise usage.UsageError(f"--limit {text}: give PHASE=SECONDS, as in idle=60") from None
-
-
-def _onCommandLine(problem: str) -> str:
+def _whatIsWrong(problem: str) -> str:
     """
-    Say where on the command line a problem is.
+    Say more clearly what C{getopt} says.
     """
-    key, colon, sentence = problem.partition(": ")
-    path = tuple(key.replace("[0]", "").split("."))
-    for name, (where, _, _) in _OPTIONS.items():
-        if where == path:
-            return f"--{name}: {sentence}"
-    if path[:2] == ("route", "limits") and len(path) == 3:
-        return f"--limit {path[2]}: {sentence}"
+    if unknown := re.fullmatch(r"option --(.*) not recognized", problem):
+        return f"there is no option --{unknown[1]}" + suggest(unknown[1], _WORDS, "--")
+    if unknown := re.fullmatch(r"option (-.) not recognized", problem):
+        return f"there is no option {unknown[1]}; options are spelled out, after --"
+    if several := re.fullmatch(r"option --(.*) not a unique prefix", problem):
+        return f"--{several[1]} may be more than one option; spell it out"
+    if lacking := re.fullmatch(r"option (--.*) requires argument", problem):
+        return f"{lacking[1]} needs a value after it"
+    if spare := re.fullmatch(r"option (--.*) must not have an argument", problem):
+        return f"{spare[1]} takes no value"
     return problem
+
+
+def _limits(texts: Sequence[str]) -> dict[str, float]:
+    """
+    Read the values of C{--limit}.
+    """
+    known = [snake(limit.name) for limit in fields(Limits)]
+    limits: dict[str, float] = {}
+    for text in texts:
+        phase, _, seconds = text.partition("=")
+        try:
+            value = float(seconds)
+        except ValueError:
+            raise usage.UsageError(f"--limit {text}: give PHASE=SECONDS, as in idle=60") from None
+        if phase not in known:
+            raise usage.UsageError(f"--limit {text}: there is no such phase" + suggest(phase, known))
+        if phase in limits:
+            raise usage.UsageError(f"--limit {phase} is given more than once; give it once")
+        limits[phase] = value
+    return limits
 
 
 def _exit(code: int, problems: Sequence[str]) -> NoReturn:
     for problem in problems:
         print(f"tlsproxy: {problem}", file=sys.stderr)
     raise SystemExit(code)
+
+
+class CannotStart(SystemExit, Exception):
+    """
+    The command cannot start, and the process ends with the sentence.
+
+    As a L{SystemExit} it ends C{twistd -n} and C{twist} without a traceback.  As an L{Exception} it has C{twistd} tell
+    the process that started the daemon, and remove its pidfile.
+    """
 
 
 class _Daemon(MultiService):
@@ -273,12 +295,16 @@ class _Daemon(MultiService):
     def privilegedStartService(self) -> None:
         """
         Listen.
+
+        @raise CannotStart: An address cannot be listened on.
         """
         self._orExit(super().privilegedStartService)
 
     def startService(self) -> None:
         """
         Serve.
+
+        @raise CannotStart: An address cannot be listened on.
         """
         for warning in self._warnings:
             _log.warn("warning: {warning}", warning=warning)
@@ -287,9 +313,9 @@ class _Daemon(MultiService):
     def _orExit(self, start: Callable[[], None]) -> None:
         try:
             start()
-        except CannotListen as e:
+        except (CannotListen, CannotListenError) as e:
             _log.critical("{problem}", problem=str(e))
-            _exit(1, [str(e)])
+            raise CannotStart(f"tlsproxy: {e}") from None
 
 
 def makeService(options: Options) -> IService:
@@ -300,11 +326,11 @@ def makeService(options: Options) -> IService:
 
     configuration = options.configuration
     assert configuration is not None
-    daemon = _Daemon(configuration.warnings)
+    level = LogLevel.levelWithName(configuration.proxy.logLevel)
+    daemon = _Daemon(configuration.warnings if level <= LogLevel.warn else ())
     for service in options.services:
         service.setServiceParent(daemon)
-    told = configuration.proxy.logLevel in ("debug", "info")
-    ProxyService(configuration.routes, reactor, told).setServiceParent(daemon)
+    ProxyService(configuration.routes, reactor, level <= LogLevel.info).setServiceParent(daemon)
     if options.demo:
         print("\n".join(options.demo), flush=True)
     return daemon

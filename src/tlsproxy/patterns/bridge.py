@@ -5,11 +5,11 @@ C{bridge}: TLS toward the client, and TLS of its own toward the upstream.  Decry
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.interfaces import IStreamClientEndpoint
 from zope.interface import implementer
 
-from tlsproxy.address import Address
+from tlsproxy.address import Address, asAddress
 from tlsproxy.end import End
 from tlsproxy.interfaces import IPattern
 from tlsproxy.session import Session
@@ -25,13 +25,13 @@ class Bridge:
     End the client's TLS here, and begin another.
 
     @ivar tls: The TLS toward the client.
-    @ivar upstream: Where the TLS server is.
+    @ivar upstream: Where the TLS server is: an address, as a string too, or an endpoint.
     @ivar upstreamTLS: The TLS toward it; the application protocol is the client's.
     """
 
     mode = "bridge"
     tls: ServerTLS
-    upstream: Address | IStreamClientEndpoint
+    upstream: Address | IStreamClientEndpoint = field(converter=asAddress)
     upstreamTLS: ClientTLS
 
     async def open(self, session: Session) -> tuple[End, End]:

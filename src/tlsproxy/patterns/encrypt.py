@@ -6,11 +6,11 @@ C{offload} at the other end, a pair of gateways over a network that is not trust
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.interfaces import IStreamClientEndpoint
 from zope.interface import implementer
 
-from tlsproxy.address import Address
+from tlsproxy.address import Address, asAddress
 from tlsproxy.end import End
 from tlsproxy.interfaces import IPattern
 from tlsproxy.session import Session
@@ -25,12 +25,12 @@ class Encrypt:
     """
     Put TLS on for the client.
 
-    @ivar upstream: Where the TLS server is.
+    @ivar upstream: Where the TLS server is: an address, as a string too, or an endpoint.
     @ivar upstreamTLS: The TLS toward it.
     """
 
     mode = "encrypt"
-    upstream: Address | IStreamClientEndpoint
+    upstream: Address | IStreamClientEndpoint = field(converter=asAddress)
     upstreamTLS: ClientTLS
 
     async def open(self, session: Session) -> tuple[End, End]:

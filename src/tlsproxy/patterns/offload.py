@@ -5,11 +5,11 @@ C{offload}: TLS toward the client, plain toward the upstream.  Puts TLS in front
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.interfaces import IStreamClientEndpoint
 from zope.interface import implementer
 
-from tlsproxy.address import Address
+from tlsproxy.address import Address, asAddress
 from tlsproxy.end import End
 from tlsproxy.interfaces import IPattern
 from tlsproxy.session import Session
@@ -25,12 +25,12 @@ class Offload:
     Take the client's TLS off.
 
     @ivar tls: The TLS toward the client.
-    @ivar upstream: Where the plain server is.
+    @ivar upstream: Where the plain server is: an address, as a string too, or an endpoint.
     """
 
     mode = "offload"
     tls: ServerTLS
-    upstream: Address | IStreamClientEndpoint
+    upstream: Address | IStreamClientEndpoint = field(converter=asAddress)
 
     async def open(self, session: Session) -> tuple[End, End]:
         """

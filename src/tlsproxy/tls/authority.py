@@ -8,43 +8,26 @@ constraints, so that whoever trusts it, for a demonstration say, has trusted it 
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pathlib
 import re
-import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TypeAlias
 
 from attrs import field, frozen
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from tlsproxy.tls.certificates import Identity, loadIdentity
+from tlsproxy.tls.certificates import Identity
 from tlsproxy.tls.pem import CertificateProblem, PrivateKey, printable
 
-__all__ = ["LEAF_LIFETIME", "Authority", "developmentAuthority", "writeDevelopmentFiles"]
+__all__ = ["Authority", "narrowestConstraint"]
 
 _BACKDATED = timedelta(hours=1)
-_AUTHORITY_LIFETIME, _AUTHORITY_RENEWAL = timedelta(days=365), timedelta(days=30)
-LEAF_LIFETIME = timedelta(days=90)
-"""
-How long to let a certificate for development live: few enough days for the strictest browser.
-"""
-
-_LOOPBACK = (
-    x509.DNSName("localhost"),
-    x509.IPAddress(IPv4Network("127.0.0.0/8")),
-    x509.IPAddress(IPv6Network("::1/128")),
-)
-
 _EVERYWHERE = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 
 _HOST = re.compile(r"(?:\*\.)?(?!-)[a-z0-9-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9-]{1,63}(?<!-))*", re.ASCII | re.IGNORECASE)
@@ -137,6 +120,17 @@ class Authority:
         leaf = _sign(self.key, self.certificate.subject, subject, key, (now, until), extensions)
         return Identity((leaf,), key)
 
+    def isMadeFor(self, permitted: Sequence[x509.GeneralName]) -> bool:
+        """
+        Tell whether the certificate says of the key just what L{create} would have it say.
+
+        @param permitted: as for L{create}.
+
+        @raise ValueError: if the certificate cannot be decoded; so do the others of L{tlsproxy.tls.pem.UNDECODABLE}.
+        """
+        found = [(each.value, each.critical) for each in self.certificate.extensions]
+        return found == _authorityExtensions(self.key.public_key(), permitted)
+
     def pem(self) -> bytes:
         """
         Write the certificate, without the key, as those who shall trust it need it.
@@ -144,88 +138,16 @@ class Authority:
         return self.certificate.public_bytes(Encoding.PEM)
 
 
-def developmentAuthority(stateDir: pathlib.Path, *, now: datetime) -> tuple[Authority, pathlib.Path]:
+def narrowestConstraint(name: str) -> x509.DNSName | x509.IPAddress:
     """
-    Give the authority of this machine's demonstrations, which is good for C{localhost} and loopback addresses only.
+    Make the narrowest name constraint that allows a DNS name, a first label C{*} allowed, or an IP address.
 
-    It is kept in the state directory, and made anew when there is none that is whole, private to this user, as this
-    version would make it, and valid for 30 days more. Several processes may ask at once and get the same.
-
-    @param stateDir: the state directory; it is made, for this user only, if it does not exist.
-    @param now: the current time, with its time zone.
-
-    @return: the authority, and the file with its certificate.
-
-    @raise CertificateProblem: if the directory cannot be used.
+    @raise CertificateProblem: if it is neither.
     """
-    certificateFile = stateDir / "dev-ca.pem"
-    keyFile = stateDir / "dev-ca-key.pem"
-    try:
-        stateDir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(stateDir):
-            authority = _loadDevelopment(certificateFile, keyFile, now)
-            if authority is None:
-                name = _developmentName()
-                authority = Authority.create(name, permitted=_LOOPBACK, lifetime=_AUTHORITY_LIFETIME, now=now)
-                _replace(keyFile, _keyPEM(authority.key), 0o600)
-                _replace(certificateFile, authority.pem(), 0o644)
-    except OSError as error:
-        raise CertificateProblem(
-            f"{printable(str(stateDir))} cannot keep the development CA ({error.strerror}): "
-            "give a state directory that this user may write"
-        ) from error
-    return authority, certificateFile
-
-
-def writeDevelopmentFiles(
-    directory: pathlib.Path, *, names: Sequence[str] = ("localhost", "127.0.0.1", "::1"), now: datetime
-) -> list[pathlib.Path]:
-    """
-    Write a throw-away authority's certificate, and a certificate and key of its making for a server and for a client.
-
-    The key of the authority is not kept, so it never issues anything else. It is bound to the names all the same.
-
-    @param directory: where to write; it is made if it does not exist.
-    @param names: the DNS names and IP addresses that both certificates are good for.
-    @param now: the current time, with its time zone.
-
-    @return: the files: C{ca.pem}, C{server.pem}, C{server-key.pem}, C{client.pem}, C{client-key.pem}.
-
-    @raise CertificateProblem: if a name is no DNS name or IP address, if there is none, if one of the files exists, or
-        if they cannot be written. Then none is left behind.
-    """
-    if not names:
-        raise CertificateProblem("there is no name to issue a certificate for: give a DNS name or an IP address")
-    permitted = [_constraint(each) for each in names]
-    authority = Authority.create(_developmentName(), permitted=permitted, lifetime=LEAF_LIFETIME, now=now)
-    server, client = (
-        authority.issue(
-            commonName=f"tlsproxy development {role}",
-            names=names,
-            server=role == "server",
-            client=role == "client",
-            lifetime=LEAF_LIFETIME,
-            now=now,
-        )
-        for role in ("server", "client")
-    )
-    return _writeNew(
-        directory,
-        {
-            "ca.pem": (authority.pem(), 0o644),
-            "server.pem": (server.chain[0].public_bytes(Encoding.PEM), 0o644),
-            "server-key.pem": (_keyPEM(server.key), 0o600),
-            "client.pem": (client.chain[0].public_bytes(Encoding.PEM), 0o644),
-            "client-key.pem": (_keyPEM(client.key), 0o600),
-        },
-    )
-
-
-def _developmentName() -> str:
-    """
-    Name a new authority. Each gets a name of its own, as trust stores confuse those that share one.
-    """
-    return f"tlsproxy development CA {secrets.token_hex(4)}"
+    alternative = _alternative(name)
+    if isinstance(alternative, x509.DNSName):
+        return x509.DNSName(alternative.value.removeprefix("*."))
+    return x509.IPAddress(ip_network(ip_address(name).packed))
 
 
 def _sign(
@@ -301,100 +223,3 @@ def _alternative(name: str) -> x509.DNSName | x509.IPAddress:
             f"{printable(name)!r} is neither a DNS name nor an IP address: give one, in ASCII and without brackets"
         )
     return x509.DNSName(name.lower())
-
-
-def _constraint(name: str) -> x509.DNSName | x509.IPAddress:
-    """
-    Make the narrowest name constraint that allows a DNS name or an IP address.
-    """
-    alternative = _alternative(name)
-    if isinstance(alternative, x509.DNSName):
-        return x509.DNSName(alternative.value.removeprefix("*."))
-    return x509.IPAddress(ip_network(ip_address(name).packed))
-
-
-def _loadDevelopment(certificateFile: pathlib.Path, keyFile: pathlib.Path, now: datetime) -> Authority | None:
-    """
-    Load the development authority, if there is one that is as it would be made today and not about to end.
-    """
-    try:
-        identity = loadIdentity(str(certificateFile), str(keyFile), now=now)
-        # Whoever owns the key can open its mode again, and knows the key.
-        private = keyFile.stat(follow_symlinks=False).st_uid == os.geteuid() and not identity.warnings
-        [certificate] = identity.chain
-        certificate.verify_directly_issued_by(certificate)
-        found = [(each.value, each.critical) for each in certificate.extensions]
-    except (OSError, InvalidSignature, TypeError, UnsupportedAlgorithm, ValueError):
-        return None
-    key = identity.key
-    if not private or certificate.not_valid_after_utc - now < _AUTHORITY_RENEWAL:
-        return None
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or found != _authorityExtensions(key.public_key(), _LOOPBACK):
-        return None
-    return Authority(certificate, key)
-
-
-@contextmanager
-def _locked(directory: pathlib.Path) -> Iterator[None]:
-    """
-    Hold the lock of the state directory, waiting for the process that has it.
-    """
-    descriptor = os.open(directory / "dev-ca.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _replace(path: pathlib.Path, data: bytes, mode: int) -> None:
-    """
-    Write a file so that readers find the old one or the new one, whole.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    _create(temporary, data, mode)
-    try:
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink()
-        raise
-
-
-def _create(path: pathlib.Path, data: bytes, mode: int) -> None:
-    """
-    Write a file that did not exist, whole or not at all, and with its mode from the start.
-    """
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file, ExitStack() as undo:
-        undo.callback(path.unlink)
-        file.write(data)
-        file.flush()
-        undo.pop_all()
-
-
-def _writeNew(directory: pathlib.Path, files: dict[str, tuple[bytes, int]]) -> list[pathlib.Path]:
-    """
-    Write several files, by name with content and mode, into a directory: all of them, and over no other, or none.
-    """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as undo:
-            for name, (data, mode) in files.items():
-                _create(directory / name, data, mode)
-                undo.callback((directory / name).unlink)
-            undo.pop_all()
-    except FileExistsError as error:
-        raise CertificateProblem(
-            f"{printable(str(error.filename))} exists already: remove it, or give another directory"
-        ) from error
-    except OSError as error:
-        raise CertificateProblem(
-            f"{printable(str(directory))} cannot be written ({error.strerror}): give another directory"
-        ) from error
-    return [directory / name for name in files]
-
-
-def _keyPEM(key: PrivateKey) -> bytes:
-    """
-    Write a private key, not encrypted.
-    """
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -16,12 +16,11 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import NameOID
 
-from tlsproxy.tls.pem import UNDECODABLE, CertificateProblem, PrivateKey, printable, readPEM
+from tlsproxy.tls.pem import UNDECODABLE, CertificateProblem, PrivateKey, readPEM, shortPrintable
 
 __all__ = ["CertificateProblem", "Identity", "PrivateKey", "describe", "loadAuthorities", "loadIdentity"]
 
 _SOON = timedelta(days=14)
-_LONGEST_NAME = 120
 
 
 @frozen
@@ -111,7 +110,7 @@ def _subject(certificate: x509.Certificate) -> str:
         first = next(iter(names), None)
     except (x509.ExtensionNotFound, *UNDECODABLE):
         first = None
-    return "no readable name" if first is None else _cut(str(first.value).replace(",", "\\,"))
+    return "no readable name" if first is None else shortPrintable(str(first.value).replace(",", "\\,"))
 
 
 def _issuer(certificate: x509.Certificate) -> str:
@@ -129,14 +128,7 @@ def _label(name: x509.Name) -> str:
     Write the common name (RFC 4514), which is what people know a certificate by, or all of the name without one.
     """
     common = name.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return _cut(common[-1].rfc4514_string() if common else name.rfc4514_string())
-
-
-def _cut(text: str) -> str:
-    """
-    Make a name that a stranger chose safe to print, and keep it from flooding the log.
-    """
-    return printable(text if len(text) <= _LONGEST_NAME else text[: _LONGEST_NAME - 3] + "...")
+    return shortPrintable(common[-1].rfc4514_string() if common else name.rfc4514_string())
 
 
 def _belongs(key: PrivateKey, certificate: x509.Certificate) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from attrs import field, frozen
@@ -18,6 +18,7 @@ from OpenSSL import SSL, crypto
 from tlsproxy.errors import AdmissionRefused, ConfigurationError, Problem
 from tlsproxy.tls.certificates import CertificateProblem, Identity, loadAuthorities, loadIdentity
 from tlsproxy.tls.native import TLSStream, requireName, setGroups
+from tlsproxy.tls.pem import few
 from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, Policy, ServerPolicy
 
 __all__ = ["ClientTLS", "ServerTLS", "contextFor"]
@@ -144,7 +145,7 @@ def _chooseALPN(ours: Sequence[bytes]) -> Callable[[SSL.Connection, list[bytes]]
             if protocol in theirs:
                 return protocol
         # Raising is what makes the library send no_application_protocol (RFC 7301 section 3.2).
-        offered = ", ".join(repr(protocol.decode("ascii", "backslashreplace")) for protocol in theirs)
+        offered = few(repr(protocol.decode("ascii", "backslashreplace")) for protocol in theirs)
         raise AdmissionRefused(f"the client offers only the application protocols {offered}, none of the route's")
 
     return choose
@@ -167,11 +168,11 @@ class ServerTLS:
     warnings: tuple[str, ...] = ()
 
     @classmethod
-    def load(cls, policy: ServerPolicy, now: datetime, section: str = "tls") -> ServerTLS:
+    def load(cls, policy: ServerPolicy, now: datetime | None = None, section: str = "tls") -> ServerTLS:
         """
         Read and check the files of a policy.
 
-        @param now: The time that certificates have to be valid at.
+        @param now: The time that certificates have to be valid at; L{None} for now.
         @param section: What the keys of problems start with.
         @raise ConfigurationError: With all problems at once.
         """
@@ -182,7 +183,7 @@ class ServerTLS:
         if files is None:
             checks.tell("cert", "a certificate is needed to speak TLS with clients")
         else:
-            identity = _present(context, files, checks, now)
+            identity = _present(context, files, checks, now or datetime.now(UTC))
         auth = policy.clientAuth or ("required" if policy.clientCa else "none")
         if auth == "none":
             # Tickets only: nothing is kept here for a client that never comes back.
@@ -238,12 +239,14 @@ class ClientTLS:
     warnings: tuple[str, ...] = ()
 
     @classmethod
-    def load(cls, policy: ClientPolicy, host: str, now: datetime, section: str = "upstream_tls") -> ClientTLS:
+    def load(
+        cls, policy: ClientPolicy, host: str, now: datetime | None = None, section: str = "upstream_tls"
+    ) -> ClientTLS:
         """
         Read and check the files of a policy.
 
         @param host: The host of the upstream, for want of a C{name} in the policy; C{""} where it has none.
-        @param now: The time that certificates have to be valid at.
+        @param now: The time that certificates have to be valid at; L{None} for now.
         @param section: What the keys of problems start with.
         @raise ConfigurationError: With all problems at once.
         """
@@ -252,7 +255,7 @@ class ClientTLS:
         warnings: list[str] = []
         name = policy.name or host
         if policy.cert is not None:
-            identity = _present(context, policy.cert, checks, now)
+            identity = _present(context, policy.cert, checks, now or datetime.now(UTC))
             warnings += identity.warnings if identity else ()
         if policy.auth == "none":
             context.set_verify(SSL.VERIFY_NONE, None)

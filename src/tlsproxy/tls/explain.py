@@ -12,6 +12,7 @@ from OpenSSL import SSL
 
 from tlsproxy.errors import HandshakeFailed, PeerEnded, PeerReset, SessionError, TLSProxyError
 from tlsproxy.tls.native import TLSStream
+from tlsproxy.tls.pem import UNDECODABLE, few
 
 __all__ = ["ALERTS", "explainFailure", "explainHandshake"]
 
@@ -50,7 +51,7 @@ ALERTS: Final = {
 # What an alert from the peer says of us.
 _REFUSALS = {
     40: "it shares no TLS version, cipher suite or group with us, or it wants a certificate",
-    42: "it finds our certificate bad",
+    42: "it finds our certificate bad, or not for the name it wants",
     43: "it does not take our kind of certificate",
     44: "it holds our certificate for revoked",
     45: "it finds our certificate expired",
@@ -83,19 +84,21 @@ _NOT_TLS = {"wrong version number", "packet length too long", "record layer fail
 def _names(certificate: x509.Certificate) -> str:
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
+    except x509.ExtensionNotFound:
         return "no names"
-    names = [ascii(name.value)[1:-1] for name in extension if isinstance(name, x509.DNSName)]
+    names = [name.value for name in extension if isinstance(name, x509.DNSName)]
     names += [str(name.value) for name in extension if isinstance(name, x509.IPAddress)]
-    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-    return ", ".join(names[:4]) + more if names else "no names"
+    return few(names) or "no names"
 
 
 def _certificateWords(stream: TLSStream, problem: str, name: str) -> str:
     if problem in ("hostname mismatch", "IP address mismatch"):
-        chain = stream.connection.get_peer_cert_chain(as_cryptography=True)
-        shown = f"; it is for {_names(chain[0])}" if chain else ""
-        return f"it is not for {name}{shown}"
+        try:
+            chain = stream.connection.get_peer_cert_chain(as_cryptography=True)
+            shown = _names(chain[0]) if chain else ""
+        except UNDECODABLE:
+            shown = "names that cannot be read"
+        return f"it is not for {name}" + (f"; it is for {shown}" if shown else "")
     return problem
 
 

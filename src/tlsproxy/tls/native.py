@@ -73,6 +73,9 @@ if _missing:
 
 RECORD: Final = 16384
 
+_SHORT: Final = 1024
+"""A record with less than this many bytes is not one of a long transfer."""
+
 _SSL_read = _lib.SSL_read
 _SSL_write = _lib.SSL_write
 _SSL_get_error = _lib.SSL_get_error
@@ -154,7 +157,11 @@ class TLSStream:
         """
         global _lastAlert
         _lastAlert = None
-        self.connection.do_handshake()
+        try:
+            self.connection.do_handshake()
+        except SSL.SysCallError:
+            _lib.ERR_clear_error()
+            raise
 
     def alert(self) -> tuple[int, bool] | None:
         """
@@ -170,22 +177,30 @@ class TLSStream:
         """
         Read whole records into the front of a buffer until it is full or nothing more is there.
 
+        A short record ends a message, as a rule, so nothing is looked for behind it; the reactor tells if more is there.
+
         @return: How many bytes came; C{state} tells why it stopped.
         """
         ssl, pointer, filled = self._ssl, buffer._pointer, 0
         room = buffer.size
+        count: int
         while room >= RECORD:
             count = _SSL_read(ssl, pointer + filled, room)
             if count <= 0:
                 self._stopped(count)
                 return filled
             filled += count
+            if count < _SHORT:
+                self.state = DRAINED
+                return filled
             room -= count
         self.state = MORE
         return filled
 
     def _stopped(self, result: int) -> None:
         global _lastAlert
+        if self.state >= ENDED:
+            return  # How a stream stopped for good is told once: an alert is heard once, and a broken one forgets why.
         error = _SSL_get_error(self._ssl, result)
         if error == _WANT_READ:
             self.state = DRAINED
@@ -203,8 +218,10 @@ class TLSStream:
 
     def _failed(self, result: int) -> None:
         try:
-            self.connection._raise_ssl_error(self._ssl, result)  # it takes the thread's error queue empty, too
+            self.connection._raise_ssl_error(self._ssl, result)
         except SSL.SysCallError as e:
+            # Only the other errors are taken out of the thread's queue, and the next to fail would be given this one.
+            _lib.ERR_clear_error()
             self.state, self.problem = RESET, e
         except SSL.Error as e:
             self.state, self.problem = FAILED, e
@@ -232,7 +249,8 @@ class TLSStream:
         @return: How many bytes were taken: fewer than C{count} where the socket is full, C{-1} where the connection
             is broken.
         """
-        return self._write(buffer._pointer, count)
+        taken = _SSL_write(self._ssl, buffer._pointer, count)
+        return count if taken == count else self._write(buffer._pointer, count, taken)
 
     def send(self, data: bytes | memoryview) -> int:
         """
@@ -242,19 +260,27 @@ class TLSStream:
 
         @return: As L{drain}.
         """
-        return self._write(_ffi.from_buffer(data), len(data))
+        if not data:
+            return 0  # To OpenSSL that is an error.
+        pointer = _ffi.from_buffer(data)
+        return self._write(pointer, len(data), _SSL_write(self._ssl, pointer, len(data)))
 
-    def _write(self, pointer: Any, count: int) -> int:
+    def _write(self, pointer: Any, count: int, taken: int) -> int:
+        """
+        Go on with writing after the first attempt.
+
+        @param taken: What came of it.
+        """
         ssl, sent = self._ssl, 0
-        while sent < count:
-            taken = _SSL_write(ssl, pointer + sent, count - sent)
-            if taken <= 0:
-                if _SSL_get_error(ssl, taken) == _WANT_WRITE:
-                    break
-                self._failed(taken)
-                return -1
+        while taken > 0:
             sent += taken
-        return sent
+            if sent == count:
+                return sent
+            taken = _SSL_write(ssl, pointer + sent, count - sent)
+        if _SSL_get_error(ssl, taken) == _WANT_WRITE:
+            return sent
+        self._failed(taken)
+        return -1
 
     def endWrite(self) -> bool:
         """
@@ -269,8 +295,11 @@ class TLSStream:
             self.connection.shutdown()
         except SSL.WantWriteError:
             return False
-        except SSL.Error:
-            pass  # The connection is broken: reading says how.
+        except SSL.Error as e:
+            _lib.ERR_clear_error()
+            if self.state < ENDED:
+                # OpenSSL reads no more either.  A peer that ended before it went is no cause for complaint.
+                self.state, self.problem = RESET, e
         self.writeEnded = True
         return True
 
@@ -324,7 +353,8 @@ def setGroups(context: SSL.Context, groups: str) -> None:
     @param groups: Their names with colons between, as OpenSSL spells them.
     @raise ValueError: OpenSSL does not know one of them.
     """
-    if _lib.SSL_CTX_set1_curves_list(context._context, groups.encode("ascii", "replace")) != 1:
+    # No name at all is taken too, and leaves a context with which every handshake fails.
+    if not groups.strip() or _lib.SSL_CTX_set1_curves_list(context._context, groups.encode("ascii", "replace")) != 1:
         _lib.ERR_clear_error()
         raise ValueError(f"OpenSSL does not know one of the groups {groups!r}")
 

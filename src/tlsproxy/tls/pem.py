@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import stat
+from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias
 
 from attrs import field, frozen
@@ -18,7 +19,16 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
 
-__all__ = ["UNDECODABLE", "CertificateProblem", "PEMFile", "PrivateKey", "printable", "readPEM"]
+__all__ = [
+    "UNDECODABLE",
+    "CertificateProblem",
+    "PEMFile",
+    "PrivateKey",
+    "few",
+    "printable",
+    "readPEM",
+    "shortPrintable",
+]
 
 PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 """
@@ -26,6 +36,8 @@ The keys an endpoint may hold.
 """
 
 _SMALLEST_RSA = 2048
+_LONGEST_NAME = 120
+_FEW = 4
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
 
 UNDECODABLE = (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
@@ -48,6 +60,22 @@ def printable(text: str) -> str:
     Make text from outside safe for a log line or a terminal: what is not printable is escaped.
     """
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)
+
+
+def shortPrintable(text: str) -> str:
+    """
+    Make a name that a stranger chose safe to print, and keep it from flooding the log.
+    """
+    return printable(text if len(text) <= _LONGEST_NAME else text[: _LONGEST_NAME - 3] + "...")
+
+
+def few(names: Iterable[str]) -> str:
+    """
+    List names that a stranger chose, safe to print: the first few, and how many more there are.
+    """
+    shown = [shortPrintable(each) for each in names]
+    more = f" and {len(shown) - _FEW} more" if len(shown) > _FEW else ""
+    return ", ".join(shown[:_FEW]) + more
 
 
 class _Block(NamedTuple):

@@ -58,12 +58,14 @@ class Policy:
     What both roles choose from.
     """
 
-    alpn: tuple[str, ...] = option((), "application protocols, most wanted first; without it none is spoken")
+    alpn: tuple[str, ...] = option(
+        (), "application protocols, most wanted first; without it none is spoken", kind="protocols"
+    )
     minVersion: str = option("1.2", "oldest TLS version", choices=("1.2", "1.3"))
     maxVersion: str = option("1.3", "newest TLS version", choices=("1.2", "1.3"))
-    ciphers: str = option(DEFAULT_CIPHERS, "TLS 1.2 cipher suites, in OpenSSL's words")
-    ciphersuites: str = option("", "TLS 1.3 cipher suites, colons between; empty: OpenSSL's own")
-    groups: str = option(DEFAULT_GROUPS, "key exchange groups, most wanted first, colons between")
+    ciphers: str = option(DEFAULT_CIPHERS, "TLS 1.2 cipher suites, in OpenSSL's words", kind="words")
+    ciphersuites: str = option("", "TLS 1.3 cipher suites, colons between; empty: OpenSSL's own", kind="words")
+    groups: str = option(DEFAULT_GROUPS, "key exchange groups, most wanted first, colons between", kind="words")
 
 
 @frozen(kw_only=True)
@@ -89,5 +91,12 @@ class ClientPolicy(Policy):
 
     cert: CertificateFiles | None = option(None, "PEM file: our client certificate chain", kind="certificate")
     ca: tuple[str, ...] = option(("system",), 'PEM file: the CAs to trust, or "system"', kind="files")
-    auth: str = option("pkix", 'how the upstream is verified: "pkix", or "none": not at all', choices=("pkix", "none"))
-    name: str = option("", "name that the upstream's certificate must show; default: the host of the upstream")
+    auth: str = option(
+        "pkix",
+        'how the upstream is verified: "pkix", or "none": not at all',
+        choices=("pkix", "none"),
+        later=("dane",),
+    )
+    name: str = option(
+        "", "name that the upstream's certificate must show; default: the host of the upstream", metavar="NAME"
+    )

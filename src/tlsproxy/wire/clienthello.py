@@ -10,6 +10,7 @@ everything that two readers could take differently is refused, see RFC 8446 (4.1
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 
 from attrs import frozen
 
@@ -41,6 +42,8 @@ _SUPPORTED_VERSIONS = 43
 _TLS_1_2 = 0x0303
 _GREASE = frozenset(0x0A0A + 0x1010 * n for n in range(16))
 _NAME_BYTES = b"abcdefghijklmnopqrstuvwxyz0123456789-_.:"
+_EXTENSION_HEAD = struct.Struct(">HH").unpack_from
+_CUT_SHORT = "the client's hello is malformed: the last extension ends too late"
 _HTTP_STARTS = (
     b"GET ",
     b"HEAD ",
@@ -259,9 +262,12 @@ def _lastVector(data: bytes, at: int, width: int, what: str) -> bytes:
     return content
 
 
+@lru_cache(maxsize=512)
 def _numbers(content: bytes, what: str) -> tuple[int, ...]:
     """
     Read a list of two-byte numbers, without those of RFC 8701.
+
+    Clients of one make send the same lists every time, so what was read lately is kept.
 
     @param what: What the list is, for people.
     @raise HelloError: It is empty, or half a number is left.
@@ -281,13 +287,18 @@ def _extensions(block: bytes) -> dict[int, bytes]:
     @raise HelloError: One comes twice, is cut short, or stands where it must not.
     """
     found: dict[int, bytes] = {}
-    at = 0
-    while at < len(block):
-        kind = int.from_bytes(block[at : at + 2], "big")
-        content, at = _vector(block, at + 2, 2, "last extension")
+    at, end = 0, len(block)
+    while at < end:
+        start = at + 4
+        if start > end:
+            raise HelloError(_CUT_SHORT, _DECODE_ERROR)
+        kind, length = _EXTENSION_HEAD(block, at)
+        at = start + length
+        if at > end:
+            raise HelloError(_CUT_SHORT, _DECODE_ERROR)
         if kind in found:
             raise HelloError(f"the client's hello has the extension {kind} twice", _ILLEGAL_PARAMETER)
-        found[kind] = content
+        found[kind] = block[start:at]
     # RFC 8446, section 4.2.11.
     if _PRE_SHARED_KEY in found and next(reversed(found)) != _PRE_SHARED_KEY:
         raise HelloError("in the client's hello the pre-shared key is not the last extension", _ILLEGAL_PARAMETER)

@@ -1,0 +1,18 @@
+"""
+A TLS front in your own Twisted program.  First: tlsproxy devcert certs
+"""
+
+from twisted.internet import reactor
+
+from tlsproxy.patterns.offload import Offload
+from tlsproxy.route import Route
+from tlsproxy.service import ProxyService
+from tlsproxy.tls.contexts import ServerTLS
+from tlsproxy.tls.policy import CertificateFiles, ServerPolicy
+
+tls = ServerTLS.load(ServerPolicy(cert=CertificateFiles("certs/server.pem", "certs/server-key.pem")))
+shop = Route(name="shop", listen="127.0.0.1:8443", pattern=Offload(tls=tls, upstream="127.0.0.1:8080"))
+proxy = ProxyService([shop], reactor)
+proxy.startService()
+reactor.addSystemEventTrigger("before", "shutdown", proxy.stopService)
+reactor.run()

@@ -1,0 +1,141 @@
+# -*- test-case-name: tests.test_config -*-
+"""
+What tests of configurations start from: a folder with certificates, and a route of each mode that is good.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.tls import NOW, certify, write
+from tlsproxy.config import Configuration, build, loadFile
+from tlsproxy.errors import ConfigurationError
+
+ROUTES: dict[str, dict[str, Any]] = {
+    "offload": {
+        "mode": "offload",
+        "listen": "127.0.0.1:8443",
+        "upstream": "127.0.0.1:8080",
+        "tls": {"cert": "server.pem"},
+    },
+    "encrypt": {
+        "mode": "encrypt",
+        "listen": "127.0.0.1:8080",
+        "upstream": "origin.example:443",
+        "upstream_tls": {"ca": "ca.pem"},
+    },
+    "bridge": {
+        "mode": "bridge",
+        "listen": "127.0.0.1:8443",
+        "upstream": "origin.example:443",
+        "tls": {"cert": "server.pem"},
+        "upstream_tls": {"ca": "ca.pem"},
+    },
+}
+"""A good route of each mode."""
+
+
+class ConfigurationTestCase(SynchronousTestCase):
+    """
+    A test in a folder with certificates.
+
+    @ivar folder: The folder: C{ca.pem}, C{server.pem} (chain and key), C{chain.pem} and C{key.pem} (the same, apart).
+    """
+
+    def setUp(self) -> None:
+        """
+        Write the certificates.
+        """
+        self.folder = Path(self.mktemp()).resolve()
+        self.folder.mkdir(parents=True)
+        self.ca = certify("Example CA")
+        self.server = certify("server.example", self.ca)
+        write(str(self.folder / "ca.pem"), self.ca.pem())
+        write(str(self.folder / "server.pem"), self.server.pem(), self.server.keyPEM())
+        write(str(self.folder / "chain.pem"), self.server.pem())
+        write(str(self.folder / "key.pem"), self.server.keyPEM())
+
+    def document(self, mode: str = "bridge", /, **more: Any) -> dict[str, Any]:
+        """
+        Make a document of one route.
+
+        @param more: Further keys of the route; a table's keys are added to it, and None takes a key away.
+        """
+        route = copy.deepcopy(ROUTES[mode])
+        for key, value in more.items():
+            if value is None:
+                route.pop(key, None)
+            elif isinstance(value, dict):
+                table = route.setdefault(key, {})
+                table.update(value)
+                for name in [name for name, one in table.items() if one is None]:
+                    del table[name]
+            else:
+                route[key] = value
+        return {"route": [route]}
+
+    def build(self, document: dict[str, Any]) -> Configuration:
+        """
+        Build what is expected to be good.
+        """
+        try:
+            return build(document, self.folder, NOW)
+        except ConfigurationError as e:
+            raise AssertionError(str(e)) from None
+
+    def problems(self, document: dict[str, Any]) -> dict[str, str]:
+        """
+        Build what is expected to be bad.
+
+        @return: The sentence of each key.
+        """
+        error = self.assertRaises(ConfigurationError, build, document, self.folder, NOW)
+        for problem in error.problems:
+            self.assertOneSentence(problem.sentence)
+        return {problem.key: problem.sentence for problem in error.problems}
+
+    def assertProblem(self, key: str, sentence: str, document: dict[str, Any]) -> None:
+        """
+        There is one problem, and no other.
+
+        @param key: The key it is told at.
+        @param sentence: What the sentence says somewhere.
+        """
+        problems = self.problems(document)
+        self.assertEqual([key], list(problems), problems)
+        self.assertIn(sentence, problems[key])
+
+    def assertOneSentence(self, sentence: str) -> None:
+        """
+        A message is one line that can be printed.
+        """
+        self.assertTrue(sentence.isprintable(), repr(sentence))
+        self.assertTrue(0 < len(sentence) < 400, sentence)
+
+    def file(self, text: str, name: str = "proxy.toml") -> str:
+        """
+        Write a configuration file.
+
+        @return: Its path.
+        """
+        path = self.folder / name
+        path.write_text(text, "utf-8")
+        return str(path)
+
+    def fileProblems(self, text: str) -> list[str]:
+        """
+        Load a file that is expected to be bad.
+
+        @return: What is told, without the file's name.
+        """
+        file = self.file(text)
+        error = self.assertRaises(ConfigurationError, loadFile, file, NOW)
+        told = [str(problem) for problem in error.problems]
+        for problem in told:
+            self.assertOneSentence(problem)
+            self.assertTrue(problem.startswith(f"{file}:"), problem)
+        return [problem.removeprefix(f"{file}:") for problem in told]

@@ -1,0 +1,91 @@
+# -*- test-case-name: tests.integration.test_reactors -*-
+"""
+The promises of L{tests.conformance} over real sockets and on the reactor of this process.
+
+Run by C{trial --reactor}, once for each reactor and kind of socket; C{TLSPROXY_SOCKETS} names the kind.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tests import conformance
+from tests.socketreactor import tcpPair, unixPair
+from tests.streampeers import Peer
+
+
+class RealLoopback(conformance.Loopback):
+    """
+    Sockets that the reactor of the process drives.
+
+    @cvar PATIENCE: How long something may take that has to come, in seconds.
+    @cvar QUIET: How many turns without a byte pass for silence.
+    """
+
+    PATIENCE = 30.0
+    QUIET = 6
+
+    def __init__(self, kind: str) -> None:
+        from twisted.internet import reactor
+
+        self.reactor: Any = reactor
+        self.kind = kind
+        self.resets = kind == "tcp"
+        self.near, self.far = f"{kind}.Server", f"{kind}.Client"
+        self.idle = self.registered()
+
+    def pair(self) -> tuple[socket.socket, socket.socket]:
+        """
+        Make a connection.
+        """
+        return tcpPair() if self.kind == "tcp" else unixPair()
+
+    def settle(self, peers: list[Peer], done: Callable[[], bool] | None) -> None:
+        """
+        Run the reactor until what is to come has come, or until nothing does.
+        """
+        end = time.monotonic() + self.PATIENCE
+        quiet = 0
+        while not done() if done is not None else quiet < self.QUIET:
+            if time.monotonic() > end:
+                raise AssertionError("what was to come has not come in time")
+            moved = [peer.pump() for peer in peers]
+            self.reactor.iterate(0.001)
+            quiet = 0 if any(moved) else quiet + 1
+
+    def advance(self, seconds: float) -> None:
+        """
+        Time goes by without us.
+        """
+
+    def first(self, side: conformance.Side) -> None:
+        """
+        The kernel chooses.
+        """
+
+    def left(self) -> list[Any]:
+        """
+        Besides what the reactor itself keeps, the descriptors of the process.
+        """
+        calls = [call for call in self.reactor.getDelayedCalls() if call.active()]
+        return [*(self.registered() - self.idle), *calls, len(os.listdir("/proc/self/fd"))]
+
+
+class RealStreams(conformance.Streams):
+    """
+    Streams over real sockets.
+    """
+
+    def makeLoopback(self) -> conformance.Loopback:
+        """
+        The reactor of the process, and the kind of sockets that the environment names.
+        """
+        return RealLoopback(os.environ["TLSPROXY_SOCKETS"])
+
+
+if "TLSPROXY_SOCKETS" in os.environ:
+    globals().update(conformance.pairings(__name__, RealStreams, conformance.PairingConformance))

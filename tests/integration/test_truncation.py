@@ -1,0 +1,124 @@
+# -*- test-case-name: tests.integration.test_truncation -*-
+"""
+TLS that ends without its close_notify is told, and never passes for a stream that ended as it should.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+from tests.integration.passages import PAIRINGS, PassageTestCase
+
+
+class TruncationTests(PassageTestCase):
+    """
+    A FIN without close_notify.
+    """
+
+    def test_nearTruncated(self) -> None:
+        """
+        The client's goes on as a FIN: toward TLS without a close_notify.  What came before it arrives, and so does the
+        answer.
+        """
+        self.start()
+        for pairing in PAIRINGS:
+            if pairing.near:
+                with self.session(pairing) as (client, server):
+                    client.send(b"half a requ")
+                    client.truncate()
+                    self.assertEqual(b"half a requ", server.readAll())
+                    self.assertEqual("truncated" if pairing.far else "ended", server.how)
+                    server.send(b"answer")
+                    server.endWrite()
+                    self.assertEqual((b"answer", "ended"), (client.readAll(), client.how))
+                    line = self.line()
+                    self.assertEqual("truncated", line["outcome"])
+                    self.assertEqual("the client ended the stream without ending TLS", line["reason"])
+
+    def test_farTruncated(self) -> None:
+        """
+        The upstream's goes on in the same way.
+        """
+        self.start()
+        for pairing in PAIRINGS:
+            if pairing.far:
+                with self.session(pairing) as (client, server):
+                    client.send(b"request")
+                    self.assertEqual(b"request", server.read(7))
+                    server.send(b"half an ans")
+                    server.truncate()
+                    self.assertEqual(b"half an ans", client.readAll())
+                    self.assertEqual("truncated" if pairing.near else "ended", client.how)
+                    client.send(b"more")
+                    client.endWrite()
+                    self.assertEqual((b"more", "ended"), (server.readAll(), server.how))
+                    line = self.line()
+                    self.assertEqual("truncated", line["outcome"])
+                    self.assertEqual("the upstream ended the stream without ending TLS", line["reason"])
+
+    def test_pythonNotices(self) -> None:
+        """
+        Python's C{ssl}, told to mind, raises what it has for a truncated stream.
+        """
+        self.start()
+        for pairing in PAIRINGS:
+            if pairing.near and pairing.far:
+                context = ssl.create_default_context(cafile=str(self.certificates.ca))
+                raw = socket.create_connection(("127.0.0.1", self.through.port(pairing.mode)))
+                self.addCleanup(raw.close)
+                client = context.wrap_socket(raw, server_hostname="localhost", suppress_ragged_eofs=False)
+                self.addCleanup(client.close)
+                server = self.acceptFrom(pairing)
+                server.send(b"half an ans")
+                server.truncate()
+                self.assertEqual(b"half an ans", client.recv(100))
+                self.assertRaises(ssl.SSLEOFError, client.recv, 100)
+                client.close()
+                server.close()
+
+    def test_abortNear(self) -> None:
+        """
+        With C{truncation = "abort"} the client's goes on as a reset, to both sides.
+        """
+        self.start(truncation="abort")
+        for pairing in PAIRINGS:
+            if pairing.near:
+                with self.session(pairing) as (client, server):
+                    client.send(b"half a requ")
+                    self.assertEqual(b"half a requ", server.read(11))
+                    client.truncate()
+                    self.assertEqual((b"", "reset"), (server.readAll(), server.how))
+                    self.assertEqual((b"", "reset"), (client.readAll(), client.how))
+                    line = self.line()
+                    self.assertEqual("truncated", line["outcome"])
+                    self.assertEqual("the client ended the stream without ending TLS", line["reason"])
+
+    def test_abortFar(self) -> None:
+        """
+        With C{truncation = "abort"} the upstream's does the same.
+        """
+        self.start(truncation="abort")
+        for pairing in PAIRINGS:
+            if pairing.far:
+                with self.session(pairing) as (client, server):
+                    client.send(b"request")
+                    self.assertEqual(b"request", server.read(7))
+                    server.truncate()
+                    self.assertEqual((b"", "reset"), (client.readAll(), client.how))
+                    self.assertEqual((b"", "reset"), (server.readAll(), server.how))
+                    self.assertEqual("truncated", self.line()["outcome"])
+
+    def test_plainHasNoTruncation(self) -> None:
+        """
+        A plain side's FIN is all the end it has, and becomes a close_notify.
+        """
+        self.start(truncation="abort")
+        for pairing in PAIRINGS:
+            with self.session(pairing) as (client, server):
+                if not pairing.near:
+                    client.truncate()
+                    self.assertEqual((b"", "ended"), (server.readAll(), server.how))
+                elif not pairing.far:
+                    server.truncate()
+                    self.assertEqual((b"", "ended"), (client.readAll(), client.how))

@@ -1,0 +1,379 @@
+# -*- test-case-name: tests.test_tap -*-
+"""
+The command line of C{twistd tlsproxy}.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import Any
+
+from attrs import fields
+from twisted.application.service import IService
+from twisted.internet.error import CannotListenError
+from twisted.internet.testing import EventLoggingObserver
+from twisted.logger import LogLevel, globalLogPublisher
+from twisted.python.reflect import requireModule
+
+from tests.configuring import ConfigurationTestCase
+from tlsproxy import __version__
+from tlsproxy.address import CannotListen
+from tlsproxy.config import Configuration, build
+from tlsproxy.demo import Demo
+from tlsproxy.errors import ConfigurationError
+from tlsproxy.route import Limits
+from tlsproxy.service import ProxyService
+from tlsproxy.settings import LATER_MODES, LATER_OPTIONS, MODES, OPTIONS, snake
+from tlsproxy.tap import CannotStart, Options, makeService
+
+FULL = {
+    "offload": ("--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:80", "--cert", "server.pem"),
+    "encrypt": ("--listen", "127.0.0.1:0", "--upstream", "origin.example:443", "--upstream-ca", "ca.pem"),
+    "bridge": (
+        *("--listen", "127.0.0.1:0", "--upstream", "origin.example:443"),
+        *("--cert", "server.pem", "--upstream-ca", "ca.pem"),
+    ),
+}
+"""What each mode cannot do without."""
+
+
+class CommandLineTestCase(ConfigurationTestCase):
+    """
+    A test with a command line, which is read in the folder of the certificates.
+    """
+
+    def setUp(self) -> None:
+        """
+        Go to the folder.
+        """
+        super().setUp()
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.folder)
+        # The state directory is this test's own.
+        self.patch(os, "environ", {**os.environ, "STATE_DIRECTORY": str(self.folder / "state")})
+        self.printed = io.StringIO()
+        self.told = io.StringIO()
+        self.patch(sys, "stdout", self.printed)
+        self.patch(sys, "stderr", self.told)
+
+    def parse(self, *words: str) -> Options:
+        """
+        Read a command line that is expected to be good.
+        """
+        options = Options()
+        try:
+            options.parseOptions(words)
+        except SystemExit:
+            raise AssertionError(self.told.getvalue()) from None
+        return options
+
+    def configuration(self, *words: str) -> Configuration:
+        """
+        Read a command line that is expected to be good.
+        """
+        configuration = self.parse(*words).configuration
+        assert configuration is not None
+        return configuration
+
+    def refused(self, code: int, *words: str) -> list[str]:
+        """
+        Read a command line that is expected to be bad.
+
+        @param code: The exit status.
+        @return: The sentences.
+        """
+        self.told.truncate(self.told.seek(0))
+        ended = self.assertRaises(SystemExit, Options().parseOptions, words)
+        sentences = self.told.getvalue().splitlines()
+        self.assertEqual((code, ""), (ended.code, self.printed.getvalue()), (words, sentences))
+        for sentence in sentences:
+            self.assertTrue(sentence.startswith("tlsproxy: "), sentence)
+            self.assertOneSentence(sentence)
+        return [sentence.removeprefix("tlsproxy: ") for sentence in sentences]
+
+    def assertRefused(self, code: int, sentence: str, *words: str) -> None:
+        """
+        A command line is refused with one sentence that starts like this.
+        """
+        (told,) = self.refused(code, *words)
+        self.assertTrue(told.startswith(sentence), told)
+
+
+class UsageTests(CommandLineTestCase):
+    """
+    Command lines that cannot be understood: exit status 2.
+    """
+
+    def test_unknown(self) -> None:
+        """
+        What is no option is told, with the one that is meant.
+        """
+        self.assertRefused(2, "there is no option --upstrem; do you mean --upstream?", "--upstrem", "x")
+        self.assertRefused(2, "there is no option --min_version; do you mean --min-version?", "--min_version", "1.2")
+        self.assertRefused(2, "there is no option --verbose", "--verbose")
+        self.assertRefused(2, "there is no option -z", "-z")
+        self.assertRefused(2, "--upstream-c may be more than one option", "--upstream-c", "x")
+        self.assertRefused(2, "'bridge' is no option", "bridge")
+        self.assertRefused(2, "'extra' is no option", "--mode", "bridge", "extra")
+
+    def test_values(self) -> None:
+        """
+        An option without its value, or a flag with one, is told.
+        """
+        for name in (*OPTIONS, "config", "limit"):
+            self.assertRefused(2, f"--{name} needs a value after it", f"--{name}")
+        self.assertRefused(2, "--version takes no value", "--version=2")
+
+    def test_later(self) -> None:
+        """
+        What is kept for later is refused as such, with or without a value.
+        """
+        for name in LATER_OPTIONS:
+            for words in ((f"--{name}",), (f"--{name}", "x"), (f"--{name}=x",)):
+                self.assertRefused(2, f"--{name} is not yet supported", *words)
+
+    def test_mode(self) -> None:
+        """
+        A mode has to be given, once, and to exist.
+        """
+        for words in ((), ("--listen", "8443"), ("--mode", "")):
+            self.assertRefused(2, "say which mode: --mode offload|encrypt|bridge, or --config FILE.toml", *words)
+        self.assertRefused(2, "--mode 'brigde' is not one of offload, encrypt, bridge; do you mean b", "--mode=brigde")
+        self.assertRefused(2, "--mode is given 2 times; give it once", "--mode=bridge", "--mode=bridge")
+        for mode in LATER_MODES:
+            self.assertRefused(2, f"--mode {mode} is not yet supported", "--mode", mode)
+
+    def test_repeated(self) -> None:
+        """
+        Only what is a list may be given more than once.
+        """
+        for name in OPTIONS:
+            if name.removeprefix("upstream-") in ("alpn", "ca", "client-ca", "mode"):
+                continue
+            (told,) = self.refused(2, "--mode=bridge", f"--{name}=a", f"--{name}=b")
+            self.assertIn("give it once" if name.removeprefix("upstream-") not in ("cert", "key") else "give one", told)
+        self.assertRefused(2, "--config is given 2 times", "--config=a", "--config=b")
+        self.assertRefused(
+            2, "--limit idle is given more than once", "--mode=bridge", "--limit=idle=1", "--limit=idle=2"
+        )
+
+    def test_config(self) -> None:
+        """
+        A file says everything, so nothing stands beside it.
+        """
+        for name in (*OPTIONS, "limit"):
+            self.assertRefused(2, f"--config takes no --{name} beside it", "--config=x", f"--{name}=y")
+
+    def test_limits(self) -> None:
+        """
+        A limit is a phase and a number.
+        """
+        for limit in ("", "idle", "idle=", "idle=soon", "=", "5"):
+            self.assertRefused(2, f"--limit {limit}: give PHASE=SECONDS", "--mode=bridge", "--limit", limit)
+        self.assertRefused(
+            2, "--limit idel=5: there is no such phase; do you mean idle?", "--mode=bridge", "--limit=idel=5"
+        )
+        self.assertRefused(2, "--limit =5: there is no such phase", "--mode=bridge", "--limit==5")
+
+
+class ValueTests(CommandLineTestCase):
+    """
+    Command lines that can be understood, but not used: exit status 1.
+    """
+
+    def test_missing(self) -> None:
+        """
+        A mode with anything that its demo does not take lacks the rest, all of which is told at once.
+        """
+        self.assertEqual(
+            [
+                "--listen: say where to listen, as in 8443",
+                "--upstream: say what to dial, as in HOST:PORT",
+                "--cert: a certificate is needed to speak TLS with clients",
+            ],
+            self.refused(1, "--mode", "bridge", "--name", "x"),
+        )
+        for mode, words in FULL.items():
+            self.parse("--mode", mode, *words)
+            for position in range(0, len(words), 2):
+                rest = words[:position] + words[position + 2 :]
+                if words[position] == "--upstream-ca":
+                    self.parse("--mode", mode, *rest)
+                else:
+                    self.assertRefused(1, f"{words[position]}: ", "--mode", mode, *rest)
+
+    def test_wrong(self) -> None:
+        """
+        A wrong value is told at its option.
+        """
+        for name, value, sentence in (
+            ("min-version", "1.1", "'1.1' is not one of"),
+            ("max-version", "1.4", "'1.4' is not one of"),
+            ("ciphers", "NONSENSE", "OpenSSL knows no"),
+            ("groups", "NONSENSE", ""),
+            ("key", "nothing.pem", ""),
+            ("client-ca", "nothing.pem", ""),
+            ("client-auth", "yes", "'yes' is not one of"),
+            ("close", "never", "'never' is not one of"),
+            ("truncation", "x", "'x' is not one of"),
+            ("upstream-auth", "dane", 'auth "dane" is not yet supported'),
+            ("upstream-min-version", "x", "'x' is not one of"),
+            ("upstream-alpn", "h2", "mode bridge offers"),
+            ("log-level", "loud", "'loud' is not one of"),
+            ("alpn", "mirror", '"mirror" is not yet supported'),
+        ):
+            key = "cert" if name == "key" else name
+            self.assertRefused(1, f"--{key}: {sentence}", "--mode=bridge", *FULL["bridge"], f"--{name}={value}")
+        for limit in ("-1", "nan", "inf", "1e300"):
+            words = ("--mode=bridge", *FULL["bridge"], f"--limit=idle={limit}")
+            self.assertRefused(1, "--limit idle: give a number of seconds", *words)
+
+    def test_unused(self) -> None:
+        """
+        Options for TLS that a mode does not speak are all named.
+        """
+        self.assertRefused(
+            1,
+            "--cert, --min-version: mode encrypt speaks no TLS with its clients",
+            *("--mode=encrypt", *FULL["encrypt"], "--cert=server.pem", "--min-version=1.3"),
+        )
+
+    def test_file(self) -> None:
+        """
+        A file that cannot be used is told like C{tlsproxy check} does.
+        """
+        self.assertRefused(1, "nothing.toml: No such file or directory", "--config", "nothing.toml")
+        self.file("[[route]]\nmode = 'bridge'\n", "short.toml")
+        told = self.refused(1, "--config", "short.toml")
+        self.assertEqual(["short.toml:1: route.listen"], [line[:26] for line in told if "listen" in line])
+
+    def test_stateDirectory(self) -> None:
+        """
+        A demo whose state directory cannot be used does not start.
+        """
+        self.file("", "plain")
+        self.assertRefused(1, f"{self.folder}/plain", "--mode=bridge", "--state-dir=plain")
+
+
+class ReadTests(CommandLineTestCase):
+    """
+    Command lines that are good.
+    """
+
+    def test_everyOption(self) -> None:
+        """
+        Every option comes to what its key comes to in a file.
+        """
+        values = {
+            "close": "both",
+            "truncation": "abort",
+            "client-auth": "optional",
+            "auth": "none",
+            "log-level": "warn",
+        }
+        values |= {"min-version": "1.3", "max-version": "1.2", "ciphers": "ECDHE+AESGCM", "groups": "X25519"}
+        values |= {"cert": "chain.pem", "key": "key.pem", "client-ca": "ca.pem", "ca": "ca.pem", "name": "x.example"}
+        values |= {"ciphersuites": "TLS_AES_128_GCM_SHA256", "alpn": "h2", "state-dir": "s", "listen": "1"}
+        values |= {"upstream": "u.example:2"}
+        for name, option in OPTIONS.items():
+            if name == "mode":
+                continue
+            mode = "encrypt" if name.startswith("upstream-") else "offload"
+            given = {**dict(zip(FULL[mode][::2], FULL[mode][1::2], strict=True)), "--mode": mode}
+            extra = {f"--{name}": values[name.removeprefix("upstream-")]}
+            if name.endswith("client-auth"):
+                extra["--client-ca"] = "ca.pem"
+            if name.endswith("key"):
+                extra[f"--{name.replace('key', 'cert')}"] = "chain.pem"
+            if name.endswith("upstream-cert"):
+                extra["--upstream-key"] = "key.pem"
+            if name == "cert":
+                extra["--key"] = "key.pem"
+            given |= extra
+            document: dict[str, Any] = {"route": [{}]}
+            for word, value in given.items():
+                table = document
+                for step in OPTIONS[word[2:]].path[:-1]:
+                    table = table[step][0] if step == "route" else table.setdefault(step, {})
+                table[OPTIONS[word[2:]].path[-1]] = value
+            words = [word for pair in given.items() for word in pair]
+            self.assertSame(self.build(document), self.configuration(*words), option)
+
+    def assertSame(self, one: Configuration, other: Configuration, what: object) -> None:
+        """
+        Two configurations say the same.
+        """
+
+        def tell(configuration: Configuration) -> list[str]:
+            (route,) = configuration.routes
+            policies = [
+                repr(getattr(route.pattern, side, None) and getattr(route.pattern, side).policy) for side in SIDES
+            ]
+            upstream = getattr(route.pattern, "upstream", None)
+            told = (
+                configuration.proxy,
+                route.name,
+                route.listen,
+                route.limits,
+                route.close,
+                route.truncation,
+                upstream,
+            )
+            return [*map(repr, told), *policies]
+
+        self.assertEqual(tell(one), tell(other), what)
+
+    def test_lists(self) -> None:
+        """
+        Lists are options given again, or words with commas between.
+        """
+        words = ("--client-ca=ca.pem", "--client-ca=chain.pem", "--alpn=h2,http/1.1", "--alpn=x")
+        pattern: Any = self.configuration("--mode=offload", *FULL["offload"], *words).routes[0].pattern
+        self.assertEqual(("h2", "http/1.1", "x"), pattern.tls.policy.alpn)
+        self.assertEqual((f"{self.folder}/ca.pem", f"{self.folder}/chain.pem"), pattern.tls.policy.clientCa)
+        words = ("--upstream-ca=system", "--upstream-ca=ca.pem")
+        pattern = self.configuration("--mode=encrypt", "--listen=1", "--upstream=h:1", *words).routes[0].pattern
+        self.assertEqual(("system", f"{self.folder}/ca.pem"), pattern.upstreamTLS.policy.ca)
+
+    def test_limits(self) -> None:
+        """
+        Every phase can be given a limit.
+        """
+        words = [f"--limit={snake(one.name)}={position}.5" for position, one in enumerate(fields(Limits))]
+        route = self.configuration("--mode=bridge", *FULL["bridge"], *words).routes[0]
+        expected = {one.name: position + 0.5 for position, one in enumerate(fields(Limits))}
+        self.assertEqual(Limits(**expected), route.limits)
+
+    def test_config(self) -> None:
+        """
+        A file is read.
+        """
+        self.file("[[route]]\nname='x'\nmode='offload'\nlisten='1'\nupstream='h:1'\ntls.cert='server.pem'\n", "x.toml")
+        self.assertEqual("x", self.configuration("--config", "x.toml").routes[0].name)
+
+    def test_demo(self) -> None:
+        """
+        A mode alone runs its demo, and so it does with what a demo takes.
+        """
+        for mode in MODES:
+            options = self.parse("--mode", mode, "--state-dir=own", "--log-level=warn", "--limit=idle=5")
+            configuration = options.configuration
+            assert configuration is not None
+            self.assertEqual((mode, 5.0), (configuration.routes[0].name, configuration.routes[0].limits.idle))
+            self.assertEqual("warn", configuration.proxy.logLevel)
+            self.assertIn("curl", "\n".join(options.demo))
+            self.assertEqual(1, len(options.services))
+        self.assertTrue((self.folder / "own").is_dir())
+        self.assertFalse((self.folder / "state").exists())
+
+    def test_noDemo(self) -> None:
+        """
+        A complete command line runs no demo.
+        """
+        options = self.parse("--mode=bridge", *FULL["bridge"])
+        self.assertEqual(((), []), (tuple(options.demo), options.services))
+
+
+SIDES = ("tls", "upstreamTLS")
