@@ -4,7 +4,16 @@ How Sphinx makes the pages of this folder.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+
+from attrs import fields
+from sphinx.application import Sphinx
+
 from tlsproxy import __version__
+from tlsproxy.route import Limits
+from tlsproxy.settings import OPTIONS, Option, snake
 
 project = "tlsproxy"
 author = "tlsproxy contributors"
@@ -15,3 +24,42 @@ exclude_patterns = ["_build", "apidocs"]
 nitpicky = True
 html_theme = "alabaster"
 html_theme_options = {"description": "TLS proxies you can program", "page_width": "1100px"}
+
+
+def writeOptions(app: Sphinx) -> None:
+    """
+    Write the tables of all options, from what the command line and the files are read with.
+    """
+    lines: list[str] = []
+
+    def table(heading: str, rows: Iterable[tuple[str, str, str]]) -> None:
+        lines.extend([f".. list-table:: {heading}", "   :header-rows: 1", "   :widths: 28 27 45", ""])
+        for first, *rest in (("Key", "Option", "What it is for, and its default"), *rows):
+            lines.extend([f"   * - {first}", *(f"     - {cell}" for cell in rest)])
+        lines.append("")
+
+    def row(name: str, option: Option) -> tuple[str, str, str]:
+        default = f"; default: ``{option.default}``" if option.default else ""
+        return f"``{option.path[-1]}``", f"``--{name} {option.metavar}``", option.help + default
+
+    groups = groupby(OPTIONS.items(), lambda item: (item[1].heading, item[1].path[:-1]))
+    for (heading, path), options in groups:
+        section = f"[[{path[0]}]]" if path == ("route",) else f"[{'.'.join(path)}]"
+        table(f"{heading}: ``{section}``", [row(name, option) for name, option in options])
+    limits = [
+        (f"``{name}``", f"``--limit {name}=SECONDS``", f"{limit.metadata['help']}; default: {limit.default:g}")
+        for limit in fields(Limits)
+        for name in [snake(limit.name)]
+    ]
+    table("Deadlines in seconds, 0 for none: ``[route.limits]``", limits)
+    target = Path(app.srcdir) / "options.inc"
+    text = "\n".join(lines)
+    if not target.exists() or target.read_text("utf-8") != text:
+        target.write_text(text, "utf-8")
+
+
+def setup(app: Sphinx) -> None:
+    """
+    Have the tables written before pages are read.
+    """
+    app.connect("builder-inited", writeOptions)

@@ -449,7 +449,8 @@ class PairingConformance(_Mixin):
 
     def test_brokenSink(self) -> None:
         """
-        What a peer said before it went away is delivered, even where writing to it fails first.
+        What a plain peer said before it went away is delivered, even where writing to it fails first.  TLS cannot be
+        read any more once a write has failed, so there it is enough that the session is reset.
         """
         for first in self.bothWays():
             self.make()
@@ -460,7 +461,8 @@ class PairingConformance(_Mixin):
             source.peer.pump()
             sink.peer.pump()
             sink.peer.close()
-            self.settle(lambda source=source: source.peer.received == b"last words")  # type: ignore[misc]
+            if sink.kind == "plain":
+                self.settle(lambda source=source: source.peer.received == b"last words")  # type: ignore[misc]
             for _ in range(50):
                 if self.relay.over:
                     break
@@ -468,7 +470,8 @@ class PairingConformance(_Mixin):
                 self.settle()
             self.assertOver("reset")
             self.assertIn(sink.end.who, self.outcomes[0][1])
-            self.assertTrue(source.peer.ended or source.aborted)
+            self.settle(lambda source=source: bool(source.connected.losses))  # type: ignore[misc]
+            self.assertTrue(source.aborted)
 
     def test_truncation(self) -> None:
         """

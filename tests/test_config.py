@@ -161,7 +161,8 @@ class KeyTests(ConfigurationTestCase):
         for table in ("tls", "upstream_tls", "limits"):
             self.assertProblem(f"route[0].{table}", "give a table, not a list", self.document(**{table: []}))
         self.assertProblem("route[0]", "give a table, not a string", {"route": ["x"]})
-        for route in ({}, [], "x", 1):
+        wrong: tuple[object, ...] = ({}, [], "x", 1)
+        for route in wrong:
             self.assertProblem("route", "each under [[route]]", {"route": route})
         self.assertProblem("route", "each under [[route]]", {})
 

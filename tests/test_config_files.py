@@ -38,6 +38,15 @@ class FileTests(ConfigurationTestCase):
         configuration = loadFile(self.file(GOOD), NOW)
         self.assertEqual((["bridge"], ()), ([route.name for route in configuration.routes], configuration.warnings))
 
+    def test_documented(self) -> None:
+        """
+        The example of the documentation is good.
+        """
+        page = (Path(__file__).parent.parent / "docs" / "configuration.rst").read_text("utf-8")
+        example = page.partition(".. code-block:: toml\n")[2].partition("\nThe command line")[0]
+        configuration = loadFile(self.file(dedent(example)), NOW)
+        self.assertEqual(["shop", "front", "back"], [route.name for route in configuration.routes])
+
     def test_now(self) -> None:
         """
         Without a time it is now.

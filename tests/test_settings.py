@@ -35,7 +35,7 @@ def attribute(cls: type[Any], name: str) -> Attribute[Any]:
     """
     Find an attribute of a class.
     """
-    (found,) = (one for one in fields(cls) if one.name == name)
+    found: Attribute[Any] = getattr(fields(cls), name)
     return found
 
 
@@ -64,7 +64,8 @@ class ConvertTests(SynchronousTestCase):
         """
         for cls in CLASSES:
             for one in fields(cls):
-                for value in (True, [1], [[]], {"a": 1}, datetime.date(2026, 11, 20)):
+                wrong: tuple[object, ...] = (True, [1], [[]], {"a": 1}, datetime.date(2026, 11, 20))
+                for value in wrong:
                     told = str(self.assertRaises(ValueError, self.take, cls, one.name, value))
                     self.assertRegex(told, "^(give |several )", (cls, one.name, value))
 
@@ -124,8 +125,13 @@ class ConvertTests(SynchronousTestCase):
         self.assertEqual("/etc/state", self.take(ProxySettings, "stateDir", "state"))
         for cls, name in ((ClientPolicy, "ca"), (ServerPolicy, "clientCa")):
             self.assertRefused(cls, name, [], "give one file at least")
-        for cls, name in ((ClientPolicy, "ca"), (ServerPolicy, "cert"), (ProxySettings, "stateDir")):
-            self.assertRefused(cls, name, "", "not an empty string")
+        named: tuple[tuple[type[Any], str], ...] = (
+            (ClientPolicy, "ca"),
+            (ServerPolicy, "cert"),
+            (ProxySettings, "stateDir"),
+        )
+        for owner, name in named:
+            self.assertRefused(owner, name, "", "not an empty string")
 
     def test_certificate(self) -> None:
         """
@@ -221,7 +227,8 @@ class WordTests(SynchronousTestCase):
         Whatever TOML may hold has a name.
         """
         now = datetime.datetime(2026, 11, 20)
-        for value in (True, 1, 1.0, "", [], {}, now, now.date(), now.time()):
+        values: tuple[object, ...] = (True, 1, 1.0, "", [], {}, now, now.date(), now.time())
+        for value in values:
             self.assertTrue(kindOf(value))
 
 

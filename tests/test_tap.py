@@ -11,22 +11,12 @@ import sys
 from typing import Any
 
 from attrs import fields
-from twisted.application.service import IService
-from twisted.internet.error import CannotListenError
-from twisted.internet.testing import EventLoggingObserver
-from twisted.logger import LogLevel, globalLogPublisher
-from twisted.python.reflect import requireModule
 
 from tests.configuring import ConfigurationTestCase
-from tlsproxy import __version__
-from tlsproxy.address import CannotListen
-from tlsproxy.config import Configuration, build
-from tlsproxy.demo import Demo
-from tlsproxy.errors import ConfigurationError
+from tlsproxy.config import Configuration
 from tlsproxy.route import Limits
-from tlsproxy.service import ProxyService
 from tlsproxy.settings import LATER_MODES, LATER_OPTIONS, MODES, OPTIONS, snake
-from tlsproxy.tap import CannotStart, Options, makeService
+from tlsproxy.tap import Options
 
 FULL = {
     "offload": ("--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:80", "--cert", "server.pem"),
@@ -37,6 +27,8 @@ FULL = {
     ),
 }
 """What each mode cannot do without."""
+
+SIDES = ("tls", "upstreamTLS")
 
 
 class CommandLineTestCase(ConfigurationTestCase):
@@ -333,8 +325,8 @@ class ReadTests(CommandLineTestCase):
         pattern: Any = self.configuration("--mode=offload", *FULL["offload"], *words).routes[0].pattern
         self.assertEqual(("h2", "http/1.1", "x"), pattern.tls.policy.alpn)
         self.assertEqual((f"{self.folder}/ca.pem", f"{self.folder}/chain.pem"), pattern.tls.policy.clientCa)
-        words = ("--upstream-ca=system", "--upstream-ca=ca.pem")
-        pattern = self.configuration("--mode=encrypt", "--listen=1", "--upstream=h:1", *words).routes[0].pattern
+        cas = ("--upstream-ca=system", "--upstream-ca=ca.pem")
+        pattern = self.configuration("--mode=encrypt", "--listen=1", "--upstream=h.example:1", *cas).routes[0].pattern
         self.assertEqual(("system", f"{self.folder}/ca.pem"), pattern.upstreamTLS.policy.ca)
 
     def test_limits(self) -> None:
@@ -374,6 +366,3 @@ class ReadTests(CommandLineTestCase):
         """
         options = self.parse("--mode=bridge", *FULL["bridge"])
         self.assertEqual(((), []), (tuple(options.demo), options.services))
-
-
-SIDES = ("tls", "upstreamTLS")

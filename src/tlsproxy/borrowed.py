@@ -233,7 +233,8 @@ class Borrowed(Protocol):
         Close the socket of a transport that was let go: in a later turn than that, since the reactor may hold an event
         for the descriptor, and its number may be given to another.
         """
-        self.transport.connectionLost(self._end)
+        if self.connected:  # It may have been lost before it was let go.
+            self.transport.connectionLost(self._end)
 
     def finish(self, reset: bool = False) -> None:
         """

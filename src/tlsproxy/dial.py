@@ -9,6 +9,8 @@ that answered is remembered for a while, and dialed straight next time.
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import Any, Final, cast
 
 from twisted.internet import error
@@ -30,6 +32,16 @@ _REMEMBERED: Final = 30.0
 _MOST_NAMES: Final = 1024
 _NO_TIMEOUT: Final = cast(float, None)
 """Twisted's word for it, which its annotations lack: the caller's deadline bounds the dialing."""
+
+_WHY: Final = {
+    errno.EACCES: "cannot be reached: we are not allowed to connect to it",
+    errno.ECONNREFUSED: "refuses connections",
+    errno.EHOSTUNREACH: "cannot be reached: there is no route to it",
+    errno.EMFILE: "cannot be reached: this process has too many files open",
+    errno.ENETUNREACH: "cannot be reached: there is no route to it",
+    errno.ENOENT: "cannot be reached: there is no such socket",
+    errno.ETIMEDOUT: "does not answer",
+}
 
 
 class Dialer:
@@ -57,7 +69,7 @@ class Dialer:
                 return await self._through(UNIXClientEndpoint(self._reactor, where.path, timeout=_NO_TIMEOUT))
             endpoint = clientFromString(self._reactor, where.description) if isinstance(where, Endpoint) else where
             return await self._through(endpoint)
-        except (error.ConnectError, error.DNSLookupError, OSError) as e:
+        except (error.ConnectError, OSError) as e:
             raise DialFailed(f"the upstream {where} {_why(e)}") from e
 
     async def _dialTCP(self, where: TCP) -> End:
@@ -75,7 +87,11 @@ class Dialer:
                 # The deadline cut it short: next time the other addresses shall have a chance.
                 self._known.pop(where, None)
                 raise
-        end = await self._through(HostnameEndpoint(self._reactor, host, where.port, timeout=_NO_TIMEOUT))
+        endpoint = HostnameEndpoint(self._reactor, host, where.port, timeout=_NO_TIMEOUT)
+        try:
+            end = await self._through(endpoint)
+        except ValueError as e:
+            raise DialFailed(f"the upstream {where} has a name that no host can have") from e
         peer = end.peer()
         if isinstance(peer, (IPv4Address, IPv6Address)):
             if len(self._known) >= _MOST_NAMES:
@@ -89,7 +105,14 @@ class Dialer:
     async def _through(self, endpoint: IStreamClientEndpoint) -> End:
         factory = ClientFactory.forProtocol(lambda: End("the upstream"))
         factory.noisy = False
-        end = await endpoint.connect(factory)
+        try:
+            end = await endpoint.connect(factory)
+        except BaseException as e:
+            # An endpoint that does not heed its cancellation may still connect, and then nobody waits for it.
+            factory.protocol = lambda: End("the upstream").whenMade(End.finish)
+            if isinstance(e, error.ConnectingCancelledError):
+                raise CancelledError() from None
+            raise
         assert isinstance(end, End)
         return end
 
@@ -97,10 +120,15 @@ class Dialer:
 def _why(problem: Exception) -> str:
     if isinstance(problem, error.DNSLookupError):
         return "has a name that does not resolve"
-    if isinstance(problem, error.ConnectionRefusedError):
-        return "refuses connections"
-    if isinstance(problem, error.NoRouteError):
-        return "cannot be reached: there is no route to it"
+    code = problem.osError if isinstance(problem, error.ConnectError) else getattr(problem, "errno", None)
+    if code in _WHY:
+        return _WHY[code]
     if isinstance(problem, error.TimeoutError):
         return "does not answer"
-    return f"cannot be reached: {getattr(problem, 'osError', None) or problem}"
+    return f"cannot be reached: {_words(problem, code)}"
+
+
+def _words(problem: Exception, code: Any) -> str:
+    if isinstance(code, int) and code > 0:
+        return os.strerror(code)
+    return getattr(problem, "strerror", None) or "the attempt was broken off"

@@ -8,6 +8,7 @@ end of a record.  So at any moment the next byte belongs to whoever comes next: 
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -28,6 +29,15 @@ __all__ = ["End"]
 _POLL: Final = 0.05
 _peeked = Buffer(65536)
 """Where hellos are peeked into; it holds nothing between two calls."""
+
+
+def _ended(sock: socket.socket) -> bool:
+    """
+    Tell whether a peer has ended its stream, also where unread bytes lie before the end.
+    """
+    poll = select.poll()
+    poll.register(sock, getattr(select, "POLLRDHUP", 0))
+    return bool(poll.poll(0))
 
 
 class End(Borrowed):
@@ -71,7 +81,7 @@ class End(Borrowed):
         reader = ClientHelloReader()
         seen = -1
         mark = 1
-        pollable = sock.family == socket.AF_UNIX
+        unmarkable = sock.family == socket.AF_UNIX
 
         def step() -> ClientHello | None:
             nonlocal seen, mark
@@ -82,18 +92,18 @@ class End(Borrowed):
             except OSError:
                 raise PeerReset(f"{self.who} reset the connection before its hello") from None
             if count == seen:
-                # SO_RCVLOWAT holds the reactor back until there is more, so this is the end of the stream.  A Unix
-                # socket ignores it and is looked at from time to time, until the deadline.
-                if pollable:
-                    return None
-                raise PeerEnded(f"{self.who} ended the stream in the middle of its hello")
+                # SO_RCVLOWAT holds the reactor back until there is more, so as a rule this is the end of the stream.
+                # But a Unix socket ignores it, and the kernel overrides it when memory is short.
+                if _ended(sock):
+                    raise PeerEnded(f"{self.who} ended the stream in the middle of its hello")
+                return None
             if count == 0:
                 raise PeerEnded(f"{self.who} connected and ended the stream without a word")
             seen = count
             hello = reader.read(_peeked.view[:count])
             if hello is not None:
                 return hello
-            if pollable:
+            if unmarkable:
                 return None
             mark = reader.need
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, mark)

@@ -20,8 +20,8 @@ What a source says of its end goes on as what it was:
 A plain stream's FIN is all the end it has, so it counts as an end.  TLS that fails (a record that does not verify, a
 fatal alert) goes on as a reset.  The other direction goes on until its own end: half-close is passed on.
 
-A sink that is broken (a write fails) may still hold bytes that it sent before it broke.  They are read and delivered
-before the reset goes on.
+A sink that is broken (a write fails) may still hold bytes that it sent before it broke.  From a plain one they are
+read and delivered before the reset goes on; OpenSSL reads no more once a write has failed.
 """
 
 from __future__ import annotations
@@ -148,7 +148,10 @@ class Direction:
                 return
             self._unsent = None
         if self.ended:
-            self.passEnd()
+            if not self.over:
+                self.passEnd()
+            elif not self.opposite.starved:
+                self.sink.transport.stopWriting()
             return
         if not self.opposite.starved:
             self.sink.transport.stopWriting()
@@ -177,6 +180,9 @@ class Direction:
         """
         All bytes are sent: tell the sink how the source ended.
         """
+        if self.opposite.ended == RESET:
+            self._relay.abort("reset", f"{self.source.who} reset the connection")
+            return
         sink = self.sink
         if self.ended == ENDED and not sink.stream.endWrite():
             sink.transport.doWrite = self.flush
@@ -277,7 +283,7 @@ class Relay:
         state, source = direction.ended, direction.source
         if state == FAILED and source.tls is not None:
             self.abort("failed", explainFailure(source.tls, source.who), lingering=source)
-        elif state >= RESET or direction.opposite.ended == RESET:
+        elif state >= RESET:
             self.abort("reset", f"{source.who} reset the connection")
         elif state == TRUNCATED and self._abortTruncated:
             self.abort("truncated", self._truncation(source))
@@ -304,9 +310,11 @@ class Relay:
         A sink takes no more: what it sent before is all that is left to deliver.
         """
         other = direction.opposite
+        if other.clogged:
+            return  # Once that is sent, it goes on.
         if other.ended:
             self.abort("reset", f"{direction.sink.who} reset the connection")
-        elif not other.clogged:
+        else:
             other.carry()
 
     def abort(self, outcome: str, reason: str, lingering: End | None = None) -> None:

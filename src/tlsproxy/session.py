@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from math import inf
 from typing import Any, Final
 
 from attrs import asdict
@@ -29,13 +30,12 @@ from tlsproxy.relay import Relay, join
 from tlsproxy.route import Route
 from tlsproxy.tls.certificates import describe
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
+from tlsproxy.tls.pem import printable
 from tlsproxy.wire.clienthello import ClientHello, HelloError
 
 __all__ = ["RouteFactory", "Session"]
 
 _log = Logger()
-
-_FOREVER: Final = float("inf")
 
 _TOO_LONG: Final = {
     "hello": "the client did not send a whole hello",
@@ -57,8 +57,7 @@ _FORMAT: Final = (
 _CERTIFICATE: Final = ' client_cert="{certificate}"'
 _REASON: Final = ' phase={phase} reason="{reason}"'
 
-_STOPPED: Final = "the service stopped"
-
+_LONGEST: Final = 500  # characters of one thing, in the line
 _EXCUSE: Final = b"This port speaks TLS: ask for https://, not for http://\n"
 _NOT_HTTPS: Final = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
@@ -87,7 +86,7 @@ class Session:
         "_factory",
         "relay",
         "_setUp",
-        "_stopped",
+        "_verdict",
         "started",
         "bucket",
         "clientCertificate",
@@ -114,7 +113,7 @@ class Session:
         self._end = 0.0
         self.relay: Relay | None = None
         self._setUp: Deferred[None] | None = None
-        self._stopped = False
+        self._verdict: tuple[str, str] | None = None
         self.started = factory.reactor.seconds()
 
     # -- phases and deadlines ---------------------------------------------------------------------------------------
@@ -124,9 +123,12 @@ class Session:
         Begin a phase, and with it its deadline.
         """
         factory = self._factory
+        now, limit = factory.reactor.seconds(), factory.seconds[phase]
         self.phase = phase
-        limit = factory.seconds[phase]
-        self._end = end = factory.reactor.seconds() + limit if limit else _FOREVER
+        self._end = end = now + limit if limit else inf
+        if self.relay is not None:
+            # The relay's own clock stands still while no session has a deadline.
+            self.relay.active = now
         if not self.bucket or end < self.bucket * GRANULARITY:
             factory.deadlines.watch(self)
 
@@ -135,8 +137,9 @@ class Session:
         Tell when the phase, or the whole session, has to be over.
         """
         end = self._end
-        if self.relay is not None and end != _FOREVER:
-            end = self.relay.active + self._factory.seconds[self.phase]
+        if self.relay is not None and end != inf:
+            # The relay's clock may be late by a tick.
+            end = self.relay.active + GRANULARITY + self._factory.seconds[self.phase]
         lifetime = self.route.limits.lifetime
         return min(end, self.started + lifetime) if lifetime else end
 
@@ -146,10 +149,7 @@ class Session:
         """
         if self.route.limits.lifetime and self._factory.reactor.seconds() >= self.started + self.route.limits.lifetime:
             self.phase = "lifetime"
-        if self.relay is not None:
-            self.relay.abort("expired", self._tooLong())
-        elif self._setUp is not None:
-            self._setUp.cancel()
+        self._cut("expired", self._tooLong())
 
     def _tooLong(self) -> str:
         return f"{_TOO_LONG.get(self.phase, self.phase)} within {self._factory.seconds[self.phase]:g} s"
@@ -186,17 +186,18 @@ class Session:
         Set-up came to nothing.
         """
         problem = failure.value
-        if isinstance(problem, SessionError):
+        if self._verdict is not None and isinstance(problem, (SessionError, CancelledError)):
+            # Whatever a step made of its cancellation.
+            outcome, reason = self._verdict
+        elif isinstance(problem, SessionError):
             outcome, reason = problem.outcome, str(problem)
-        elif isinstance(problem, CancelledError):
-            outcome, reason = ("stopped", _STOPPED) if self._stopped else ("expired", self._tooLong())
         else:
             outcome, reason = "failed", "tlsproxy itself failed; its traceback is in the log"
             _log.failure("{route}: a session met a bug of ours", failure, route=self.route.name)
         if self.relay is not None:
             self.relay.abort(outcome, reason)
             return
-        self._letGo(stalled=self._stopped or (outcome == "expired" and self.phase in _NEAR_PHASES))
+        self._letGo(stalled=outcome == "stopped" or (outcome == "expired" and self.phase in _NEAR_PHASES))
         self._done(outcome, reason)
 
     def _letGo(self, stalled: bool) -> None:
@@ -218,10 +219,13 @@ class Session:
         """
         End the session because the service stops.
         """
-        self._stopped = True
+        self._cut("stopped", "the service stopped")
+
+    def _cut(self, outcome: str, reason: str) -> None:
         if self.relay is not None:
-            self.relay.abort("stopped", _STOPPED)
+            self.relay.abort(outcome, reason)
         elif self._setUp is not None:
+            self._verdict = outcome, reason
             self._setUp.cancel()
 
     def _done(self, outcome: str, reason: str) -> None:
@@ -306,6 +310,18 @@ def _protocol(name: bytes) -> str:
     return ascii(name.decode("latin-1")) if name else "no application protocol"
 
 
+def _told(text: str) -> str:
+    """
+    Keep what others had a say in from breaking the line, or flooding the log.
+    """
+    told = printable(text).replace('"', "'")
+    return told if len(told) <= _LONGEST else f"{told[: _LONGEST - 3]}..."
+
+
+def _word(text: str) -> str:
+    return f'"{_told(text)}"' if " " in text else _told(text)
+
+
 def _describeTLS(end: End | None) -> str:
     if end is None or end.tls is None:
         return "-"
@@ -313,7 +329,7 @@ def _describeTLS(end: End | None) -> str:
     cipher = connection.get_cipher_name()
     if cipher is None:
         return "-"
-    alpn = connection.get_alpn_proto_negotiated().decode("ascii", "backslashreplace")
+    alpn = _word(connection.get_alpn_proto_negotiated().decode("latin-1"))
     return "/".join(filter(None, (connection.get_protocol_version_name(), cipher, alpn)))
 
 
@@ -365,18 +381,18 @@ class RouteFactory(Factory[End]):
             return
         relay = session.relay
         facts = {
-            "route": self.route.name,
+            "route": _word(self.route.name),
             "client": tellPeer(session.near.peer()),
             "sni": session.serverName or "-",
             "tls": _describeTLS(session.near),
-            "upstream": session.upstream or "-",
+            "upstream": _word(session.upstream) or "-",
             "upstreamTLS": _describeTLS(session.far),
             "received": relay.outward.count if relay else 0,
             "sent": relay.inward.count if relay else 0,
             "seconds": self.reactor.seconds() - session.started,
             "outcome": outcome,
             "phase": session.phase,
-            "certificate": session.clientCertificate,
-            "reason": reason,
+            "certificate": _told(session.clientCertificate),
+            "reason": _told(reason),
         }
         _log.info(_FORMAT + (_CERTIFICATE if session.clientCertificate else "") + (_REASON if reason else ""), **facts)

@@ -276,11 +276,20 @@ def _exit(code: int, problems: Sequence[str]) -> NoReturn:
 
 class CannotStart(SystemExit, Exception):
     """
-    The command cannot start, and the process ends with the sentence.
+    The command cannot start, and the process ends with status 1.
 
     As a L{SystemExit} it ends C{twistd -n} and C{twist} without a traceback.  As an L{Exception} it has C{twistd} tell
     the process that started the daemon, and remove its pidfile.
+
+    @ivar sentence: Why.
     """
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(1)
+        self.sentence = sentence
+
+    def __str__(self) -> str:
+        return self.sentence
 
 
 class _Daemon(MultiService):
@@ -307,15 +316,17 @@ class _Daemon(MultiService):
         @raise CannotStart: An address cannot be listened on.
         """
         for warning in self._warnings:
-            _log.warn("warning: {warning}", warning=warning)
+            _log.warn("warning: {sentence}", sentence=warning)
         self._orExit(super().startService)
 
     def _orExit(self, start: Callable[[], None]) -> None:
         try:
             start()
         except (CannotListen, CannotListenError) as e:
-            _log.critical("{problem}", problem=str(e))
-            raise CannotStart(f"tlsproxy: {e}") from None
+            _log.error("{problem}", problem=str(e))
+            # twistd has put its log in the place of sys.stderr.
+            print(f"tlsproxy: {e}", file=sys.__stderr__)
+            raise CannotStart(str(e)) from None
 
 
 def makeService(options: Options) -> IService:

@@ -26,7 +26,7 @@ class RealLoopback(conformance.Loopback):
     @cvar QUIET: How many turns without a byte pass for silence.
     """
 
-    PATIENCE = 30.0
+    PATIENCE = 10.0
     QUIET = 6
 
     def __init__(self, kind: str) -> None:

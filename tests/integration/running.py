@@ -42,8 +42,8 @@ TOOL = (sys.executable, "-c", "import sys; from tlsproxy.cli import main; sys.ex
 _SESSION = re.compile(
     r"\[tlsproxy\.session#info\] (?P<route>\S+) client=(?P<client>\S+) sni=(?P<sni>\S+) tls=(?P<tls>\S+) "
     r"upstream=(?P<upstream>\S+) upstream_tls=(?P<upstreamTLS>\S+) in=(?P<received>\d+) out=(?P<sent>\d+) "
-    r"seconds=(?P<seconds>[\d.]+) outcome=(?P<outcome>\S+) phase=(?P<phase>\S+)"
-    r'(?: client_cert="(?P<certificate>.*?)")?(?: reason="(?P<reason>.*)")?$',
+    r"seconds=(?P<seconds>[\d.]+) outcome=(?P<outcome>\S+)"
+    r'(?: client_cert="(?P<certificate>.*?)")?(?: phase=(?P<phase>\S+) reason="(?P<reason>.*)")?$',
     re.MULTILINE,
 )
 
@@ -78,14 +78,15 @@ class Certificates:
     """
     A throw-away authority, and what it issues.
 
+    @ivar authority: The authority.
     @ivar ca: The file with its certificate.
     """
 
     def __init__(self, folder: Path, stem: str = "ca") -> None:
         self._folder = folder
-        self._authority = Authority.create(f"test {stem}", lifetime=timedelta(days=90), now=datetime.now(UTC))
+        self.authority = Authority.create(f"test {stem}", lifetime=timedelta(days=90), now=datetime.now(UTC))
         self.ca = folder / f"{stem}.pem"
-        self.ca.write_bytes(self._authority.pem())
+        self.ca.write_bytes(self.authority.pem())
 
     def issue(
         self,
@@ -101,7 +102,7 @@ class Certificates:
         @param age: How long ago it was issued, for 40 days.
         @return: A file with chain and key.
         """
-        issued = self._authority.issue(
+        issued = self.authority.issue(
             commonName=commonName,
             names=names,
             server=True,

@@ -1,7 +1,8 @@
 """
-Tests for L{tlsproxy.tls.native}: the stream, and what a context and a connection are told.
+Tests for L{tlsproxy.tls.native}: buffers and streams.
 
-How a stream stops is in L{tests.tls.test_native_ends}.
+How a stream stops is in L{tests.tls.test_native_ends}, and what a context and a connection are told in
+L{tests.tls.test_native_settings}.
 """
 
 from __future__ import annotations
@@ -11,15 +12,13 @@ import socket
 from collections.abc import Callable
 from types import SimpleNamespace
 
-from cryptography import x509
 from OpenSSL import SSL, _util
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.tls import certify
 from tests.tls.pairs import VERSIONS, PairCase, choke, relieve, shake, take
 from tlsproxy.interfaces import DRAINED, ENDED, MORE, RESET
 from tlsproxy.tls import native
-from tlsproxy.tls.native import RECORD, Buffer, TLSStream, requireName, setGroups, setSignatureAlgorithms
+from tlsproxy.tls.native import RECORD, Buffer, TLSStream
 
 
 def numbered(count: int) -> bytes:
@@ -263,131 +262,6 @@ class HandshakeTests(PairCase):
         self.assertEqual((client.verifyProblem(), server.verifyProblem()), ("hostname mismatch", None))
         server, client = self.connected()
         self.assertIdentical(client.verifyProblem(), None)
-
-
-class RequireNameTests(PairCase):
-    """
-    Tests for L{requireName}.
-    """
-
-    def problem(self, name: str, *names: str, commonName: str = "") -> str | None:
-        """
-        Let a client look for a name in a certificate.
-
-        @param names: the DNS names and addresses that it shows.
-        @param commonName: its common name, where it has no other names.
-
-        @return: what OpenSSL finds wrong with it.
-        """
-        if commonName:
-            identity = certify(commonName)
-        else:
-            identity = None
-        issued = self.issued(*names) if identity is None else identity
-        anchor = str(self.folder / "pinned.pem")
-        (self.folder / "pinned.pem").write_bytes(identity.pem() if identity else self.authority.pem())
-        server, client = self.ends(self.server(issued), self.client(name, ca=(anchor,)))
-        shake(server, client)
-        return client.verifyProblem()
-
-    def test_names(self) -> None:
-        """
-        A name is found among the alternative names, in either case of its letters.
-        """
-        for name in ("a.example", "B.EXAMPLE"):
-            self.assertIdentical(self.problem(name, "x.example", "a.example", "b.example"), None)
-        for name in ("c.example", "example", "www.a.example", "a.example.org"):
-            self.assertEqual(self.problem(name, "a.example", "b.example"), "hostname mismatch")
-
-    def test_wildcards(self) -> None:
-        """
-        A wildcard stands for one whole label, the left-most.
-        """
-        self.assertIdentical(self.problem("www.shop.example", "*.shop.example"), None)
-        for name in ("shop.example", "a.b.shop.example", "wwwshop.example"):
-            self.assertEqual(self.problem(name, "*.shop.example"), "hostname mismatch")
-
-    def test_partialWildcards(self) -> None:
-        """
-        A wildcard for a part of a label, or for another label than the left-most, stands for nothing.
-        """
-        for pattern in ("w*.shop.example", "*w.shop.example", "www.*.example", "*.*.example"):
-            holder = certify("", names=[x509.DNSName(pattern)])
-            anchor = str(self.folder / "pinned.pem")
-            (self.folder / "pinned.pem").write_bytes(holder.pem())
-            server, client = self.ends(self.server(holder), self.client("www.shop.example", ca=(anchor,)))
-            shake(server, client)
-            self.assertEqual(client.verifyProblem(), "hostname mismatch")
-
-    def test_neverTheCommonName(self) -> None:
-        """
-        The common name is not looked at, not even where there is no other name.
-        """
-        self.assertEqual(self.problem("shop.example", commonName="shop.example"), "hostname mismatch")
-
-    def test_addresses(self) -> None:
-        """
-        An address is found among the addresses, and a DNS name that looks like one is none.
-        """
-        self.assertIdentical(self.problem("10.0.0.1", "10.0.0.1"), None)
-        self.assertIdentical(self.problem("::1", "0:0:0:0:0:0:0:1"), None)
-        self.assertEqual(self.problem("10.0.0.2", "10.0.0.1"), "IP address mismatch")
-        self.assertEqual(self.problem("10.0.0.1", "shop.example"), "IP address mismatch")
-        holder = certify("", names=[x509.DNSName("10.0.0.1")])
-        (self.folder / "pinned.pem").write_bytes(holder.pem())
-        client = self.client("10.0.0.1", ca=(str(self.folder / "pinned.pem"),))
-        server, stream = self.ends(self.server(holder), client)
-        shake(server, stream)
-        self.assertEqual(stream.verifyProblem(), "IP address mismatch")
-
-    def test_refused(self) -> None:
-        """
-        What no certificate could show is refused: a NUL, behind which everything would be cut off, and what is not
-        ASCII.
-        """
-        connection = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD))
-        for name in ("shop.example\0.evil.example", "\0", "b\xfccher.example"):
-            self.assertRaises(ValueError, requireName, connection, name)
-
-
-class ContextSettingTests(PairCase):
-    """
-    Tests for L{setGroups} and L{setSignatureAlgorithms}.
-    """
-
-    def test_groups(self) -> None:
-        """
-        The groups of a context are what is negotiated.
-        """
-        for group, told in (("P-384", "secp384r1"), ("X25519", "x25519"), ("X25519MLKEM768", "X25519MLKEM768")):
-            server, client = self.connected(client=self.client(groups=group))
-            self.assertEqual([each.connection.get_group_name() for each in (server, client)], [told, told])
-
-    def test_unknown(self) -> None:
-        """
-        A list with a name that OpenSSL does not know is refused, and named; nothing of it is left behind to be taken
-        for another call's error.
-        """
-        context = SSL.Context(SSL.TLS_METHOD)
-        for set, names, what in (
-            (setGroups, "X25519:X25520", "groups"),
-            (setGroups, "", "groups"),
-            (setGroups, "b\xfccher", "groups"),
-            (setSignatureAlgorithms, "ECDSA+SHA256:nonsense", "signature algorithms"),
-        ):
-            error = self.assertRaises(ValueError, set, context, names)
-            self.assertEqual(str(error), f"OpenSSL does not know one of the {what} {names!r}")
-            self.assertEqual(_util.lib.ERR_peek_error(), 0)
-
-    def test_signatureAlgorithms(self) -> None:
-        """
-        A peer whose certificate fits none of the signature algorithms fails the handshake.
-        """
-        for algorithms, good in (("ECDSA+SHA256", True), ("RSA-PSS+SHA256", False)):
-            client = self.client()
-            setSignatureAlgorithms(client.context, algorithms)
-            met, _ = shake(*self.ends(client=client))
-            self.assertEqual(met.error is None, good)
 
 
 class BindingsTests(SynchronousTestCase):

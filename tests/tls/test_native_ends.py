@@ -98,6 +98,21 @@ class ReadingTests(EndCase):
 
         self.eachVersion(test)
 
+    def test_endedInHandshake(self) -> None:
+        """
+        Nor is one that ended another connection in the middle of its handshake.
+        """
+
+        def test(server: TLSStream, client: TLSStream) -> None:
+            peer, other = self.ends()
+            self.assertRaises(SSL.WantReadError, other.handshake)
+            self.socketOf[peer].send(b"\x15\x03\x03\x00\x02\x01\x00")
+            self.assertRaises(SSL.ZeroReturnError, other.handshake)
+            self.socketOf[client].shutdown(socket.SHUT_WR)
+            self.assertStopped(server, TRUNCATED)
+
+        self.eachVersion(test)
+
     def test_forgedEnd(self) -> None:
         """
         A close_notify that is not authenticated ends nothing: the connection fails.

@@ -76,6 +76,9 @@ _REASONS = {
     "http request": "it speaks plain HTTP, not TLS",
     "https proxy request": "it speaks plain HTTP, not TLS",
     "unexpected eof while reading": "it ended the stream",
+    "bad extension": "a TLS extension does not fit, such as an application protocol that nobody offered",
+    "cipher operation failed": "a record does not verify",
+    "decryption failed or bad record mac": "a record does not verify",
 }
 # What OpenSSL says of a first answer that is no TLS record.
 _NOT_TLS = {"wrong version number", "packet length too long", "record layer failure", "invalid record header"}
@@ -111,9 +114,8 @@ def _alertWords(stream: TLSStream) -> str:
 
 
 def _reason(error: SSL.Error) -> str:
-    if error.args and isinstance(error.args[0], list) and error.args[0]:
-        return str(error.args[0][0][2])
-    return str(error) or type(error).__name__
+    entries = error.args[0] if error.args and isinstance(error.args[0], list) else []
+    return next((reason for _, _, reason in entries if reason), "OpenSSL does not say why")
 
 
 def _sentence(stream: TLSStream, error: SSL.Error, peer: str, name: str) -> str:

@@ -177,7 +177,8 @@ class TLSStream:
         """
         Read whole records into the front of a buffer until it is full or nothing more is there.
 
-        A short record ends a message, as a rule, so nothing is looked for behind it; the reactor tells if more is there.
+        A short record ends a message, as a rule, so nothing is looked for behind it; the reactor tells if more is
+        there.
 
         @return: How many bytes came; C{state} tells why it stopped.
         """

@@ -1,0 +1,109 @@
+# -*- test-case-name: tests.integration.test_bounded_memory -*-
+"""
+A stalled reader stops its writer, and nothing grows with the transfer.
+"""
+
+from __future__ import annotations
+
+import select
+import threading
+
+from OpenSSL import SSL
+
+from tests.integration.passages import Pairing, PassageTestCase
+from tests.integration.running import waitUntil
+from tests.integration.talking import Talker
+
+PUSH = 100_000_000
+MOST = 1 << 20
+
+
+def push(talker: Talker, count: int) -> int:
+    """
+    Send without pause until nothing more is taken.
+
+    @param count: How many bytes there are to send.
+    @return: How many were taken.
+    """
+    block = bytes(1 << 16)
+    sent = 0
+    talker.socket.setblocking(False)
+    while sent < count:
+        try:
+            sent += (talker.tls or talker.socket).send(block)
+        except (BlockingIOError, SSL.WantWriteError):
+            if not select.select([], [talker.socket], [], 1)[1]:
+                break
+    talker.socket.setblocking(True)
+    return sent
+
+
+def take(talker: Talker, count: int) -> None:
+    """
+    Read and forget.
+    """
+    while count and (data := talker.recv(min(count, 1 << 18))):
+        count -= len(data)
+
+
+class MemoryTests(PassageTestCase):
+    """
+    The memory and the descriptors of the proxy.
+    """
+
+    def stall(self, pairing: Pairing) -> None:
+        """
+        Push to a reader that does not read, in each direction.
+        """
+        self.start()
+        sessions = [self.open(pairing) for _ in range(2)]
+        # Whatever a session needs once has been needed before it is measured.
+        for one, other in (sessions[0], sessions[0][::-1]):
+            pushing = threading.Thread(target=one.send, args=(bytes(4_000_000),), daemon=True)
+            pushing.start()
+            take(other, 4_000_000)
+            pushing.join()
+        before = self.through.resident()
+        for writer, reader in (sessions[1], sessions[0][::-1]):
+            sent = push(writer, PUSH)
+            self.assertLess(sent, PUSH)
+            grown = self.through.resident() - before
+            self.assertLess(grown, MOST)
+            # What was held up goes on.
+            reader.socket.setblocking(True)
+            take(reader, sent // (1 << 16) * (1 << 16))
+        self.assertLess(self.through.resident() - before, MOST)
+
+    def test_offload(self) -> None:
+        """
+        In TLS toward the client.
+        """
+        self.stall(Pairing("offload", "1.3", ""))
+
+    def test_encrypt(self) -> None:
+        """
+        In TLS toward the upstream.
+        """
+        self.stall(Pairing("encrypt", "", "1.3"))
+
+    def test_bridge(self) -> None:
+        """
+        In TLS toward both.
+        """
+        self.stall(Pairing("bridge", "1.3", "1.3"))
+
+    def test_descriptors(self) -> None:
+        """
+        Many sessions, ended in all the ways there are, leave no descriptor behind.
+        """
+        self.start()
+        base = self.through.descriptors()
+        pairings = [Pairing("offload", "1.3", ""), Pairing("encrypt", "", "1.3"), Pairing("bridge", "1.3", "1.3")]
+        for number in range(120):
+            client, server = self.open(pairings[number % 3])
+            ways = (client.endWrite, client.reset, server.reset, client.truncate, server.truncate, client.close)
+            ways[number // 3 % len(ways)]()
+            client.close()
+            server.close()
+        waitUntil(lambda: len(self.through.sessions()) == 120, "the end of all sessions")
+        waitUntil(lambda: self.through.descriptors() <= base, f"the end of all descriptors beyond {base}")

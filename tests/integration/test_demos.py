@@ -1,0 +1,74 @@
+# -*- test-case-name: tests.integration.test_demos -*-
+"""
+C{twistd -n tlsproxy --mode MODE} runs with nothing but a mode: the line that it prints is pasted, and works.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+
+from tests.integration.running import TWISTD, Child, IntegrationTestCase
+from tests.peers import requirePeer
+from tlsproxy.settings import MODES
+
+TWIST = (sys.executable, "-m", "twisted", "--log-format=text", "tlsproxy")
+
+
+class DemoTests(IntegrationTestCase):
+    """
+    Each mode's demo as a process.
+    """
+
+    def assertDemo(self, mode: str, program: Sequence[str], *words: str) -> None:
+        """
+        Start a demo, paste its line, and end it.
+        """
+        requirePeer("curl")
+        state = f"--state-dir={self.folder}/a state"
+        child = Child(self, self.folder, f"demo-{mode}", [*program, "--mode", mode, state, *words])
+        line = child.waitFor(r"^  (curl .*)$")[1]
+        # It listens when it says so, or soon after; curl is not told to wait for it.
+        child.waitFor(rf"{mode} \({mode}\) listens on")
+        done = self.run_(["sh", "-c", f"{line} --silent --show-error --noproxy '*'"])
+        self.assertIn(f"by way of tlsproxy in mode {mode}: ", done.stdout.decode())
+        # Both runners shut down cleanly, and then end by the signal that asked for it.
+        self.assertEqual(-signal.SIGTERM, child.end(), child.text())
+        self.assertIn("Main loop terminated.", child.text())
+        self.assertNotIn("Traceback", child.text())
+
+    def test_twistd(self) -> None:
+        """
+        Each mode's line gets the right answer, and SIGTERM ends the process cleanly.
+        """
+        for mode in MODES:
+            self.assertDemo(mode, TWISTD)
+
+    def test_limits(self) -> None:
+        """
+        So it does with limits.
+        """
+        self.assertDemo("bridge", TWISTD, "--limit", "idle=30", "--limit", "handshake=3")
+
+    def test_twist(self) -> None:
+        """
+        C{twist} runs the demo as well.
+        """
+        self.assertDemo("bridge", TWIST)
+
+    def test_portTaken(self) -> None:
+        """
+        Where another process has the port that the demo prefers, it takes another.
+        """
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                other.bind(("127.0.0.1", 8443))
+            except OSError:
+                # Somebody else has it, which is what is wanted.
+                pass
+            else:
+                other.listen()
+            self.assertDemo("offload", TWISTD)

@@ -1,0 +1,198 @@
+# -*- test-case-name: tests.integration.test_every_phase_ends -*-
+"""
+Every phase has a deadline, and each ends with its own reason.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from OpenSSL import SSL
+
+from tests.integration.running import PATIENCE, IntegrationTestCase, Proxy, raiseDescriptors
+from tests.integration.talking import Listener, Server, clientContext, connect, echo, serverContext
+
+STALLED = 2000
+
+
+def hello() -> bytes:
+    """
+    Make a ClientHello, as OpenSSL does.
+    """
+    connection = SSL.Connection(clientContext())
+    connection.set_connect_state()
+    connection.set_tlsext_host_name(b"localhost")
+    try:
+        connection.do_handshake()
+    except SSL.WantReadError:
+        pass
+    return connection.bio_read(65536)
+
+
+class DeadlineTests(IntegrationTestCase):
+    """
+    Peers that stall in each phase.
+    """
+
+    def assertExpired(self, proxy: Proxy, phase: str, reason: str, number: int = 0) -> None:
+        """
+        Expect a session to end for its deadline.
+        """
+        line = proxy.session(number)
+        self.assertEqual(("expired", phase, reason), (line["outcome"], line["phase"], line["reason"]))
+
+    def short(self, mode: str, upstream: int, **limits: float) -> Proxy:
+        """
+        Start a proxy of one mode with short limits.
+        """
+        route: dict[str, Any] = getattr(self, mode)(upstream, limits=limits)
+        return self.proxy(route)
+
+    def test_hello(self) -> None:
+        """
+        No hello, half a hello, and a hello that comes a byte at a time, all end at the same deadline.
+        """
+        upstream = Listener(self)
+        proxy = self.short("offload", upstream.port, hello=0.5)
+        reason = "the client did not send a whole hello within 0.5 s"
+        connect(self, proxy.port("offload"))
+        self.assertExpired(proxy, "hello", reason)
+        client = connect(self, proxy.port("offload"))
+        client.send(hello()[:100])
+        self.assertExpired(proxy, "hello", reason, 1)
+        client.readAll()
+        client = connect(self, proxy.port("offload"))
+        try:
+            for byte in hello():
+                client.send(bytes([byte]))
+                time.sleep(0.05)
+        except ConnectionError:
+            pass
+        else:
+            self.fail("the hello may take as long as it likes")
+        self.assertExpired(proxy, "hello", reason, 2)
+        self.assertFalse(upstream.waiting())
+
+    def test_handshake(self) -> None:
+        """
+        A client that falls silent after its hello.
+        """
+        upstream = Listener(self)
+        proxy = self.short("bridge", upstream.port, handshake=0.5)
+        client = connect(self, proxy.port("bridge"))
+        client.send(hello())
+        self.assertExpired(proxy, "handshake", "the client did not finish the TLS handshake within 0.5 s")
+        self.assertFalse(upstream.waiting())
+
+    def test_dial(self) -> None:
+        """
+        An upstream that does not answer at all: its backlog is full.
+        """
+        hole = socket.socket()
+        self.addCleanup(hole.close)
+        hole.bind(("127.0.0.1", 0))
+        hole.listen(0)
+        for _ in range(3):
+            filler = socket.socket()
+            self.addCleanup(filler.close)
+            filler.setblocking(False)
+            filler.connect_ex(hole.getsockname())
+        proxy = self.short("encrypt", hole.getsockname()[1], dial=0.5)
+        client = connect(self, proxy.port("encrypt"))
+        self.assertExpired(proxy, "dial", "the upstream did not answer within 0.5 s")
+        self.assertEqual((b"", "reset"), (client.readAll(), client.how))
+
+    def test_upstreamHandshake(self) -> None:
+        """
+        An upstream that accepts, and says nothing.
+        """
+        upstream = Listener(self)
+        proxy = self.short("encrypt", upstream.port, upstream_handshake=0.5)
+        client = connect(self, proxy.port("encrypt"))
+        self.assertExpired(
+            proxy, "upstream_handshake", "the upstream did not finish the TLS handshake within 0.5 s"
+        )
+        self.assertEqual((b"", "reset"), (client.readAll(), client.how))
+
+    def test_idle(self) -> None:
+        """
+        Nobody says anything any more; both sides are reset, so that neither takes it for the end.
+        """
+        upstream = Listener(self)
+        proxy = self.short("bridge", upstream.port, idle=0.5)
+        client = connect(self, proxy.port("bridge"), clientContext(self.certificates.ca))
+        server = upstream.accept(serverContext(self.pem))
+        client.send(b"word")
+        self.assertEqual(b"word", server.read(4))
+        self.assertExpired(proxy, "idle", "no byte moved within 0.5 s")
+        self.assertEqual((b"", "reset"), (client.readAll(), client.how))
+        self.assertEqual((b"", "reset"), (server.readAll(), server.how))
+
+    def test_idleMoves(self) -> None:
+        """
+        Whoever says something is not idle.
+        """
+        proxy = self.short("offload", Server(self, echo).port, idle=0.75)
+        client = connect(self, proxy.port("offload"), clientContext(self.certificates.ca))
+        for _ in range(8):
+            time.sleep(0.25)
+            client.send(b"word")
+            self.assertEqual(b"word", client.read(4))
+        client.endWrite()
+        self.assertEqual((b"", "ended"), (client.readAll(), client.how))
+        self.assertEqual("closed", proxy.session()["outcome"])
+
+    def test_halfClosed(self) -> None:
+        """
+        One side has ended, and the other neither says anything nor ends.
+        """
+        upstream = Listener(self)
+        proxy = self.short("offload", upstream.port, half_closed=0.5)
+        client = connect(self, proxy.port("offload"), clientContext(self.certificates.ca))
+        server = upstream.accept()
+        client.endWrite()
+        self.assertEqual((b"", "ended"), (server.readAll(), server.how))
+        self.assertExpired(proxy, "half_closed", "no byte moved after one side had ended within 0.5 s")
+        self.assertEqual((b"", "reset"), (client.readAll(), client.how))
+
+    def test_lifetime(self) -> None:
+        """
+        A session that never falls silent ends, too.
+        """
+        proxy = self.short("offload", Server(self, echo).port, lifetime=1.0)
+        client = connect(self, proxy.port("offload"), clientContext(self.certificates.ca))
+        try:
+            while True:
+                client.send(b"word")
+                if not client.read(4):
+                    break
+        except (ConnectionError, SSL.Error):
+            pass
+        self.assertExpired(proxy, "lifetime", "the session was still open within 1 s")
+
+    def test_stalledClients(self) -> None:
+        """
+        Two thousand clients that stall in their hello do not keep others from being served.
+        """
+        raiseDescriptors(4 * STALLED)
+        server = Server(self, echo)
+        proxy = self.short("offload", server.port, hello=PATIENCE)
+        port = proxy.port("offload")
+        for _ in range(STALLED):
+            stalled = socket.create_connection(("127.0.0.1", port))
+            self.addCleanup(stalled.close)
+            stalled.send(b"\x16\x03\x01")
+        context = clientContext(self.certificates.ca)
+
+        def request(number: int) -> bytes:
+            client = connect(self, port, context)
+            client.send(b"request %d" % number)
+            client.endWrite()
+            return client.readAll()
+
+        with ThreadPoolExecutor(5) as pool:
+            self.assertEqual([b"request %d" % n for n in range(20)], list(pool.map(request, range(20))))
+        self.assertEqual(20, server.accepted)

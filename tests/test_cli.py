@@ -1,0 +1,158 @@
+# -*- test-case-name: tests.test_cli -*-
+"""
+The C{tlsproxy} tool.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+
+from tests.configuring import ConfigurationTestCase
+from tests.tls import write
+from tlsproxy import __version__
+from tlsproxy.cli import main
+
+GOOD = """\
+[[route]]
+name = "shop"
+mode = "offload"
+listen = "127.0.0.1:8443"
+upstream = "127.0.0.1:8080"
+tls.cert = "server.pem"
+"""
+
+
+class ToolTests(ConfigurationTestCase):
+    """
+    The commands and their exit statuses.
+    """
+
+    def setUp(self) -> None:
+        """
+        Go to the folder.
+        """
+        super().setUp()
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.folder)
+        # Its certificates are valid at the time of the tests of the day, so they are made anew.
+        self.assertEqual((0, 5, ""), self.counted("devcert", "made"))
+
+    def run_(self, *words: str) -> tuple[int, str, str]:
+        """
+        Run the tool.
+
+        @return: Its exit status, and what it printed on either stream.
+        """
+        printed, told = io.StringIO(), io.StringIO()
+        with_ = self.patch(sys, "stdout", printed), self.patch(sys, "stderr", told)
+        try:
+            status = main(words)
+        except SystemExit as e:
+            status = e.code if isinstance(e.code, int) else 0
+        finally:
+            for one in with_:
+                one.restore()
+        return status, printed.getvalue(), told.getvalue()
+
+    def counted(self, *words: str) -> tuple[int, int, str]:
+        """
+        Run the tool.
+
+        @return: Its exit status, how many lines it printed, and what it complained of.
+        """
+        status, printed, told = self.run_(*words)
+        return status, len(printed.splitlines()), told
+
+    def test_checkGood(self) -> None:
+        """
+        A good file is called good, with its routes.
+        """
+        self.file(GOOD.replace("server.pem", "both.pem"))
+        write("both.pem", *((self.folder / "made" / name).read_bytes() for name in ("server.pem", "server-key.pem")))
+        self.assertEqual((0, "proxy.toml: good: shop\n", ""), self.run_("check", "proxy.toml"))
+
+    def test_checkWarnings(self) -> None:
+        """
+        What is doubtful is told on the other stream, and the file is good all the same.
+        """
+        self.file(GOOD.replace("server.pem", "both.pem"))
+        write(
+            "both.pem",
+            *((self.folder / "made" / name).read_bytes() for name in ("server.pem", "server-key.pem")),
+            mode=0o644,
+        )
+        status, printed, told = self.run_("check", "proxy.toml")
+        self.assertEqual((0, "proxy.toml: good: shop\n"), (status, printed))
+        self.assertRegex(told, r"^proxy.toml: warning: route shop: .*both.pem holds a private key and is open .*\n$")
+
+    def test_checkBad(self) -> None:
+        """
+        All that is wrong is told, each with file, line and key, and nothing else.
+        """
+        self.file(GOOD.replace("8443", "84430").replace("server.pem", "nothing.pem"))
+        status, printed, told = self.run_("check", "proxy.toml")
+        self.assertEqual((1, ""), (status, printed))
+        listen, cert = told.splitlines()
+        self.assertTrue(listen.startswith("proxy.toml:4: route.listen: '127.0.0.1:84430': "), told)
+        self.assertTrue(cert.startswith("proxy.toml:6: route.tls.cert: "), told)
+
+    def test_checkMissing(self) -> None:
+        """
+        A file that is not there is bad.
+        """
+        self.assertEqual((1, "", "nothing.toml: No such file or directory\n"), self.run_("check", "nothing.toml"))
+
+    def test_devcert(self) -> None:
+        """
+        The files are made, listed, and good for the names.
+        """
+        names = ["ca.pem", "server.pem", "server-key.pem", "client.pem", "client-key.pem"]
+        status, printed, told = self.run_("devcert", "more", "app.example", "192.0.2.1")
+        self.assertEqual((0, [f"more/{name}" for name in names], ""), (status, printed.splitlines(), told))
+        self.assertEqual(set(names), set(os.listdir("more")))
+
+    def test_devcertRefused(self) -> None:
+        """
+        What cannot be done is told with one sentence: a name that is none, a place that is taken.
+        """
+        self.file("", "plain")
+        for words in (("made",), ("more", "no name"), ("plain",), ("plain/below",)):
+            status, printed, told = self.run_("devcert", *words)
+            self.assertEqual((1, ""), (status, printed), words)
+            self.assertRegex(told, r"^tlsproxy: .*\n$")
+            self.assertOneSentence(told[:-1])
+
+    def test_usage(self) -> None:
+        """
+        A command line that cannot be understood ends with status 2 and one sentence.
+        """
+        for words in (
+            (),
+            ("cheque",),
+            ("check",),
+            ("check", "a", "b"),
+            ("devcert",),
+            ("--bogus",),
+            ("check", "-x", "a"),
+        ):
+            status, printed, told = self.run_(*words)
+            self.assertEqual((2, ""), (status, printed), words)
+            self.assertRegex(told, r"^tlsproxy.*: .*; see tlsproxy.* --help\n$")
+
+    def test_help(self) -> None:
+        """
+        The help names the commands, and each command's help what it does.
+        """
+        status, printed, told = self.run_("--help")
+        self.assertEqual((0, ""), (status, told))
+        for command in ("check", "devcert"):
+            self.assertIn(command, printed)
+            self.assertEqual((0, ""), self.run_(command, "--help")[::2])
+
+    def test_version(self) -> None:
+        """
+        The version is tlsproxy's.
+        """
+        self.assertEqual((0, f"tlsproxy {__version__.public()}\n", ""), self.run_("--version"))

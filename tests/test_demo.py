@@ -1,0 +1,140 @@
+# -*- test-case-name: tests.test_demo -*-
+"""
+What a mode does when it is given nothing.
+"""
+
+from __future__ import annotations
+
+import shlex
+import socket
+import stat
+from typing import Any
+from urllib.parse import urlsplit
+
+from twisted.web.server import Site
+from twisted.web.test.requesthelper import DummyRequest
+
+from tests.configuring import ConfigurationTestCase
+from tests.tls import NOW
+from tlsproxy.address import TCP, isLiteral
+from tlsproxy.config import build
+from tlsproxy.demo import Demo
+from tlsproxy.settings import MODES
+from tlsproxy.tls.certificates import CertificateProblem
+
+
+class DemoTests(ConfigurationTestCase):
+    """
+    The demo of each mode.
+    """
+
+    def demo(self, mode: str) -> Demo:
+        """
+        Make a demo, in a state directory of its own.
+        """
+        return Demo(mode, self.folder / "state", NOW)
+
+    def command(self, demo: Demo) -> list[str]:
+        """
+        The words of the line to paste.
+        """
+        (line,) = (line for line in demo.lines if line.startswith("  "))
+        return shlex.split(line)
+
+    def test_good(self) -> None:
+        """
+        Each demo is a good configuration without a warning: its route first, all on loopback, with the limits given.
+        """
+        for mode in MODES:
+            configuration = build(self.demo(mode).document({"idle": 7}), self.folder, NOW)
+            self.assertEqual((), configuration.warnings)
+            first = configuration.routes[0]
+            self.assertEqual((mode, mode, 7.0), (first.name, first.pattern.mode, first.limits.idle))
+            for route in configuration.routes:
+                upstream: Any = getattr(route.pattern, "upstream", None)
+                for address in (route.listen, upstream):
+                    assert isinstance(address, TCP)
+                    self.assertEqual("127.0.0.1", address.host)
+                    self.assertNotEqual(0, address.port)
+
+    def test_command(self) -> None:
+        """
+        The line to paste asks the port that the route listens on, and trusts what the route presents.
+        """
+        for mode in MODES:
+            demo = self.demo(mode)
+            words = self.command(demo)
+            url = urlsplit(words[-1])
+            route = build(demo.document({}), self.folder, NOW).routes[0]
+            self.assertEqual((TCP("127.0.0.1", url.port or 0), "localhost"), (route.listen, url.hostname))
+            self.assertFalse(isLiteral(url.hostname or ""))
+            self.assertEqual("curl", words[0])
+            if mode == "encrypt":
+                self.assertEqual(("http", 2), (url.scheme, len(words)))
+            else:
+                self.assertEqual(("https", "--cacert"), (url.scheme, words[1]))
+                self.assertIn(b"BEGIN CERTIFICATE", open(words[2], "rb").read())
+
+    def test_words(self) -> None:
+        """
+        What is printed says which mode it is, and what to do.
+        """
+        for mode in MODES:
+            demo = self.demo(mode)
+            self.assertIn(f"Demo of mode {mode}", demo.lines[0])
+            self.assertEqual("Paste this into another terminal:", demo.lines[1])
+
+    def test_quoted(self) -> None:
+        """
+        The line can be pasted also where the state directory has a strange name.
+        """
+        demo = Demo("bridge", self.folder / "a state's $HOME", NOW)
+        self.assertIn(str(self.folder / "a state's $HOME"), self.command(demo)[2])
+
+    def test_portTaken(self) -> None:
+        """
+        Where the port that a demo prefers is taken, it finds another.
+        """
+        for mode in MODES:
+            with socket.socket() as other:
+                other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                wanted = 8080 if mode == "encrypt" else 8443
+                # If somebody else has it already, it is just as taken.
+                if other.connect_ex(("127.0.0.1", wanted)) != 0:
+                    with socket.socket() as holder:
+                        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                        holder.bind(("127.0.0.1", wanted))
+                        holder.listen()
+                        port = urlsplit(self.command(self.demo(mode))[-1]).port
+                else:
+                    port = urlsplit(self.command(self.demo(mode))[-1]).port
+                self.assertNotIn(port, (wanted, 0, None))
+
+    def test_state(self) -> None:
+        """
+        The certificates are kept for the next time, and are nobody else's.
+        """
+        first, second = (self.command(self.demo("bridge"))[2] for _ in range(2))
+        self.assertEqual(first, second)
+        self.assertEqual(0o700, stat.S_IMODE((self.folder / "state").stat().st_mode))
+
+    def test_stateUnusable(self) -> None:
+        """
+        A state directory that cannot be used is told with one sentence that names it.
+        """
+        path = self.folder / "plain"
+        path.write_text("")
+        problem = str(self.assertRaises(CertificateProblem, Demo, "bridge", path, NOW))
+        self.assertIn(str(path), problem)
+        self.assertOneSentence(problem)
+
+    def test_origin(self) -> None:
+        """
+        The origin tells by which way it was reached.
+        """
+        for mode in MODES:
+            site = self.demo(mode).origin.args[1]
+            assert isinstance(site, Site)
+            request: Any = DummyRequest([b""])
+            answer = site.resource.render_GET(request)
+            self.assertIn(f"by way of tlsproxy in mode {mode}: ", answer.decode())

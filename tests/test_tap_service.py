@@ -1,0 +1,246 @@
+# -*- test-case-name: tests.test_tap_service -*-
+"""
+What the command line leads to: the help, the version, and the service.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from attrs import fields
+from twisted.application.service import MultiService, Service
+from twisted.internet.error import CannotListenError
+from twisted.internet.testing import EventLoggingObserver
+from twisted.logger import LogLevel, globalLogPublisher
+
+from tests.test_tap import FULL, CommandLineTestCase
+from tlsproxy import __version__
+from tlsproxy.address import CannotListen
+from tlsproxy.route import Limits
+from tlsproxy.service import ProxyService
+from tlsproxy.settings import MODES, OPTIONS, snake
+from tlsproxy.tap import CannotStart, Options, makeService
+
+
+class HelpTests(CommandLineTestCase):
+    """
+    C{--help} and C{--version}.
+    """
+
+    def help(self) -> list[str]:
+        """
+        Ask for help.
+
+        @return: Its lines.
+        """
+        ended = self.assertRaises(SystemExit, Options().parseOptions, ["--help"])
+        self.assertIn(ended.code, (0, None))
+        return self.printed.getvalue().splitlines()
+
+    def test_modesFirst(self) -> None:
+        """
+        The modes come before every option, each in one line.
+        """
+        lines = self.help()
+        start = lines.index("Modes:") + 1
+        for line, (mode, help) in zip(lines[start:], MODES.items(), strict=False):
+            self.assertEqual([mode, help], line.split(maxsplit=1))
+        self.assertEqual([], [line for line in lines[:start] if line.startswith("  --")])
+
+    def test_everything(self) -> None:
+        """
+        Every option is there once, with what it takes, and every phase; no line is too long for a terminal.
+        """
+        lines = self.help()
+        names = [line.split()[0] for line in lines if line.startswith("  --")]
+        expected = [*(f"--{name}" for name in OPTIONS), "--config", "--version", "--help"]
+        self.assertEqual([*expected, *(["--limit"] * len(fields(Limits)))], names)
+        for name, option in OPTIONS.items():
+            self.assertTrue(any(line.startswith(f"  --{name} {option.metavar} ") for line in lines), name)
+        for limit in fields(Limits):
+            self.assertTrue(any(line.startswith(f"  --limit {snake(limit.name)}=SECONDS ") for line in lines), limit)
+        self.assertEqual([], [line for line in lines if len(line) > 120])
+
+    def test_columns(self) -> None:
+        """
+        What the options are for starts in one column.
+        """
+        for line in self.help():
+            if line.startswith(("  --", " " * 10)):
+                self.assertRegex(line, r"^.{39} \S")
+
+    def test_usageOnce(self) -> None:
+        """
+        The usage is told once.
+        """
+        self.assertEqual(1, len([line for line in self.help() if line.startswith("Usage:")]))
+
+    def test_version(self) -> None:
+        """
+        The version is tlsproxy's.
+        """
+        ended = self.assertRaises(SystemExit, Options().parseOptions, ["--version"])
+        self.assertEqual((0, f"tlsproxy {__version__.public()}\n"), (ended.code, self.printed.getvalue()))
+
+
+class Unable(Service):
+    """
+    A service that cannot listen.
+    """
+
+    def __init__(self, problem: Exception) -> None:
+        self._problem = problem
+
+    def privilegedStartService(self) -> None:
+        """
+        Fail.
+        """
+        raise self._problem
+
+    startService = privilegedStartService
+
+
+class ServiceTests(CommandLineTestCase):
+    """
+    The service of a command line.
+    """
+
+    def setUp(self) -> None:
+        """
+        Watch the log.
+        """
+        super().setUp()
+        self.events = EventLoggingObserver()
+        globalLogPublisher.addObserver(self.events)
+        self.addCleanup(globalLogPublisher.removeObserver, self.events)
+
+    def make(self, *words: str) -> MultiService:
+        """
+        Make the service of a command line.
+        """
+        service = makeService(self.parse(*words))
+        assert isinstance(service, MultiService)
+        return service
+
+    def ours(self) -> list[tuple[LogLevel, str]]:
+        """
+        What tlsproxy has logged: how grave it is, and by which module.
+        """
+        return [
+            (event["log_level"], event["log_namespace"])
+            for event in self.events
+            if event["log_namespace"].startswith("tlsproxy")
+        ]
+
+    def proxyService(self, service: MultiService) -> ProxyService:
+        """
+        Find the service of the routes.
+        """
+        (found,) = (one for one in service if isinstance(one, ProxyService))
+        return found
+
+    def test_routes(self) -> None:
+        """
+        There is a service for the routes, and nothing is printed.
+        """
+        service = self.make("--mode=bridge", *FULL["bridge"])
+        (factory,) = self.proxyService(service).factories
+        self.assertEqual("bridge", factory.route.name)
+        self.assertEqual("", self.printed.getvalue())
+
+    def test_demo(self) -> None:
+        """
+        A demo has its origin beside the proxy, and says what to paste.
+        """
+        service = self.make("--mode=bridge")
+        self.assertEqual(2, len(list(service)))
+        self.assertEqual(2, len(self.proxyService(service).factories))
+        self.assertIn("\n  curl --cacert ", self.printed.getvalue())
+
+    def test_logLevel(self) -> None:
+        """
+        From C{warn} on neither what is listened on nor a session's end is logged; C{error} drops warnings as well.
+        """
+        told = [(LogLevel.warn, "tlsproxy.tap"), (LogLevel.info, "tlsproxy.service")]
+        for level, expected in (("debug", told), ("info", told), ("warn", told[:1]), ("error", [])):
+            words = ("--mode=bridge", *FULL["bridge"], "--upstream-auth=none", f"--log-level={level}")
+            service = self.make(*words)
+            # The socket is made, but no reactor takes it up.
+            proxy = self.proxyService(service)
+            self.patch(proxy, "_reactor", Ports())
+            self.assertEqual(level in ("debug", "info"), proxy.factories[0].told)
+            service.startService()
+            self.assertEqual(expected, self.ours())
+            self.successResultOf(service.stopService())
+            del self.events._events[:]
+
+    def test_cannotListen(self) -> None:
+        """
+        An address that cannot be listened on ends the process with status 1 and the sentence, however it is started.
+        """
+
+        def starts(service: MultiService) -> tuple[Callable[[], None], ...]:
+            return service.privilegedStartService, service.startService
+
+        for problem in (
+            CannotListen("cannot listen on 80: Permission denied"),
+            CannotListenError("127.0.0.1", 80, OSError(13, "Permission denied")),
+        ):
+            self.patch(sys, "__stderr__", self.told)
+            for position in range(2):
+                service = self.make("--mode=bridge", *FULL["bridge"])
+                for one in list(service):
+                    one.disownServiceParent()
+                Unable(problem).setServiceParent(service)
+                ended = self.assertRaises(CannotStart, starts(service)[position])
+                self.assertIsInstance(ended, SystemExit)
+                self.assertEqual((1, str(problem), str(problem)), (ended.code, ended.sentence, str(ended)))
+                self.assertTrue(ended.__suppress_context__)
+                self.assertEqual(f"tlsproxy: {problem}\n", self.told.getvalue())
+                self.told.truncate(self.told.seek(0))
+                self.assertEqual((LogLevel.error, "tlsproxy.tap"), self.ours()[-1])
+
+    def test_otherErrors(self) -> None:
+        """
+        Any other error is a bug and keeps its traceback.
+        """
+        service = self.make("--mode=bridge", *FULL["bridge"])
+        Unable(ZeroDivisionError()).setServiceParent(service)
+        self.patch(self.proxyService(service), "_reactor", Ports())
+        self.assertRaises(ZeroDivisionError, service.privilegedStartService)
+
+
+class Ports:
+    """
+    A reactor that adopts sockets and does nothing with them.
+    """
+
+    def adoptStreamPort(self, descriptor: int, family: int, factory: object) -> Any:
+        """
+        Keep a socket's own address.
+        """
+        return Port(socket.socket(fileno=socket.dup(descriptor)))
+
+
+class Port:
+    """
+    A port that nobody waits on.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+
+    def getHost(self) -> object:
+        """
+        It has no address that matters.
+        """
+        return None
+
+    def stopListening(self) -> None:
+        """
+        Close it.
+        """
+        self._socket.close()
