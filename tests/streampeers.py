@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_streampeers -*-
+# -*- test-case-name: tests.test_relay_pairings -*-
 """
 The other ends of connections in tests: they write what they are told, remember what they got, and tell how it ended.
 

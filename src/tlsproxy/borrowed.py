@@ -27,7 +27,7 @@ from typing import Any, Final, Generic, TypeVar
 from OpenSSL import SSL
 from twisted.internet import error, tcp, unix
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, ITransport
+from twisted.internet.interfaces import IAddress, IDelayedCall, ITransport
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
@@ -66,9 +66,12 @@ class _Attempt(Generic[T]):
         self._writing = False
         self.done: Deferred[T] = Deferred(self._cancelled)
 
-    def again(self) -> None:
+    def again(self, first: bool = False) -> None:
         """
         Try.
+
+        @param first: Whether to raise what goes wrong: nobody waits yet, and a Deferred that has failed already would
+            hold the frames that its failure came through, which hold it.
         """
         transport = self._borrowed.transport
         if self._writing:
@@ -87,6 +90,9 @@ class _Attempt(Generic[T]):
             transport.startWriting()
         except Exception:
             self._borrowed.waited()
+            if first:
+                del self.done  # It holds us.
+                raise
             self.done.errback(Failure())
         else:
             self._borrowed.waited()
@@ -114,6 +120,7 @@ class Borrowed(Protocol):
         self._end = _DONE
         self.onLost: Callable[[Failure], None] | None = None
         self._waiting: Deferred[Any] | None = None
+        self._lingering: IDelayedCall | None = None
 
     def makeConnection(self, transport: ITransport) -> None:
         """
@@ -122,6 +129,7 @@ class Borrowed(Protocol):
         @raise WrongTransport: It is no plain socket of the reactor.
         """
         if type(transport) not in _BORROWABLE:
+            self.gone = True
             transport.abortConnection()  # type: ignore[attr-defined]
             raise WrongTransport(
                 f"TLS needs a plain TCP or Unix socket of the reactor, and this is a {type(transport).__qualname__}"
@@ -160,10 +168,12 @@ class Borrowed(Protocol):
         """
         The transport is lost: because it was let go, or because the reactor found the connection dead.
         """
-        self.connected = 0
+        borrowed, self.connected = self.connected, 0
         if self.gone:
             return
         self.gone = True
+        if borrowed:
+            self.transport.doRead = self.transport.doWrite = _nothing
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.errback(PeerReset(f"{self.who} reset the connection"))
@@ -185,7 +195,7 @@ class Borrowed(Protocol):
         attempt = _Attempt(self, step)
         self._waiting = attempt.done
         if eager:
-            attempt.again()
+            attempt.again(first=True)
         else:
             self.transport.doRead = attempt.again
             self.transport.startReading()
@@ -219,6 +229,7 @@ class Borrowed(Protocol):
             return
         self.gone = True
         self.onLost = None
+        self._lingered()
         self._end = _ABORTED if reset else _DONE
         transport = self.transport
         transport.doRead = transport.doWrite = _nothing
@@ -258,7 +269,7 @@ class Borrowed(Protocol):
         self.onLost = None
         self.shutdownWrite()
         transport = self.transport
-        timer = transport.reactor.callLater(_LINGER, self.finish)
+        self._lingering = transport.reactor.callLater(_LINGER, self.finish)
 
         def discard() -> None:
             try:
@@ -268,17 +279,17 @@ class Borrowed(Protocol):
                 return
             except OSError:
                 pass
-            timer.cancel()
             self.finish()
 
-        def lost(_: Failure) -> None:
-            if timer.active():
-                timer.cancel()
-
-        self.onLost = lost
+        self.onLost = lambda _: self._lingered()
         transport.doRead = discard
         transport.doWrite = transport.stopWriting
         transport.startReading()
+
+    def _lingered(self) -> None:
+        timer, self._lingering = self._lingering, None  # One that has run holds us.
+        if timer is not None and timer.active():
+            timer.cancel()
 
     def peer(self) -> IAddress:
         """

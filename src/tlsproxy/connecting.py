@@ -89,12 +89,11 @@ async def connect(reactor: Any, address: str, port: int, end: End) -> End:
     @return: It, held.
     @raise error.ConnectError: It did not work.
     """
-    if ":" in address:
-        family = socket.AF_INET6
-        target: tuple[Any, ...] = socket.getaddrinfo(address, port, family, flags=socket.AI_NUMERICHOST)[0][4]
-    else:
-        family, target = socket.AF_INET, (address, port)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    target: tuple[Any, ...] = address, port
     try:
+        if family == socket.AF_INET6:
+            target = socket.getaddrinfo(address, port, family, flags=socket.AI_NUMERICHOST)[0][4]
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     except OSError as e:
         raise error.getConnectError(e) from e

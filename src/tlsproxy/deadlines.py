@@ -31,8 +31,8 @@ class Expiring(Protocol):
 
     def deadline(self) -> float:
         """
-        Tell the time, in seconds of the reactor's clock, after which it has expired; it may have moved since last
-        asked.
+        Tell the time, in seconds of the reactor's clock, after which it has expired, or infinity; it may have moved
+        since last asked.
         """
 
     def expired(self) -> None:
@@ -67,7 +67,7 @@ class Deadlines:
             # Nobody was watched, so the cheap clock stood still.
             self.now = self._clock.seconds()
             self._tick = int(self.now / GRANULARITY)
-            self._timer = self._clock.callLater(GRANULARITY, self._sweep)
+            self._schedule()
         tick = max(int(end / GRANULARITY), self._tick) + 1
         if one.bucket:
             if one.bucket <= tick:
@@ -102,4 +102,10 @@ class Deadlines:
                 else:
                     self.watch(one)
         if self._buckets and self._timer is None:
-            self._timer = self._clock.callLater(GRANULARITY, self._sweep)
+            self._schedule()
+
+    def _schedule(self) -> None:
+        """
+        Have the next tick swept when it comes.
+        """
+        self._timer = self._clock.callLater((self._tick + 1) * GRANULARITY - self.now, self._sweep)

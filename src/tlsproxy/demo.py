@@ -83,9 +83,9 @@ class Demo:
         self._listen, self._plain, self._secure = _freePort(_PORTS[mode]), _freePort(), _freePort()
         self.origin = TCPServer(self._plain, Site(_Greeting(mode)), interface="127.0.0.1")
         if mode == "encrypt":
-            command = f"curl http://localhost:{self._listen}/"
+            command = f"curl http://127.0.0.1:{self._listen}/"
         else:
-            command = f"curl --cacert {shlex.quote(str(self._authority))} https://localhost:{self._listen}/"
+            command = f"curl --cacert {shlex.quote(str(self._authority))} https://127.0.0.1:{self._listen}/"
         intro = f"Demo of mode {mode}: {_WORDS[mode]}."
         self.lines = (intro, "Paste this into another terminal:", "", f"  {command}", "")
 

@@ -131,4 +131,5 @@ def _why(problem: Exception) -> str:
 def _words(problem: Exception, code: Any) -> str:
     if isinstance(code, int) and code > 0:
         return os.strerror(code)
-    return getattr(problem, "strerror", None) or "the attempt was broken off"
+    said = problem.args[0] if problem.args else None
+    return said if isinstance(said, str) and said else "the attempt was broken off"

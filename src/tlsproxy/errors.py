@@ -20,6 +20,7 @@ __all__ = [
     "SessionError",
     "TLSProxyError",
     "WrongTransport",
+    "forgetFrames",
 ]
 
 
@@ -107,3 +108,15 @@ class PeerReset(SessionError):
     """
 
     outcome = "reset"
+
+
+def forgetFrames(problem: BaseException | None) -> None:
+    """
+    Cut an exception, and those that led to it, off the frames that they came through.
+
+    The frames hold it in turn, and whatever they worked on, so that all of it would wait for the cycle collector.
+    """
+    while problem is not None:
+        vars(problem).pop("__failure__", None)  # Where Twisted notes what an awaited Deferred held.
+        problem.__traceback__ = problem.__cause__ = None
+        problem.__context__, problem = None, problem.__context__

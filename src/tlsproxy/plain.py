@@ -16,6 +16,9 @@ __all__ = ["PlainStream"]
 class PlainStream:
     """
     A socket without TLS.  It implements L{tlsproxy.interfaces.Stream}.
+
+    @ivar state: What the last read met.
+    @ivar problem: What went wrong, if anything, without its traceback, which would hold this stream.
     """
 
     __slots__ = ("_socket", "problem", "state")
@@ -35,7 +38,7 @@ class PlainStream:
             self.state = DRAINED
             return 0
         except OSError as e:
-            self.state, self.problem = RESET, e
+            self.state, self.problem = RESET, e.with_traceback(None)
             return 0
         if count == 0:
             self.state = ENDED
@@ -56,7 +59,7 @@ class PlainStream:
             self.state = DRAINED
             return b""
         except OSError as e:
-            self.state, self.problem = RESET, e
+            self.state, self.problem = RESET, e.with_traceback(None)
             return b""
         self.state = MORE if data else ENDED
         return data
@@ -70,7 +73,7 @@ class PlainStream:
         except BlockingIOError:
             return 0
         except OSError as e:
-            self.problem = e
+            self.problem = e.with_traceback(None)
             return -1
 
     def send(self, data: bytes | memoryview) -> int:
@@ -82,7 +85,7 @@ class PlainStream:
         except BlockingIOError:
             return 0
         except OSError as e:
-            self.problem = e
+            self.problem = e.with_traceback(None)
             return -1
 
     def endWrite(self) -> bool:

@@ -147,16 +147,14 @@ class Direction:
                 self._unsent = self._unsent[sent:]
                 return
             self._unsent = None
-        if self.ended:
-            if not self.over:
-                self.passEnd()
-            elif not self.opposite.starved:
-                self.sink.transport.stopWriting()
+        if self.ended and not self.over:
+            self.passEnd()
             return
         if not self.opposite.starved:
             self.sink.transport.stopWriting()
-        self.source.transport.startReading()
-        self.carry()  # OpenSSL may hold bytes that the reactor cannot see.
+        if not self.ended:
+            self.source.transport.startReading()
+            self.carry()  # OpenSSL may hold bytes that the reactor cannot see.
 
     def _stopped(self) -> None:
         """
@@ -313,7 +311,7 @@ class Relay:
         if other.clogged:
             return  # Once that is sent, it goes on.
         if other.ended:
-            self.abort("reset", f"{direction.sink.who} reset the connection")
+            other.passEnd()  # Now it is a reset.
         else:
             other.carry()
 

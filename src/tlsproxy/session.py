@@ -25,7 +25,7 @@ from tlsproxy.address import Address, tellPeer
 from tlsproxy.deadlines import GRANULARITY, Deadlines
 from tlsproxy.dial import Dialer
 from tlsproxy.end import End
-from tlsproxy.errors import AdmissionRefused, HandshakeFailed, SessionError
+from tlsproxy.errors import AdmissionRefused, HandshakeFailed, SessionError, forgetFrames
 from tlsproxy.relay import Relay, join
 from tlsproxy.route import Route
 from tlsproxy.tls.certificates import describe
@@ -123,12 +123,9 @@ class Session:
         Begin a phase, and with it its deadline.
         """
         factory = self._factory
-        now, limit = factory.reactor.seconds(), factory.seconds[phase]
         self.phase = phase
-        self._end = end = now + limit if limit else inf
-        if self.relay is not None:
-            # The relay's own clock stands still while no session has a deadline.
-            self.relay.active = now
+        limit = factory.seconds[phase]
+        self._end = end = factory.reactor.seconds() + limit if limit else inf
         if not self.bucket or end < self.bucket * GRANULARITY:
             factory.deadlines.watch(self)
 
@@ -194,6 +191,9 @@ class Session:
         else:
             outcome, reason = "failed", "tlsproxy itself failed; its traceback is in the log"
             _log.failure("{route}: a session met a bug of ours", failure, route=self.route.name)
+            failure.cleanFailure()
+        forgetFrames(problem)
+        failure.tb = None
         if self.relay is not None:
             self.relay.abort(outcome, reason)
             return
@@ -323,11 +323,8 @@ def _word(text: str) -> str:
 
 
 def _describeTLS(end: End | None) -> str:
-    if end is None or end.tls is None:
-        return "-"
-    connection = end.tls.connection
-    cipher = connection.get_cipher_name()
-    if cipher is None:
+    connection = end.tls.connection if end is not None and end.tls is not None else None
+    if connection is None or (cipher := connection.get_cipher_name()) is None:
         return "-"
     alpn = _word(connection.get_alpn_proto_negotiated().decode("latin-1"))
     return "/".join(filter(None, (connection.get_protocol_version_name(), cipher, alpn)))

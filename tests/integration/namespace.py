@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from unittest import SkipTest
 
 from tests.integration.running import TOOL, Child, IntegrationTestCase, waitUntil
 from tests.peers import requirePeer
@@ -35,7 +36,12 @@ class NamespaceTestCase(IntegrationTestCase):
         holder = Child(
             self, self.folder, "namespace", [requirePeer("unshare"), *user, "--net", "--", "/bin/sh", "-c", _UP]
         )
-        holder.waitFor("^up$")
+        try:
+            holder.waitFor("^up$")
+        except AssertionError as e:
+            if os.environ.get("TLSPROXY_REQUIRE_PEERS") == "1":
+                raise
+            raise SkipTest(f"this user may make no network namespace: {e}") from None
         enter = ["--user", "--preserve-credentials"] if user else []
         self._pid = holder.process.pid
         self.inside = [requirePeer("nsenter"), "--target", str(self._pid), *enter, "--net", "--"]

@@ -28,6 +28,7 @@ class RealLoopback(conformance.Loopback):
 
     PATIENCE = 10.0
     QUIET = 6
+    smallest = 16
 
     def __init__(self, kind: str) -> None:
         from twisted.internet import reactor
@@ -42,7 +43,12 @@ class RealLoopback(conformance.Loopback):
         """
         Make a connection.
         """
-        return tcpPair() if self.kind == "tcp" else unixPair()
+        pair = tcpPair() if self.kind == "tcp" else unixPair()
+        for sock in pair:
+            # The kernel's own choice grows to megabytes, and these tests want to see sockets full.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 100000)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100000)
+        return pair
 
     def settle(self, peers: list[Peer], done: Callable[[], bool] | None) -> None:
         """
@@ -53,9 +59,16 @@ class RealLoopback(conformance.Loopback):
         while not done() if done is not None else quiet < self.QUIET:
             if time.monotonic() > end:
                 raise AssertionError("what was to come has not come in time")
-            moved = [peer.pump() for peer in peers]
-            self.reactor.iterate(0.001)
-            quiet = 0 if any(moved) else quiet + 1
+            moved = any([self._pump(peer) for peer in peers])
+            self.reactor.iterate(0 if moved else 0.001)
+            quiet = 0 if moved else quiet + 1
+
+    def _pump(self, peer: Peer) -> bool:
+        moved = peer.pump()
+        if peer.step > self.smallest:
+            while peer.pump():
+                pass
+        return moved
 
     def advance(self, seconds: float) -> None:
         """
@@ -88,4 +101,7 @@ class RealStreams(conformance.Streams):
 
 
 if "TLSPROXY_SOCKETS" in os.environ:
-    globals().update(conformance.pairings(__name__, RealStreams, conformance.PairingConformance))
+    cases = conformance.pairings(__name__, RealStreams, conformance.PairingConformance)
+    if os.environ["TLSPROXY_SOCKETS"] == "unix":  # The kinds of streams do not care for the kind of socket.
+        cases = {name: cases[name] for name in ("PlainToPlainTests", "TLSv12ToTLSv13Tests", "TLSv13ToPlainTests")}
+    globals().update(cases)

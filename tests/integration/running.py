@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import resource
 import signal
@@ -67,11 +68,16 @@ def waitUntil(condition: Callable[[], T | None], what: str, seconds: float = PAT
 
 def freePort() -> int:
     """
-    Find a port of loopback that nobody has now.
+    Find a port of loopback that nobody has now, and that no connection will be given in the meantime.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 class Certificates:
@@ -198,7 +204,7 @@ class Proxy(Child):
         """
         super().__init__(case, folder, f"{config.stem}.proxy", [*prefix, *TWISTD, "--config", str(config)])
         case.addCleanup(self._finish)
-        self.waitFor(r"(?s)(?:.*? listens on ){%d}[^\n]*$" % count)
+        self.waitFor(rf"(?s)(?:.*? listens on ){{{count}}}[^\n]*$")
 
     def _finish(self) -> None:
         """
@@ -223,7 +229,9 @@ class Proxy(Child):
         """
         What the log tells of the sessions that are over.
         """
-        return [{key: value or "" for key, value in line.groupdict().items()} for line in _SESSION.finditer(self.text())]
+        return [
+            {key: value or "" for key, value in line.groupdict().items()} for line in _SESSION.finditer(self.text())
+        ]
 
     def session(self, number: int = 0) -> dict[str, str]:
         """

@@ -110,7 +110,8 @@ class ALPNTests(IntegrationTestCase):
         A client that offers only other protocols is refused with the alert for that, and nothing is dialed.
         """
         proxy = self.proxy(
-            self.bridge(self.upstream.port, tls={"alpn": ["h2"]}), self.offload(self.upstream.port, tls={"alpn": ["h2"]})
+            self.bridge(self.upstream.port, tls={"alpn": ["h2"]}),
+            self.offload(self.upstream.port, tls={"alpn": ["h2"]}),
         )
         for number, mode in enumerate(("bridge", "offload")):
             e = self.assertRaises(SSL.Error, connect, self, proxy.port(mode), self.client((b"smtp",)))

@@ -18,9 +18,10 @@ from collections.abc import Callable
 from tests.integration.running import IntegrationTestCase
 from tests.integration.talking import Listener
 
-SIZE = int(os.environ.get("TLSPROXY_TEST_BYTES", str(1 << 30)))
-
 BLOCK = 1 << 20
+
+# A number of whole blocks.
+SIZE = -(-int(os.environ.get("TLSPROXY_TEST_BYTES", str(1 << 30))) // BLOCK) * BLOCK
 
 
 class Exchange:

@@ -234,7 +234,9 @@ class AdmissionTests(IntegrationTestCase):
                     connect(self, self.through.port(mode), context).readAll()
                 line = self.through.session(number)
                 self.assertEqual(("failed", "handshake"), (line["outcome"], line["phase"]))
-                self.assertEqual(reason, line["reason"].replace("(alert handshake_failure", "(alert certificate_required"))
+                # The alert for want of a certificate is younger than TLS 1.2.
+                told = line["reason"].replace("(alert handshake_failure", "(alert certificate_required")
+                self.assertEqual(reason, told)
                 self.assertEqual("-", line["upstream"])
                 self.assertFalse(self.upstream.waiting())
 
@@ -258,9 +260,7 @@ class AdmissionTests(IntegrationTestCase):
         A client with a certificate of the right authority is let in, and named in the log.
         """
         mine = self.certificates.issue("client", commonName="a good client")
-        client = connect(
-            self, self.through.port("offload"), clientContext(self.certificates.ca, certificate=mine)
-        )
+        client = connect(self, self.through.port("offload"), clientContext(self.certificates.ca, certificate=mine))
         server = self.upstream.accept()
         client.send(b"word")
         self.assertEqual(b"word", server.read(4))

@@ -114,11 +114,26 @@ class LineTests(IntegrationTestCase):
 
     def test_upstreamResets(self) -> None:
         """
-        An upstream that resets right after it has accepted.
+        An upstream that resets in the middle of the handshake.
         """
-        proxy, client = self.far("encrypt", Server(self, Talker.reset).port)
+
+        def reset(talker: Talker) -> None:
+            talker.recv()
+            talker.reset()
+
+        proxy, client = self.far("encrypt", Server(self, reset).port)
         reason = "the upstream reset the connection in the middle of the TLS handshake"
         self.assertTells(proxy.session(), outcome="reset", phase="upstream_handshake", reason=reason)
+        self.assertEqual("reset", client.how)
+
+    def test_upstreamResetsAtOnce(self) -> None:
+        """
+        An upstream that resets right after it has accepted, which may be before or after the proxy knows that it has.
+        """
+        proxy, client = self.far("encrypt", Server(self, Talker.reset).port)
+        line = proxy.session()
+        self.assertIn(line["phase"], ("dial", "upstream_handshake"))
+        self.assertRegex(line["reason"], "[Rr]eset")
         self.assertEqual("reset", client.how)
 
     def test_upstreamLeaves(self) -> None:

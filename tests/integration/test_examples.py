@@ -26,7 +26,8 @@ class ExampleTests(NamespaceTestCase):
         """
         for file in EXAMPLES.iterdir():
             if file.is_file():
-                self.assertTrue(file.name in ELSEWHERE or hasattr(self, f"test_{file.stem}"), f"{file.name} has no test")
+                tested = file.name in ELSEWHERE or hasattr(self, f"test_{file.stem}")
+                self.assertTrue(tested, f"{file.name} has no test")
 
     def test_check(self) -> None:
         """

@@ -108,6 +108,16 @@ class Netcat(Child):
         self.process.stdin.write(text.encode())
         self.process.stdin.flush()
 
+    def leaves(self) -> bool:
+        """
+        Type a line, and tell whether nobody takes it any more.
+        """
+        try:
+            self.type("is anybody there?\n")
+        except BrokenPipeError:
+            return True
+        return self.process.poll() is not None
+
 
 class GatewayTests(NamespaceTestCase):
     """
@@ -204,11 +214,13 @@ class GatewayTests(NamespaceTestCase):
 
     def test_serverCloses(self) -> None:
         """
-        The same, and the server's end closes the client.
+        The same, and the server's end closes the client's connection: netcat, which waits for what is typed, notices
+        when it has to send it.
         """
         server = self.listening()
         client = self.assertTalk(server)
         server.end()
-        client.process.wait(PATIENCE)
+        waitUntil(lambda: len(self.through.sessions()) == 2, "the end of the session on both gateways")
+        waitUntil(client.leaves, "the end of the client that types")
         self.assertSealed()
         self.assertMutual()

@@ -130,7 +130,8 @@ class TLSStream:
 
     @ivar connection: The pyOpenSSL connection, for all that its public methods tell.
     @ivar state: What the last L{fill} met.
-    @ivar problem: What went wrong where C{state} is C{FAILED} or C{RESET}.
+    @ivar problem: What went wrong where C{state} is C{FAILED} or C{RESET}, without its traceback, which would hold
+        this stream.
     """
 
     __slots__ = ("_ssl", "connection", "problem", "state", "writeEnded")
@@ -223,9 +224,9 @@ class TLSStream:
         except SSL.SysCallError as e:
             # Only the other errors are taken out of the thread's queue, and the next to fail would be given this one.
             _lib.ERR_clear_error()
-            self.state, self.problem = RESET, e
+            self.state, self.problem = RESET, e.with_traceback(None)
         except SSL.Error as e:
-            self.state, self.problem = FAILED, e
+            self.state, self.problem = FAILED, e.with_traceback(None)
 
     def read(self, limit: int) -> bytes:
         """
@@ -300,7 +301,7 @@ class TLSStream:
             _lib.ERR_clear_error()
             if self.state < ENDED:
                 # OpenSSL reads no more either.  A peer that ended before it went is no cause for complaint.
-                self.state, self.problem = RESET, e
+                self.state, self.problem = RESET, e.with_traceback(None)
         self.writeEnded = True
         return True
 
