@@ -47,6 +47,7 @@ FLOORS: Mapping[str, int] = {
     "tlsproxy.patterns.*": 3,
     "tlsproxy.route": 3,
     "tlsproxy.session": 3,
+    "tlsproxy.sessionline": 3,
     "tlsproxy.cli": 4,
     "tlsproxy.config": 4,
     "tlsproxy.demo": 4,

@@ -249,7 +249,7 @@ class SessionCase(SynchronousTestCase):
     def _mine(self) -> list[object]:
         return [one for one in gc.get_objects() if type(one) in (Session, End, TLSStream)]
 
-    def serve(self, pattern: Any, told: bool = True, **route: Any) -> RouteFactory:
+    def serve(self, pattern: Any, logged: bool = True, **route: Any) -> RouteFactory:
         """
         Have a route with a pattern.
 
@@ -257,7 +257,7 @@ class SessionCase(SynchronousTestCase):
         """
         limits = Limits(**{name: route.pop(name) for name in list(route) if hasattr(Limits(), name)})
         made = Route(name="shop", listen="8443", pattern=pattern, limits=limits, **route)
-        self.factory = RouteFactory(made, self.reactor, self.deadlines, Dialer(self.reactor), told)
+        self.factory = RouteFactory(made, self.reactor, self.deadlines, Dialer(self.reactor), logged)
         return self.factory
 
     def attach(self, end: End, make: Callable[[Any], Peer], kind: str) -> Peer:
@@ -352,7 +352,7 @@ class SessionCase(SynchronousTestCase):
         self.settle()
         self.assertEqual(set(), self.factory.sessions, "sessions are left")
         self.assertEqual(self.accepted, sum(self.factory.counters.values()), "each session ends once")
-        self.assertEqual(self.accepted if self.factory.told else 0, len(self.told()), "each session tells its end once")
+        self.assertEqual(self.accepted if self.factory.logged else 0, len(self.told()), "each session tells its end once")
         for peer in self.peers:
             peer.pump()
             peer.close()

@@ -202,19 +202,6 @@ class StopTLSTests(OneEnd):
         self.assertEqual(b"", self.successResultOf(self.begin(self.end.read(100))))
         self.assertEqual(b"", self.successResultOf(self.begin(self.end.stopTLS())))
 
-    def test_endTLSWriteWhileFull(self) -> None:
-        """
-        A close_notify that does not fit into the socket is sent when it does.
-        """
-        self.peer.reading = False
-        sent = self.begin(self.end.write(bytes(1 << 20)))
-        self.assertNoResult(sent)
-        sent.cancel()
-        self.failureResultOf(sent, CancelledError)
-        self.peer.reading = True
-        self.settle()
-        self.successResultOf(self.begin(self.end.endTLSWrite()))
-
     def test_endTLSWriteTwice(self) -> None:
         """
         TLS is ended once.

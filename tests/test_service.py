@@ -100,7 +100,7 @@ class ProxyServiceTests(SynchronousTestCase):
     The service of some routes.
     """
 
-    def service(self, *answers: Any, told: bool = True) -> ProxyService:
+    def service(self, *answers: Any, logged: bool = True) -> ProxyService:
         """
         Make a service with a route for each answer.
         """
@@ -108,7 +108,7 @@ class ProxyServiceTests(SynchronousTestCase):
         routes = [
             Route(name=f"route{number}", listen=place, pattern=Pattern()) for number, place in enumerate(self.places)
         ]
-        return ProxyService(routes, MemoryReactorClock(), told)
+        return ProxyService(routes, MemoryReactorClock(), logged)
 
     def refused(self) -> CannotListenError:
         """
@@ -201,7 +201,7 @@ class ProxyServiceTests(SynchronousTestCase):
         events = EventLoggingObserver()
         globalLogPublisher.addObserver(events)
         self.addCleanup(globalLogPublisher.removeObserver, events)
-        self.service(Port(8443), told=False).startService()
+        self.service(Port(8443), logged=False).startService()
         self.service(Port(8443)).startService()
         (event,) = (event for event in events if event["log_namespace"] == "tlsproxy.service")
         self.assertEqual(("route0", "127.0.0.1:8443"), (event["route"], event["where"]))

@@ -250,7 +250,7 @@ class BugTests(SessionCase):
         self.assertIn("in script", failure.getTraceback())
         del failure
         self.events._events.clear()
-        self.factory.told = False
+        self.factory.logged = False
         gc.collect()  # A traceback that is told holds what it holds.
 
     def test_atOnce(self) -> None:
@@ -293,7 +293,7 @@ class BugTests(SessionCase):
         self.assertEqual({("failed", "dial"): 1, ("closed", "half_closed"): 1}, dict(self.factory.counters))
         self.assertEqual(1, len(self.flushLoggedErrors(ValueError)))
         self.events._events.clear()
-        self.factory.told = False
+        self.factory.logged = False
         gc.collect()
 
     def test_cancelledByItself(self) -> None:
@@ -313,7 +313,7 @@ class BugTests(SessionCase):
         self.assertOver("failed", "route", "tlsproxy itself failed; its traceback is in the log")
         self.assertEqual(1, len(self.flushLoggedErrors()))
         self.events._events.clear()
-        self.factory.told = False
+        self.factory.logged = False
 
     def test_relay(self) -> None:
         """
@@ -383,7 +383,7 @@ class TwoTests(SessionCase):
         """
         A route that tells nothing counts all the same.
         """
-        self.serve(Offload(tls=serverTLS(), upstream=self.upstream), told=False)
+        self.serve(Offload(tls=serverTLS(), upstream=self.upstream), logged=False)
         self.visit().end()
         self.settle()
         self.assertEqual(({("ended", "hello"): 1}, []), (dict(self.factory.counters), self.lines()))

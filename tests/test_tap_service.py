@@ -171,7 +171,7 @@ class ServiceTests(CommandLineTestCase):
             # The socket is made, but no reactor takes it up.
             proxy = self.proxyService(service)
             self.patch(proxy, "_reactor", Ports())
-            self.assertEqual(level in ("debug", "info"), proxy.factories[0].told)
+            self.assertEqual(level in ("debug", "info"), proxy.factories[0].logged)
             service.startService()
             self.assertEqual(expected, self.ours())
             self.successResultOf(service.stopService())

@@ -33,16 +33,16 @@ class ProxyService(Service):
     @ivar ports: What is listened on: all of the routes' ports, or none.
     """
 
-    def __init__(self, routes: Sequence[Route], reactor: Any, told: bool = True) -> None:
+    def __init__(self, routes: Sequence[Route], reactor: Any, logged: bool = True) -> None:
         """
         @param routes: The routes.
         @param reactor: The reactor.
-        @param told: Whether each address that is listened on, and the end of each session, is logged.
+        @param logged: Whether each address that is listened on, and the end of each session, is logged.
         """
         deadlines, dialer = Deadlines(reactor), Dialer(reactor)
         self._reactor = reactor
-        self._told = told
-        self.factories = [RouteFactory(route, reactor, deadlines, dialer, told) for route in routes]
+        self._logged = logged
+        self.factories = [RouteFactory(route, reactor, deadlines, dialer, logged) for route in routes]
         self.ports: list[IListeningPort] = []
 
     def privilegedStartService(self) -> None:
@@ -76,7 +76,7 @@ class ProxyService(Service):
                 self._stopListening()
                 outcome[0].raiseException()
             self.ports += outcome[0]
-            for port in outcome[0] if self._told else ():
+            for port in outcome[0] if self._logged else ():
                 where = tellPeer(port.getHost(), str(route.listen))
                 _log.info("{route} ({mode}) listens on {where}", route=route.name, mode=route.pattern.mode, where=where)
 

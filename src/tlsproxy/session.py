@@ -28,9 +28,9 @@ from tlsproxy.end import End
 from tlsproxy.errors import AdmissionRefused, HandshakeFailed, SessionError, forgetFrames
 from tlsproxy.relay import Relay, join
 from tlsproxy.route import Route
+from tlsproxy.sessionline import describeTLS, formatOf, protocolName, told, word
 from tlsproxy.tls.certificates import describe
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
-from tlsproxy.tls.pem import printable
 from tlsproxy.wire.clienthello import ClientHello, HelloError
 
 __all__ = ["RouteFactory", "Session"]
@@ -50,14 +50,6 @@ _TOO_LONG: Final = {
 _NEAR_PHASES: Final = frozenset({"hello", "head", "handshake"})
 """The phases in which a client is waited for."""
 
-_FORMAT: Final = (
-    "{route} client={client} sni={sni} tls={tls} upstream={upstream} upstream_tls={upstreamTLS} "
-    "in={received} out={sent} seconds={seconds:.3f} outcome={outcome}"
-)
-_CERTIFICATE: Final = ' client_cert="{certificate}"'
-_REASON: Final = ' phase={phase} reason="{reason}"'
-
-_LONGEST: Final = 500  # characters of one thing, in the line
 _EXCUSE: Final = b"This port speaks TLS: ask for https://, not for http://\n"
 _NOT_HTTPS: Final = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
@@ -302,32 +294,8 @@ class Session:
             chosen = stream.connection.get_alpn_proto_negotiated()
             if [chosen] != list(alpn or (b"",)):
                 raise HandshakeFailed(
-                    f"the upstream speaks {_protocol(chosen)} where the client negotiated {_protocol(b''.join(alpn))}"
+                    f"the upstream speaks {protocolName(chosen)} where the client negotiated {protocolName(b''.join(alpn))}"
                 )
-
-
-def _protocol(name: bytes) -> str:
-    return ascii(name.decode("latin-1")) if name else "no application protocol"
-
-
-def _told(text: str) -> str:
-    """
-    Keep what others had a say in from breaking the line, or flooding the log.
-    """
-    told = printable(text).replace('"', "'")
-    return told if len(told) <= _LONGEST else f"{told[: _LONGEST - 3]}..."
-
-
-def _word(text: str) -> str:
-    return f'"{_told(text)}"' if " " in text else _told(text)
-
-
-def _describeTLS(end: End | None) -> str:
-    connection = end.tls.connection if end is not None and end.tls is not None else None
-    if connection is None or (cipher := connection.get_cipher_name()) is None:
-        return "-"
-    alpn = _word(connection.get_alpn_proto_negotiated().decode("latin-1"))
-    return "/".join(filter(None, (connection.get_protocol_version_name(), cipher, alpn)))
 
 
 class RouteFactory(Factory[End]):
@@ -339,17 +307,17 @@ class RouteFactory(Factory[End]):
     @ivar seconds: The limit of each phase.
     @ivar sessions: Those that are not over.
     @ivar counters: How many sessions came to which outcome in which phase.
-    @ivar told: Whether each session's end is logged.
+    @ivar logged: Whether each session's end is logged.
     """
 
     noisy = False
 
-    def __init__(self, route: Route, reactor: Any, deadlines: Deadlines, dialer: Dialer, told: bool = True) -> None:
+    def __init__(self, route: Route, reactor: Any, deadlines: Deadlines, dialer: Dialer, logged: bool = True) -> None:
         self.route = route
         self.reactor = reactor
         self.deadlines = deadlines
         self.dialer = dialer
-        self.told = told
+        self.logged = logged
         self.sessions: set[Session] = set()
         self.counters: Counter[tuple[str, str]] = Counter()
         self.seconds: dict[str, float] = {
@@ -374,22 +342,22 @@ class RouteFactory(Factory[End]):
         """
         self.sessions.discard(session)
         self.counters[outcome, session.phase] += 1
-        if not self.told:
+        if not self.logged:
             return
         relay = session.relay
         facts = {
-            "route": _word(self.route.name),
+            "route": word(self.route.name),
             "client": tellPeer(session.near.peer()),
             "sni": session.serverName or "-",
-            "tls": _describeTLS(session.near),
-            "upstream": _word(session.upstream) or "-",
-            "upstreamTLS": _describeTLS(session.far),
+            "tls": describeTLS(session.near),
+            "upstream": word(session.upstream) or "-",
+            "upstreamTLS": describeTLS(session.far),
             "received": relay.outward.count if relay else 0,
             "sent": relay.inward.count if relay else 0,
             "seconds": self.reactor.seconds() - session.started,
             "outcome": outcome,
             "phase": session.phase,
-            "certificate": _told(session.clientCertificate),
-            "reason": _told(reason),
+            "certificate": told(session.clientCertificate),
+            "reason": told(reason),
         }
-        _log.info(_FORMAT + (_CERTIFICATE if session.clientCertificate else "") + (_REASON if reason else ""), **facts)
+        _log.info(formatOf(facts), **facts)

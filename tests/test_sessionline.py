@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_session_line -*-
+# -*- test-case-name: tests.test_sessionline -*-
 """
 Tests for L{tlsproxy.session}: the one line that a session leaves in the log.
 """
