@@ -11,6 +11,7 @@ Every conversation is a row of orders. An order is 64 bytes from the client: a v
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import ssl
@@ -140,7 +141,8 @@ def serverContext(chain: Path, key: Path) -> ssl.SSLContext:
 
 def _narrow(context: ssl.SSLContext) -> ssl.SSLContext:
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
-    context.set_ecdh_curve(GROUP)
+    with contextlib.suppress(ssl.SSLError):  # Some versions of the module know no other groups than curves of NIST's.
+        context.set_ecdh_curve(GROUP)  # The proxies, which are asked for the same, leave no choice.
     return context
 
 

@@ -166,7 +166,7 @@ class SocketReactor(posixbase._PollLikeMixin, posixbase._DisconnectSelectableMix
                 self._doReadOrWrite(selectable, fd, event)
         return object() if due else happened
 
-    def pump(self) -> bool:
+    def pump(self) -> bool:  # type: ignore[override]
         """
         Turn until nothing happens.
 

@@ -232,16 +232,25 @@ class TLSPeer(Peer):
             self.ended = "truncated"
             return
         self._raw += data
-        while len(self._raw) >= 5 and not self.told and not self.ended:
-            length = 5 + int.from_bytes(self._raw[3:5], "big")
-            if len(self._raw) < length:
-                return
-            self.connection.bio_write(bytes(self._raw[:length]))
-            del self._raw[:length]
-            self._digest()
+        while self._takeRecord():
+            pass
+
+    def _takeRecord(self) -> bool:
+        """
+        Give one whole record to OpenSSL, or what comes behind the last one to nobody.
+
+        @return: Whether there may be another.
+        """
+        length = 5 + int.from_bytes(self._raw[3:5], "big")
+        if self.ended or len(self._raw) < max(length, 5):
+            return False
+        self.connection.bio_write(bytes(self._raw[:length]))
+        del self._raw[:length]
+        self._digest()
         if self.told:
             self.plain += self._raw
             self._raw.clear()
+        return not self.told
 
     def _digest(self) -> None:
         """

@@ -510,7 +510,7 @@ class WrongTransportTests(SynchronousTestCase):
         """
         A protocol wrapper, though it hands out the socket under it.
         """
-        wrapper = ProtocolWrapper(WrappingFactory(Factory()), Borrowed("the client"))  # type: ignore[arg-type]
+        wrapper = ProtocolWrapper(WrappingFactory(Factory()), Borrowed("the client"))
         wrapper.transport = StringTransport()
         self.refuse(wrapper)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from tests.conformance import Streams
+from tests.streams import Streams
 from tlsproxy.end import End
 from tlsproxy.errors import PeerReset
 from tlsproxy.plain import PlainStream
@@ -207,4 +207,3 @@ class TLS13ConformanceTests(EndConformance, OneEnd):
     """
 
     kind = "TLSv1.3"
-

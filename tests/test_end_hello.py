@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred
 
-from tests.conformance import serverTLS
 from tests.streampeers import TLSPeer
+from tests.streams import serverTLS
 from tests.test_end import OneEnd
 from tlsproxy.errors import PeerEnded, PeerReset
 from tlsproxy.wire.clienthello import ClientHello, HelloError
@@ -21,13 +21,13 @@ POLL = 0.06
 """After this, in seconds, a socket that has to be polled is looked at again."""
 
 
-def hello(name: bytes = b"shop.example", alpn: tuple[bytes, ...] = (b"h2",)) -> bytes:
+def hello() -> bytes:
     """
     Make a hello, as a client of OpenSSL sends it.
     """
     connection = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
-    connection.set_tlsext_host_name(name)
-    connection.set_alpn_protos(list(alpn))
+    connection.set_tlsext_host_name(b"shop.example")
+    connection.set_alpn_protos([b"h2"])
     connection.set_connect_state()
     try:
         connection.do_handshake()
@@ -47,9 +47,9 @@ def inRecords(whole: bytes, size: int) -> bytes:
     return b"".join(whole[:3] + len(part).to_bytes(2, "big") + part for part in parts)
 
 
-class HelloConformance(OneEnd):
+class AnyHello(OneEnd):
     """
-    Hellos on any kind of socket; to be given time by C{look}.
+    What is true of hellos on any kind of socket.
     """
 
     def look(self) -> None:
@@ -81,12 +81,6 @@ class HelloConformance(OneEnd):
         for size in (1, 2, 3, 4, 5, 100, 1000):
             yield inRecords(whole, size)
 
-
-class AnyHello(HelloConformance):
-    """
-    What is true of any socket.
-    """
-
     def check_whole(self) -> None:
         """
         A hello that comes at once is read at once, in whatever records, and left where it is.
@@ -103,12 +97,13 @@ class AnyHello(HelloConformance):
 
     def check_pieces(self, size: int) -> None:
         """
-        A hello that comes in pieces is waited for, without spinning.
+        A hello that comes in pieces is waited for, without spinning.  A Unix socket keeps each piece apart, with so
+        much around it that it is full after some 270.
 
-        @param size: The most bytes of a piece.
+        @param size: The fewest bytes of a piece.
         """
         for records in (2000, 100, 1):
-            data = inRecords(hello(alpn=()), records)
+            data = inRecords(hello(), records)
             done = self.peek()
             step = max(size, len(data) // 200)
             for at in range(0, len(data) - step, step):

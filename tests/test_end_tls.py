@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from tests.conformance import clientTLS, serverTLS
 from tests.streampeers import TLSPeer
+from tests.streams import clientTLS, serverTLS
 from tests.test_end import OneEnd
 from tlsproxy.errors import HandshakeFailed, PeerEnded, PeerReset, SessionError
 from tlsproxy.plain import PlainStream
@@ -115,7 +115,7 @@ class StopTLSTests(OneEnd):
     """
 
     kind = "TLSv1.3"
-    peer: TLSPeer  # type: ignore[assignment]
+    peer: TLSPeer
 
     def test_boundary(self) -> None:
         """
@@ -220,5 +220,3 @@ class StopTLS12Tests(StopTLSTests):
     """
 
     kind = "TLSv1.2"
-
-

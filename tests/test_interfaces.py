@@ -51,7 +51,9 @@ class InterfacesTests(SynchronousTestCase):
         """
         Each phase has its limit, and each limit its phase.
         """
-        named = ["".join(letter if letter.islower() else f"_{letter.lower()}" for letter in f.name) for f in fields(Limits)]
+        named = [
+            "".join(letter if letter.islower() else f"_{letter.lower()}" for letter in f.name) for f in fields(Limits)
+        ]
         self.assertEqual(sorted(PHASES), sorted(named))
 
     def test_patterns(self) -> None:

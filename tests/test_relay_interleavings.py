@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import random
 import socket
+from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests import conformance
+from tests import conformance, streams
+
+if TYPE_CHECKING:
+    _Mixin = streams.Streams
+else:
+    _Mixin = object
 
 _moves = st.one_of(
     st.tuples(st.just("write"), st.booleans(), st.sampled_from([1, 100, 1023, 1024, 16384, 16385, 70000, 140000])),
@@ -27,9 +33,9 @@ _settings = settings(
 )
 
 
-class Interleavings(conformance._Mixin):
+class Interleavings(_Mixin):
     """
-    Moves in any order; to be mixed into L{conformance.Streams}.
+    Moves in any order; to be mixed into L{streams.Streams}.
     """
 
     def begin(self, seed: int, room: int, endBoth: bool = False, abortTruncated: bool = False) -> None:
@@ -42,7 +48,7 @@ class Interleavings(conformance._Mixin):
         self.make(endBoth, abortTruncated)
         self.loopback.reactor.shuffle = random.Random(seed)
         self.sent = {side: bytearray() for side in self.sides}
-        self.ended: dict[conformance.Side, str] = {}
+        self.ended: dict[streams.Side, str] = {}
         for side in self.sides:
             side.connected.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)
 
@@ -142,4 +148,4 @@ class Interleavings(conformance._Mixin):
         self.again()
 
 
-globals().update(conformance.pairings(__name__, conformance.Streams, Interleavings))
+globals().update(conformance.pairings(__name__, streams.Streams, Interleavings))

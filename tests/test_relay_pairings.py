@@ -6,6 +6,6 @@ moment of real time.
 
 from __future__ import annotations
 
-from tests import conformance
+from tests import conformance, streams
 
-globals().update(conformance.pairings(__name__, conformance.Streams, conformance.PairingConformance))
+globals().update(conformance.pairings(__name__, streams.Streams, conformance.PairingConformance))

@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tests import conformance
+from tests import conformance, streams
 from tests.socketreactor import tcpPair, unixPair
 from tests.streampeers import Peer
 
 
-class RealLoopback(conformance.Loopback):
+class RealLoopback(streams.Loopback):
     """
     Sockets that the reactor of the process drives.
 
@@ -59,9 +59,9 @@ class RealLoopback(conformance.Loopback):
         while not done() if done is not None else quiet < self.QUIET:
             if time.monotonic() > end:
                 raise AssertionError("what was to come has not come in time")
-            moved = any([self._pump(peer) for peer in peers])
-            self.reactor.iterate(0 if moved else 0.001)
-            quiet = 0 if moved else quiet + 1
+            moved = [self._pump(peer) for peer in peers]
+            self.reactor.iterate(0 if any(moved) else 0.001)
+            quiet = 0 if any(moved) else quiet + 1
 
     def _pump(self, peer: Peer) -> bool:
         moved = peer.pump()
@@ -75,7 +75,7 @@ class RealLoopback(conformance.Loopback):
         Time goes by without us.
         """
 
-    def first(self, side: conformance.Side) -> None:
+    def first(self, side: streams.Side) -> None:
         """
         The kernel chooses.
         """
@@ -88,12 +88,12 @@ class RealLoopback(conformance.Loopback):
         return [*(self.registered() - self.idle), *calls, len(os.listdir("/proc/self/fd"))]
 
 
-class RealStreams(conformance.Streams):
+class RealStreams(streams.Streams):
     """
     Streams over real sockets.
     """
 
-    def makeLoopback(self) -> conformance.Loopback:
+    def makeLoopback(self) -> streams.Loopback:
         """
         The reactor of the process, and the kind of sockets that the environment names.
         """

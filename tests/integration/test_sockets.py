@@ -6,26 +6,46 @@ wakes nobody before enough of a hello is there.
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import time
+from collections.abc import Callable
 
-from tests.conformance import Loopback
 from tests.socketreactor import tcpPair
+from tests.streampeers import Peer
+from tests.streams import Loopback
 from tests.test_end import OneEnd
 from tests.test_end_hello import AnyHello, hello
+
+_NOT_SENT = 0x894B
+"""SIOCOUTQNSD of Linux: ask for the bytes that wait to be sent."""
 
 
 class TCPLoopback(Loopback):
     """
-    Loopback TCP, which delivers at once what is sent.
+    Loopback TCP, which delivers at once what is sent, but waits now and then before it sends.
     """
 
     resets = True
+
+    def settle(self, peers: list[Peer], done: Callable[[], bool] | None) -> None:
+        """
+        As on socket pairs, when the kernel has sent what it was given.
+        """
+        super().settle(peers, None)
+        while any(_waits(peer.socket) for peer in peers):
+            time.sleep(0.001)
+        super().settle(peers, done)
 
     def pair(self) -> tuple[socket.socket, socket.socket]:
         """
         Make a connection.
         """
         return tcpPair()
+
+
+def _waits(sock: socket.socket) -> bool:
+    return sock.fileno() >= 0 and fcntl.ioctl(sock.fileno(), _NOT_SENT, bytes(4)) != bytes(4)
 
 
 class ResetTests(OneEnd):
