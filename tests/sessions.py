@@ -352,7 +352,8 @@ class SessionCase(SynchronousTestCase):
         self.settle()
         self.assertEqual(set(), self.factory.sessions, "sessions are left")
         self.assertEqual(self.accepted, sum(self.factory.counters.values()), "each session ends once")
-        self.assertEqual(self.accepted if self.factory.logged else 0, len(self.told()), "each session tells its end once")
+        lines = self.accepted if self.factory.logged else 0
+        self.assertEqual(lines, len(self.told()), "each session tells its end once")
         for peer in self.peers:
             peer.pump()
             peer.close()

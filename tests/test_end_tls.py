@@ -202,6 +202,35 @@ class StopTLSTests(OneEnd):
         self.assertEqual(b"", self.successResultOf(self.begin(self.end.read(100))))
         self.assertEqual(b"", self.successResultOf(self.begin(self.end.stopTLS())))
 
+    def test_oneDirection(self) -> None:
+        """
+        TLS ends in each direction by itself: we write in plain already while the peer still writes in TLS.
+        """
+        self.successResultOf(self.begin(self.end.endTLSWrite()))
+        self.successResultOf(self.begin(self.end.write(b"plain ahead")))
+        self.peer.write(b"still secret")
+        self.settle()
+        self.assertEqual(b"plain ahead", self.peer.plain)
+        self.assertEqual(b"still secret", self.successResultOf(self.begin(self.end.read(100))))
+        self.peer.endTLS()
+        self.peer.writePlain(b"plain behind")
+        self.assertEqual(b"", self.successResultOf(self.begin(self.end.readToTLSEnd())))
+        self.assertEqual(b"plain behind", self.successResultOf(self.begin(self.end.read(100))))
+
+    def test_readingFirst(self) -> None:
+        """
+        The peer may end its TLS long before we end ours.
+        """
+        self.peer.write(b"last secret")
+        self.peer.endTLS()
+        self.peer.writePlain(b"plain")
+        self.assertEqual(b"last secret", self.successResultOf(self.begin(self.end.readToTLSEnd())))
+        self.assertEqual(b"plain", self.successResultOf(self.begin(self.end.read(100))))
+        self.successResultOf(self.begin(self.end.write(b"our secret")))
+        self.settle()
+        self.assertEqual((b"our secret", b""), (bytes(self.peer.received), bytes(self.peer.plain)))
+        self.assertIsNotNone(self.end.tls)
+
     def test_endTLSWriteTwice(self) -> None:
         """
         TLS is ended once.

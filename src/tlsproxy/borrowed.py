@@ -19,7 +19,6 @@ reactor.  So a session that is set up without a pause makes no system call for i
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
@@ -139,8 +138,10 @@ class Borrowed(Protocol):
         self.connected = 1
         self.transport.doRead = self._pause
         self.transport.doWrite = self.transport.stopWriting
-        with contextlib.suppress(OSError):  # A Unix socket has nothing of the kind.
+        try:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError:
+            pass  # A Unix socket has nothing of the kind.
         self.connectionMade()
 
     def _pause(self) -> None:

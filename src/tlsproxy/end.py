@@ -44,10 +44,12 @@ class End(Borrowed):
     """
     One side of a session.
 
-    @ivar stream: How its bytes are read and written now.
+    @ivar reading: How its bytes are read now.
+    @ivar writing: How they are written: the same stream, but for a side whose TLS has ended in one direction only.
     """
 
-    stream: Stream
+    reading: Stream
+    writing: Stream
 
     def __init__(self, who: str) -> None:
         super().__init__(who)
@@ -81,7 +83,6 @@ class End(Borrowed):
         reader = ClientHelloReader()
         seen = -1
         mark = 1
-        unmarkable = sock.family == socket.AF_UNIX
 
         def step() -> ClientHello | None:
             nonlocal seen, mark
@@ -103,7 +104,7 @@ class End(Borrowed):
             hello = reader.read(_peeked.view[:count])
             if hello is not None:
                 return hello
-            if unmarkable:
+            if sock.family == socket.AF_UNIX:
                 return None
             mark = reader.need
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, mark)
@@ -147,11 +148,25 @@ class End(Borrowed):
         return stream
 
     @property
+    def stream(self) -> Stream:
+        """
+        How its bytes are read now; set, it holds for both directions.
+        """
+        return self.reading
+
+    @stream.setter
+    def stream(self, stream: Stream) -> None:
+        self.reading = self.writing = stream
+
+    @property
     def tls(self) -> TLSStream | None:
         """
-        The TLS of this side, if it has any now.
+        The TLS of this side, if it has any now, in whichever direction.
         """
-        return self.stream if isinstance(self.stream, TLSStream) else None
+        for stream in (self.reading, self.writing):
+            if isinstance(stream, TLSStream):
+                return stream
+        return None
 
     def _stopped(self) -> SessionError | None:
         """
@@ -219,7 +234,7 @@ class End(Borrowed):
 
         def step() -> None:
             nonlocal left
-            sent = self.stream.send(left)
+            sent = self.writing.send(left)
             if sent < 0:
                 raise PeerReset(f"{self.who} does not take what is sent")
             left = left[sent:]
@@ -235,14 +250,15 @@ class End(Borrowed):
         """
 
         def step() -> None:
-            if not self.stream.endWrite():
+            if not self.writing.endWrite():
                 raise SSL.WantWriteError()
 
         await self.until(step)
+        self.writing = PlainStream(self.socket)
 
     async def readToTLSEnd(self) -> bytes:
         """
-        Take what the peer still sends inside TLS, up to its close_notify.
+        Take what the peer still sends inside TLS, up to its close_notify: what is read next is plain.
 
         Memory is the caller's to bound: it decides when to stop waiting.
 
@@ -251,6 +267,7 @@ class End(Borrowed):
         parts: list[bytes] = []
         while data := await self.read(16384):
             parts.append(data)
+        self.reading = PlainStream(self.socket)
         return b"".join(parts)
 
     async def stopTLS(self) -> bytes:
@@ -263,6 +280,4 @@ class End(Borrowed):
         @raise SessionError: As L{readToTLSEnd}.
         """
         await self.endTLSWrite()
-        rest = await self.readToTLSEnd()
-        self.stream = PlainStream(self.socket)
-        return rest
+        return await self.readToTLSEnd()

@@ -82,8 +82,8 @@ class Direction:
         self._relay = relay
         self.source = source
         self.sink = sink
-        self._fill = source.stream.fill
-        self._drain = sink.stream.drain
+        self._fill = source.reading.fill
+        self._drain = sink.writing.drain
         self._unsent: memoryview | None = None
         self.count = 0
         self.ended = 0
@@ -96,7 +96,7 @@ class Direction:
         """
         relay = self._relay
         relay.active = relay.clock.now
-        stream = self.source.stream
+        stream = self.source.reading
         for _ in range(_TURNS):
             count = self._fill(_buffer)
             if count:
@@ -138,7 +138,7 @@ class Direction:
             if self._relay.over:
                 return
         if self._unsent is not None:
-            sent = self.sink.stream.send(self._unsent)
+            sent = self.sink.writing.send(self._unsent)
             if sent < 0:
                 self._broken()
                 return
@@ -160,7 +160,7 @@ class Direction:
         """
         The source gives no more: for good, or until its TLS has written.
         """
-        state = self.source.stream.state
+        state = self.source.reading.state
         self.source.transport.stopReading()
         if state == WANTS_WRITE:
             self.starved = True
@@ -182,7 +182,7 @@ class Direction:
             self._relay.abort("reset", f"{self.source.who} reset the connection")
             return
         sink = self.sink
-        if self.ended == ENDED and not sink.stream.endWrite():
+        if self.ended == ENDED and not sink.writing.endWrite():
             sink.transport.doWrite = self.flush
             sink.transport.startWriting()
             return
@@ -339,9 +339,9 @@ class Relay:
         outcome, reason = "closed", ""
         for direction in (self.outward, self.inward):
             source = direction.source
-            if source.stream.state == TRUNCATED:
+            if source.reading.state == TRUNCATED:
                 outcome, reason = "truncated", self._truncation(source)
-            if source.stream.state in (ENDED, TRUNCATED):
+            if source.reading.state in (ENDED, TRUNCATED):
                 source.letGo()
             else:
                 source.linger()

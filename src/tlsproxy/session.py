@@ -68,7 +68,7 @@ class Session:
     @ivar hello: The client's hello, while the session is set up.
     @ivar serverName: The server name that the client asked for, if any.
     @ivar clientCertificate: What the client's certificate says of it, in one line; C{""} for none.
-    @ivar upstream: What was dialed, for the log.
+    @ivar upstream: What was dialed, if anything.
     @ivar started: When the client connected, in seconds of the reactor's clock.
     @ivar relay: What carries the bytes, once both sides are open.
     """
@@ -100,7 +100,7 @@ class Session:
         self.hello: ClientHello | None = None
         self.serverName: str | None = None
         self.clientCertificate = ""
-        self.upstream = ""
+        self.upstream: Address | IStreamClientEndpoint | None = None
         self.bucket = 0
         self._end = 0.0
         self.relay: Relay | None = None
@@ -277,7 +277,7 @@ class Session:
         @raise DialFailed: With a sentence on why.
         """
         self.enter("dial")
-        self.upstream = str(where)
+        self.upstream = where
         self.far = await self._factory.dialer.dial(where)
         return self.far
 
@@ -293,8 +293,9 @@ class Session:
         if alpn is not None:
             chosen = stream.connection.get_alpn_proto_negotiated()
             if [chosen] != list(alpn or (b"",)):
+                wanted = protocolName(b"".join(alpn))
                 raise HandshakeFailed(
-                    f"the upstream speaks {protocolName(chosen)} where the client negotiated {protocolName(b''.join(alpn))}"
+                    f"the upstream speaks {protocolName(chosen)} where the client negotiated {wanted}"
                 )
 
 
@@ -350,7 +351,7 @@ class RouteFactory(Factory[End]):
             "client": tellPeer(session.near.peer()),
             "sni": session.serverName or "-",
             "tls": describeTLS(session.near),
-            "upstream": word(session.upstream) or "-",
+            "upstream": word(str(session.upstream)) if session.upstream is not None else "-",
             "upstreamTLS": describeTLS(session.far),
             "received": relay.outward.count if relay else 0,
             "sent": relay.inward.count if relay else 0,
