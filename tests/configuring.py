@@ -6,6 +6,7 @@ What tests of configurations start from: a folder with certificates, and a route
 from __future__ import annotations
 
 import copy
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,10 @@ class ConfigurationTestCase(SynchronousTestCase):
         """
         Write the certificates.
         """
-        self.folder = Path(self.mktemp()).resolve()
-        self.folder.mkdir(parents=True)
+        # Trial's own folders may lie too deep for the path of a Unix socket.
+        short = tempfile.TemporaryDirectory()
+        self.addCleanup(short.cleanup)
+        self.folder = Path(short.name).resolve()
         self.ca = certify("Example CA")
         self.server = certify("server.example", self.ca)
         write(str(self.folder / "ca.pem"), self.ca.pem())

@@ -210,6 +210,8 @@ class AddressTests(ConfigurationTestCase):
             ("listen", "ssl:8443", "the mode sets up TLS by itself"),
             ("listen", "udp:8443", "not yet supported"),
             ("listen", "unix:~nobody-has-this-name/x", "a home that nobody has"),
+            ("listen", f"unix:/{'x' * 107}", "too long for a Unix socket"),
+            ("upstream", f"unix:{'x' * 107}", "too long for a Unix socket"),
             ("upstream", "host:99999", "ports go from 0 to 65535"),
             ("upstream", "tcp:host:99999", "ports go from 0 to 65535"),
             ("upstream", "tls:host:443", "the mode sets up TLS by itself"),

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from attrs import fields, frozen
 
@@ -42,6 +43,9 @@ from tlsproxy.tomllines import findLines
 __all__ = ["Configuration", "build", "loadFile"]
 
 T = TypeVar("T")
+
+_LONGEST_PATH: Final = 107
+"""The longest path of a Unix socket on Linux, in bytes (unix(7))."""
 
 
 @frozen(kw_only=True)
@@ -198,7 +202,12 @@ class _Builder:
         return self.attempt(path, lambda: self._fromBase(parseUpstream(text)))
 
     def _fromBase(self, where: Address) -> Address:
-        return Unix(self.resolve(where.path)) if isinstance(where, Unix) else where
+        if not isinstance(where, Unix):
+            return where
+        path = self.resolve(where.path)
+        if len(os.fsencode(path)) > _LONGEST_PATH:
+            raise ValueError(f"{path!r} is too long for a Unix socket, whose path takes {_LONGEST_PATH} bytes at most")
+        return Unix(path)
 
     def _unused(self, table: Mapping[str, Any], key: str, path: str, why: str) -> None:
         if key in table:
