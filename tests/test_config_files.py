@@ -5,6 +5,7 @@ Configuration files: what is told of them, and of the files that they name.
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from textwrap import dedent
