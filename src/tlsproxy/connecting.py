@@ -50,8 +50,6 @@ class _Connecting(FileDescriptor):
         """
         self._end(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
-    doRead = doWrite
-
     def connectionLost(self, reason: object) -> None:
         """
         The reactor has found the answer to be no.

@@ -40,7 +40,6 @@ __all__ = [
     "TLSStream",
     "requireName",
     "setGroups",
-    "setSignatureAlgorithms",
 ]
 
 _lib: Any = _util.lib
@@ -49,7 +48,6 @@ _ffi: Any = _util.ffi
 _NEEDED: Final = (
     "ERR_clear_error",
     "SSL_CTX_set1_curves_list",
-    "SSL_CTX_set1_sigalgs_list",
     "SSL_get0_param",
     "SSL_get_error",
     "SSL_get_verify_result",
@@ -359,15 +357,3 @@ def setGroups(context: SSL.Context, groups: str) -> None:
     if not groups.strip() or _lib.SSL_CTX_set1_curves_list(context._context, groups.encode("ascii", "replace")) != 1:
         _lib.ERR_clear_error()
         raise ValueError(f"OpenSSL does not know one of the groups {groups!r}")
-
-
-def setSignatureAlgorithms(context: SSL.Context, algorithms: str) -> None:
-    """
-    Set the signature algorithms of a context, most wanted first.
-
-    @param algorithms: Their names with colons between, as OpenSSL spells them.
-    @raise ValueError: OpenSSL does not know one of them.
-    """
-    if _lib.SSL_CTX_set1_sigalgs_list(context._context, algorithms.encode("ascii", "replace")) != 1:
-        _lib.ERR_clear_error()
-        raise ValueError(f"OpenSSL does not know one of the signature algorithms {algorithms!r}")
