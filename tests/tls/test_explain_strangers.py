@@ -4,11 +4,12 @@ Tests for L{tlsproxy.tls.explain}: the sentences for peers that do not speak TLS
 
 from __future__ import annotations
 
+import contextlib
 import socket
 
 from OpenSSL import SSL
 
-from tests.tls.pairs import VERSIONS, PairCase, take
+from tests.tls.pairs import VERSIONS, PairCase, shake, take
 from tlsproxy.errors import HandshakeFailed, PeerEnded, PeerReset, SessionError
 from tlsproxy.interfaces import FAILED
 from tlsproxy.tls.explain import explainFailure, explainHandshake
@@ -189,3 +190,23 @@ class FailureTests(StrangerCase):
                 )
                 self.assertEqual((take(theirs), theirs.state), (b"", FAILED))
                 self.assertEqual(explainFailure(theirs, other), f"{other} broke TLS off (alert {alert} received)")
+
+    def test_renegotiation(self) -> None:
+        """
+        A client that insists on renegotiating gets none.  Once a connection stands, the alert that it leaves with says
+        nothing of what we offered.
+        """
+        ours, theirs = self.sockets()
+        server = self.server(maxVersion="1.2").connect(ours)
+        client = TLSStream(SSL.Context(SSL.TLS_CLIENT_METHOD), theirs, server=False)
+        shake(server, client)
+        client.connection.renegotiate()
+        for _ in range(3):
+            if server.state != FAILED:
+                with contextlib.suppress(SSL.Error):
+                    client.handshake()
+                take(server)
+        self.assertEqual(FAILED, server.state)
+        self.assertEqual(
+            "the client broke TLS off (alert handshake_failure received)", explainFailure(server, "the client")
+        )

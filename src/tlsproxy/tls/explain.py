@@ -65,6 +65,8 @@ _REFUSALS = {
     120: "it speaks none of the application protocols offered",
 }
 
+_LATE_REFUSALS = frozenset({42, 43, 44, 45, 46, 48, 49, 116})
+
 # Reasons of OpenSSL that need other words.
 _REASONS = {
     "no shared cipher": "no cipher suite is shared",
@@ -118,12 +120,13 @@ def _reason(error: SSL.Error) -> str:
     return next((reason for _, _, reason in entries if reason), "OpenSSL does not say why")
 
 
-def _sentence(stream: TLSStream, error: SSL.Error, peer: str, name: str) -> str:
+def _sentence(stream: TLSStream, error: SSL.Error, peer: str, name: str, established: bool = False) -> str:
     alert = stream.alert()
     reason = _reason(error)
     told = _alertWords(stream)
     if alert is not None and not alert[1]:
-        meaning = _REFUSALS.get(alert[0])
+        # In TLS 1.3 our handshake is over before the peer has looked at our certificate; else all was agreed upon.
+        meaning = _REFUSALS.get(alert[0]) if not established or alert[0] in _LATE_REFUSALS else None
         return f"{peer} broke TLS off{told}" + (f": {meaning}" if meaning else "")
     if reason == "certificate verify failed":
         problem = stream.verifyProblem() or "it does not verify"
@@ -165,5 +168,5 @@ def explainFailure(stream: TLSStream, peer: str) -> str:
     @param peer: C{"the client"} or C{"the upstream"}.
     """
     if isinstance(stream.problem, SSL.Error):
-        return _sentence(stream, stream.problem, peer, "")
+        return _sentence(stream, stream.problem, peer, "", established=True)
     return f"{peer} broke TLS"
