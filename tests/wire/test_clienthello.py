@@ -219,6 +219,7 @@ class RealHelloTests(SynchronousTestCase):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.set_alpn_protocols(["mqtt", "x-1"])
         context.set_ecdh_curve("prime256v1")
+        context.set_ciphers("ECDHE+AESGCM")  # Of all that the module counts as its own, not all can be offered.
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         wire = fromStandardLibrary(context, "b.example")
         hello = readAll(wire)
