@@ -78,7 +78,10 @@ class TruncationTests(PassageTestCase):
                 server.send(b"half an ans")
                 server.truncate()
                 self.assertEqual(b"half an ans", client.recv(100))
-                self.assertRaises(ssl.SSLEOFError, client.recv, 100)
+                error = self.assertRaises(ssl.SSLError, client.recv, 100)
+                # The class of its own came with a later version; the reason is the same.
+                told = isinstance(error, ssl.SSLEOFError) or error.reason == "UNEXPECTED_EOF_WHILE_READING"
+                self.assertTrue(told, repr(error))
                 client.close()
                 server.close()
 
