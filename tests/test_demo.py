@@ -6,11 +6,11 @@ What a mode does when it is given nothing.
 from __future__ import annotations
 
 import shlex
-import socket
 import stat
 from typing import Any
 from urllib.parse import urlsplit
 
+from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.web.server import Site
 from twisted.web.test.requesthelper import DummyRequest
 
@@ -32,7 +32,14 @@ class DemoTests(ConfigurationTestCase):
         """
         Make a demo, in a state directory of its own.
         """
-        return Demo(mode, self.folder / "state", NOW)
+        return self.closed(Demo(mode, self.folder / "state", NOW))
+
+    def closed(self, demo: Demo) -> Demo:
+        """
+        See that a demo gives its sockets back.
+        """
+        self.addCleanup(demo.close)
+        return demo
 
     def command(self, demo: Demo) -> list[str]:
         """
@@ -88,27 +95,28 @@ class DemoTests(ConfigurationTestCase):
         """
         The line can be pasted also where the state directory has a strange name.
         """
-        demo = Demo("bridge", self.folder / "a state's $HOME", NOW)
+        demo = self.closed(Demo("bridge", self.folder / "a state's $HOME", NOW))
         self.assertIn(str(self.folder / "a state's $HOME"), self.command(demo)[2])
 
     def test_portTaken(self) -> None:
         """
-        Where the port that a demo prefers is taken, it finds another.
+        Where the port that a demo prefers is taken, by another demo say, it finds another, which is its own from the
+        moment it is told.
         """
         for mode in MODES:
-            with socket.socket() as other:
-                other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                wanted = 8080 if mode == "encrypt" else 8443
-                # If somebody else has it already, it is just as taken.
-                if other.connect_ex(("127.0.0.1", wanted)) != 0:
-                    with socket.socket() as holder:
-                        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                        holder.bind(("127.0.0.1", wanted))
-                        holder.listen()
-                        port = urlsplit(self.command(self.demo(mode))[-1]).port
-                else:
-                    port = urlsplit(self.command(self.demo(mode))[-1]).port
-                self.assertNotIn(port, (wanted, 0, None))
+            ports = {urlsplit(self.command(self.demo(mode))[-1]).port for _ in range(3)}
+            self.assertEqual(3, len(ports - {0, None}))
+
+    def test_held(self) -> None:
+        """
+        The routes listen on what is held for them.
+        """
+        for mode in MODES:
+            demo = self.demo(mode)
+            routes = build(demo.document({}), self.folder, NOW).routes
+            held = demo.held(routes)
+            self.assertEqual([route.name for route in routes], [route.name for route in held])
+            self.assertTrue(all(IStreamServerEndpoint.providedBy(route.listen) for route in held))
 
     def test_state(self) -> None:
         """
@@ -133,7 +141,7 @@ class DemoTests(ConfigurationTestCase):
         The origin tells by which way it was reached.
         """
         for mode in MODES:
-            site = self.demo(mode).origin.args[1]
+            site = self.demo(mode).origin.factory
             assert isinstance(site, Site)
             request: Any = DummyRequest([b""])
             answer = site.resource.render_GET(request)

@@ -355,8 +355,9 @@ class ReadTests(CommandLineTestCase):
             assert configuration is not None
             self.assertEqual((mode, 5.0), (configuration.routes[0].name, configuration.routes[0].limits.idle))
             self.assertEqual("warn", configuration.proxy.logLevel)
-            self.assertIn("curl", "\n".join(options.demo))
-            self.assertEqual(1, len(options.services))
+            assert options.demo is not None
+            self.addCleanup(options.demo.close)
+            self.assertIn("curl", "\n".join(options.demo.lines))
         self.assertTrue((self.folder / "own").is_dir())
         self.assertFalse((self.folder / "state").exists())
 
@@ -365,4 +366,4 @@ class ReadTests(CommandLineTestCase):
         A complete command line runs no demo.
         """
         options = self.parse("--mode=bridge", *FULL["bridge"])
-        self.assertEqual(((), []), (tuple(options.demo), options.services))
+        self.assertIsNone(options.demo)

@@ -155,7 +155,11 @@ class ServiceTests(CommandLineTestCase):
         """
         A demo has its origin beside the proxy, and says what to paste.
         """
-        service = self.make("--mode=bridge")
+        options = self.parse("--mode=bridge")
+        assert options.demo is not None
+        self.addCleanup(options.demo.close)
+        service = makeService(options)
+        assert isinstance(service, MultiService)
         self.assertEqual(2, len(list(service)))
         self.assertEqual(2, len(self.proxyService(service).factories))
         self.assertIn("\n  curl --cacert ", self.printed.getvalue())

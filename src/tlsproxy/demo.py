@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import shlex
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from twisted.application.internet import TCPServer
+from attrs import evolve
+from twisted.application.internet import StreamServerEndpointService
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IListeningPort, IReactorSocket, IStreamServerEndpoint
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
+from zope.interface import implementer
 
+from tlsproxy.route import Route
 from tlsproxy.tls.development import developmentServer
 
 __all__ = ["Demo"]
@@ -28,20 +33,44 @@ _WORDS: Final = {
 }
 
 
-def _freePort(wanted: int = 0) -> int:
+def _hold(wanted: int = 0) -> socket.socket:
     """
-    Find a port of loopback that nobody has.
+    Listen on a port of loopback, so that it is still ours when somebody else starts a demo, too.
 
-    @param wanted: The one to prefer.
+    @param wanted: The port to prefer; where it is taken, the kernel chooses.
     """
-    with socket.socket() as probe, socket.socket() as other:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", wanted))
-        except OSError:
-            probe = other
-            probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        held.bind(("127.0.0.1", wanted))
+        held.listen()
+    except OSError:
+        held.close()
+        if not wanted:
+            raise
+        return _hold()
+    held.setblocking(False)
+    return held
+
+
+@implementer(IStreamServerEndpoint)
+class _Held:
+    """
+    The endpoint of a socket that listens already.
+    """
+
+    def __init__(self, held: socket.socket) -> None:
+        self._held = held
+
+    def listen(self, protocolFactory: Any) -> Deferred[IListeningPort]:
+        """
+        Accept on it.
+        """
+        from twisted.internet import reactor
+
+        port = cast(IReactorSocket, reactor).adoptStreamPort(self._held.fileno(), socket.AF_INET, protocolFactory)
+        self._held.close()
+        return succeed(port)
 
 
 class _Greeting(Resource):
@@ -80,8 +109,9 @@ class Demo:
         """
         self._mode = mode
         self._authority, self._certificate = developmentServer(state, now=now)
-        self._listen, self._plain, self._secure = _freePort(_PORTS[mode]), _freePort(), _freePort()
-        self.origin = TCPServer(self._plain, Site(_Greeting(mode)), interface="127.0.0.1")
+        self._sockets = _hold(_PORTS[mode]), _hold(), _hold()
+        self._listen, self._secure, self._plain = (held.getsockname()[1] for held in self._sockets)
+        self.origin = StreamServerEndpointService(_Held(self._sockets[-1]), Site(_Greeting(mode)))
         if mode == "encrypt":
             command = f"curl http://127.0.0.1:{self._listen}/"
         else:
@@ -115,3 +145,16 @@ class Demo:
             "tls": tls,
         }
         return {"route": [route | {"upstream": f"127.0.0.1:{self._secure}", "upstream_tls": upstreamTLS}, origin]}
+
+    def held(self, routes: Sequence[Route]) -> tuple[Route, ...]:
+        """
+        Have the routes of the document listen on the sockets that are held for them.
+        """
+        return tuple(evolve(route, listen=_Held(held)) for route, held in zip(routes, self._sockets, strict=False))
+
+    def close(self) -> None:
+        """
+        Give the sockets back that nobody has taken.
+        """
+        for held in self._sockets:
+            held.close()

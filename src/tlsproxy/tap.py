@@ -11,9 +11,9 @@ import textwrap
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from attrs import fields
+from attrs import evolve, fields
 from twisted.application.service import IService, MultiService
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger, LogLevel
@@ -27,6 +27,9 @@ from tlsproxy.route import Limits
 from tlsproxy.service import ProxyService
 from tlsproxy.settings import LATER_MODES, LATER_OPTIONS, MODES, OPTIONS, snake, stateDirectory, suggest
 from tlsproxy.tls.certificates import CertificateProblem
+
+if TYPE_CHECKING:
+    from tlsproxy.demo import Demo
 
 __all__ = ["CannotStart", "Options", "makeService"]
 
@@ -54,15 +57,14 @@ class Options(usage.Options):
 
     @ivar given: The values of each option, as often as it was given.
     @ivar configuration: What it all comes to, once it is parsed.
-    @ivar demo: The lines to print where a mode runs its demo.
+    @ivar demo: The demo, where a mode runs its own.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.given: dict[str, list[str]] = {}
         self.configuration: Configuration | None = None
-        self.demo: Sequence[str] = ()
-        self.services: list[IService] = []
+        self.demo: Demo | None = None
 
     def opt_config(self, file: str) -> None:
         """
@@ -178,15 +180,14 @@ class Options(usage.Options):
             self.configuration = build(self._document(), Path.cwd(), now)
 
     def _readDemo(self, mode: str, now: datetime) -> None:
-        from tlsproxy.demo import Demo
+        from tlsproxy.demo import Demo  # It brings a web server along, which nobody else needs.
 
         document = self._document()
         process = document.get("proxy", {})
-        demo = Demo(mode, stateDirectory(process.get("state_dir", "")), now)
-        self.demo = demo.lines
-        self.services.append(demo.origin)
+        demo = self.demo = Demo(mode, stateDirectory(process.get("state_dir", "")), now)
         limits = document["route"][0].get("limits", {})
-        self.configuration = build(demo.document(limits) | {"proxy": process}, Path.cwd(), now)
+        configuration = build(demo.document(limits) | {"proxy": process}, Path.cwd(), now)
+        self.configuration = evolve(configuration, routes=demo.held(configuration.routes))
 
     def _document(self) -> dict[str, Any]:
         """
@@ -339,9 +340,9 @@ def makeService(options: Options) -> IService:
     assert configuration is not None
     level = LogLevel.levelWithName(configuration.proxy.logLevel)
     daemon = _Daemon(configuration.warnings if level <= LogLevel.warn else ())
-    for service in options.services:
-        service.setServiceParent(daemon)
+    if options.demo is not None:
+        options.demo.origin.setServiceParent(daemon)
     ProxyService(configuration.routes, reactor, level <= LogLevel.info).setServiceParent(daemon)
-    if options.demo:
-        print("\n".join(options.demo), flush=True)
+    if options.demo is not None:
+        print("\n".join(options.demo.lines), flush=True)
     return daemon
