@@ -13,7 +13,8 @@ from sphinx.application import Sphinx
 
 from tlsproxy import __version__
 from tlsproxy.route import Limits
-from tlsproxy.settings import OPTIONS, Option, snake
+from tlsproxy.settings import OPTIONS, Option
+from tlsproxy.tls.policy import snake
 
 project = "tlsproxy"
 author = "tlsproxy contributors"

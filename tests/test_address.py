@@ -18,7 +18,6 @@ from tlsproxy.address import (
     Endpoint,
     Unix,
     asAddress,
-    isLiteral,
     parseAddress,
     parseListen,
     parseUpstream,
@@ -214,9 +213,3 @@ class PeerTests(SynchronousTestCase):
         """
         self.assertEqual("unix", tellPeer(UNIXAddress(b"/run/app.sock")))
         self.assertEqual("unix:/x", tellPeer(UNIXAddress(None), "unix:/x"))
-
-    def test_isLiteral(self) -> None:
-        """
-        Addresses are told from names.
-        """
-        self.assertEqual([True, True, False, False], [isLiteral(h) for h in ("::1", "127.0.0.1", "localhost", "1.2.3")])

@@ -15,8 +15,8 @@ from tlsproxy.patterns.bridge import Bridge
 from tlsproxy.patterns.encrypt import Encrypt
 from tlsproxy.patterns.offload import Offload
 from tlsproxy.route import Limits
-from tlsproxy.settings import LATER, LATER_MODES, ProxySettings, RouteSettings, snake
-from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, ServerPolicy
+from tlsproxy.settings import LATER, LATER_MODES, ProxySettings, RouteSettings
+from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, ServerPolicy, snake
 
 VALUES: dict[tuple[type[Any], str], tuple[Any, Any]] = {
     (ProxySettings, "stateDir"): ("state", "{folder}/state"),

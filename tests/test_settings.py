@@ -22,11 +22,10 @@ from tlsproxy.settings import (
     RouteSettings,
     convert,
     kindOf,
-    snake,
     stateDirectory,
     suggest,
 )
-from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, ServerPolicy
+from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, ServerPolicy, snake
 
 CLASSES: tuple[type[Any], ...] = (ProxySettings, RouteSettings, ServerPolicy, ClientPolicy, Limits)
 
@@ -208,12 +207,6 @@ class WordTests(SynchronousTestCase):
     """
     Words for people.
     """
-
-    def test_snake(self) -> None:
-        """
-        Names are spelled as configurations do.
-        """
-        self.assertEqual(["upstream_handshake", "idle"], [snake(name) for name in ("upstreamHandshake", "idle")])
 
     def test_suggest(self) -> None:
         """

@@ -15,8 +15,9 @@ from attrs import fields
 from tests.configuring import ConfigurationTestCase
 from tlsproxy.config import Configuration
 from tlsproxy.route import Limits
-from tlsproxy.settings import LATER_MODES, LATER_OPTIONS, MODES, OPTIONS, snake
+from tlsproxy.settings import LATER_MODES, LATER_OPTIONS, MODES, OPTIONS
 from tlsproxy.tap import Options
+from tlsproxy.tls.policy import snake
 
 FULL = {
     "offload": ("--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:80", "--cert", "server.pem"),

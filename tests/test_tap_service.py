@@ -21,8 +21,9 @@ from tlsproxy import __version__
 from tlsproxy.address import CannotListen
 from tlsproxy.route import Limits
 from tlsproxy.service import ProxyService
-from tlsproxy.settings import MODES, OPTIONS, snake
+from tlsproxy.settings import MODES, OPTIONS
 from tlsproxy.tap import CannotStart, Options, makeService
+from tlsproxy.tls.policy import snake
 
 
 class HelpTests(CommandLineTestCase):

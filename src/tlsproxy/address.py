@@ -19,7 +19,6 @@ import re
 import socket
 import stat
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any, Final
 
 from attrs import frozen
@@ -29,6 +28,7 @@ from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerE
 from twisted.internet.protocol import Factory
 
 from tlsproxy.errors import TLSProxyError
+from tlsproxy.wire.host import isLiteral
 
 __all__ = [
     "TCP",
@@ -37,7 +37,6 @@ __all__ = [
     "Endpoint",
     "Unix",
     "asAddress",
-    "isLiteral",
     "listen",
     "parseAddress",
     "parseListen",
@@ -105,18 +104,6 @@ class Endpoint:
 
 
 Address = TCP | Unix | Endpoint
-
-
-@lru_cache(maxsize=512)
-def isLiteral(host: str) -> bool:
-    """
-    Tell whether a host is an IP address.
-    """
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _port(text: str, whole: str) -> int:

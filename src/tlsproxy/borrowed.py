@@ -267,7 +267,6 @@ class Borrowed(Protocol):
         """
         if self.gone:
             return
-        self.onLost = None
         self.shutdownWrite()
         transport = self.transport
         self._lingering = transport.reactor.callLater(_LINGER, self.finish)

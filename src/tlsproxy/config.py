@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 
 from attrs import fields, frozen
 
-from tlsproxy.address import TCP, Address, Unix, isLiteral, parseListen, parseUpstream
+from tlsproxy.address import TCP, Address, Unix, parseListen, parseUpstream
 from tlsproxy.errors import ConfigurationError, Problem
 from tlsproxy.patterns.bridge import Bridge
 from tlsproxy.patterns.encrypt import Encrypt
@@ -33,12 +33,12 @@ from tlsproxy.settings import (
     convert,
     fileName,
     kindOf,
-    snake,
     suggest,
 )
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
-from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, ServerPolicy
+from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, ServerPolicy, snake
 from tlsproxy.tomllines import findLines
+from tlsproxy.wire.host import isLiteral
 
 __all__ = ["Configuration", "build", "loadFile"]
 

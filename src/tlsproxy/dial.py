@@ -20,10 +20,11 @@ from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, cli
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import ClientFactory
 
-from tlsproxy.address import TCP, Address, Endpoint, Unix, isLiteral
+from tlsproxy.address import TCP, Address, Endpoint, Unix
 from tlsproxy.connecting import connect
 from tlsproxy.end import End
 from tlsproxy.errors import DialFailed
+from tlsproxy.wire.host import isLiteral
 
 __all__ = ["Dialer"]
 

@@ -174,7 +174,7 @@ class End(Borrowed):
 
         @return: What went wrong, or L{None} where the stream ended as it should.
         """
-        state = self.stream.state
+        state = self.reading.state
         if state == DRAINED:
             raise SSL.WantReadError()
         if state == WANTS_WRITE:
@@ -183,8 +183,8 @@ class End(Borrowed):
             return None
         if state == TRUNCATED:
             return PeerEnded(f"{self.who} ended the stream without ending TLS")
-        if state == FAILED and isinstance(self.stream, TLSStream):
-            return SessionError(explainFailure(self.stream, self.who))
+        if state == FAILED and isinstance(self.reading, TLSStream):
+            return SessionError(explainFailure(self.reading, self.who))
         return PeerReset(f"{self.who} reset the connection")
 
     async def read(self, limit: int) -> bytes:
@@ -197,7 +197,7 @@ class End(Borrowed):
         """
 
         def step() -> bytes:
-            data = self.stream.read(limit)
+            data = self.reading.read(limit)
             problem = None if data else self._stopped()
             if problem is not None:
                 raise problem

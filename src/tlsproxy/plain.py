@@ -68,13 +68,7 @@ class PlainStream:
         """
         Write the front of a buffer.
         """
-        try:
-            return self._socket.send(buffer.view[:count])
-        except BlockingIOError:
-            return 0
-        except OSError as e:
-            self.problem = e.with_traceback(None)
-            return -1
+        return self.send(buffer.view[:count])
 
     def send(self, data: bytes | memoryview) -> int:
         """

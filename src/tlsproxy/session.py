@@ -8,7 +8,6 @@ deadline.  When both sides are open they are joined, and from then on the relay 
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from math import inf
@@ -31,6 +30,7 @@ from tlsproxy.route import Route
 from tlsproxy.sessionline import describeTLS, formatOf, protocolName, told, word
 from tlsproxy.tls.certificates import describe
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
+from tlsproxy.tls.policy import snake
 from tlsproxy.wire.clienthello import ClientHello, HelloError
 
 __all__ = ["RouteFactory", "Session"]
@@ -117,9 +117,8 @@ class Session:
         factory = self._factory
         self.phase = phase
         limit = factory.seconds[phase]
-        self._end = end = factory.reactor.seconds() + limit if limit else inf
-        if not self.bucket or end < self.bucket * GRANULARITY:
-            factory.deadlines.watch(self)
+        self._end = factory.reactor.seconds() + limit if limit else inf
+        factory.deadlines.watch(self)
 
     def deadline(self) -> float:
         """
@@ -242,9 +241,9 @@ class Session:
             hello = await self.near.peekHello()
         except HelloError as e:
             if e.plainHTTP:
-                self.near.stream.send(_NOT_HTTPS)
+                self.near.writing.send(_NOT_HTTPS)
             elif e.alert is not None:
-                self.near.stream.send(bytes((21, 3, 3, 0, 2, 2, e.alert)))
+                self.near.writing.send(bytes((21, 3, 3, 0, 2, 2, e.alert)))
             raise AdmissionRefused(str(e)) from e
         self.hello = hello
         self.serverName = hello.serverName
@@ -321,10 +320,7 @@ class RouteFactory(Factory[End]):
         self.logged = logged
         self.sessions: set[Session] = set()
         self.counters: Counter[tuple[str, str]] = Counter()
-        self.seconds: dict[str, float] = {
-            re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), name): limit
-            for name, limit in asdict(route.limits).items()
-        }
+        self.seconds: dict[str, float] = {snake(name): limit for name, limit in asdict(route.limits).items()}
 
     def buildProtocol(self, addr: IAddress | None) -> End:
         """

@@ -11,14 +11,13 @@ from __future__ import annotations
 import datetime
 import difflib
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from attrs import Attribute, fields, frozen
 
-from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, ServerPolicy, option
+from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, ServerPolicy, option, snake
 
 __all__ = [
     "LATER",
@@ -32,7 +31,6 @@ __all__ = [
     "convert",
     "fileName",
     "kindOf",
-    "snake",
     "stateDirectory",
     "suggest",
     "text",
@@ -117,13 +115,6 @@ class RouteSettings:
         'TLS that ends without close_notify: "tell" passes it on as such, "abort" as a reset',
         choices=("tell", "abort"),
     )
-
-
-def snake(name: str) -> str:
-    """
-    Spell an attribute's name as configurations do.
-    """
-    return re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), name)
 
 
 def _metavar(attribute: Attribute[Any]) -> str:

@@ -25,8 +25,9 @@ from tlsproxy.config import Configuration, build, loadFile
 from tlsproxy.errors import ConfigurationError, Problem
 from tlsproxy.route import Limits
 from tlsproxy.service import ProxyService
-from tlsproxy.settings import LATER_MODES, LATER_OPTIONS, MODES, OPTIONS, snake, stateDirectory, suggest
+from tlsproxy.settings import LATER_MODES, LATER_OPTIONS, MODES, OPTIONS, stateDirectory, suggest
 from tlsproxy.tls.certificates import CertificateProblem
+from tlsproxy.tls.policy import snake
 
 if TYPE_CHECKING:
     from tlsproxy.demo import Demo

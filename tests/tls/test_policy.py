@@ -7,7 +7,7 @@ from __future__ import annotations
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, Policy, ServerPolicy
+from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, Policy, ServerPolicy, snake
 
 
 class PolicyTests(SynchronousTestCase):
@@ -65,3 +65,15 @@ class PolicyTests(SynchronousTestCase):
         self.assertEqual(len({ClientPolicy(), ClientPolicy(), ClientPolicy(auth="none")}), 2)
         self.assertRaises(attrs.exceptions.FrozenInstanceError, setattr, ClientPolicy(), "auth", "none")
         self.assertIsInstance(ServerPolicy(), Policy)
+
+
+class NameTests(SynchronousTestCase):
+    """
+    Tests for L{snake}.
+    """
+
+    def test_snake(self) -> None:
+        """
+        Names are spelled as configurations do.
+        """
+        self.assertEqual(["upstream_handshake", "idle"], [snake(name) for name in ("upstreamHandshake", "idle")])

@@ -5,7 +5,6 @@ From a policy to the library's contexts, with everything checked that can be che
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from tlsproxy.tls.certificates import CertificateProblem, Identity, loadAuthorit
 from tlsproxy.tls.native import TLSStream, requireName, setGroups
 from tlsproxy.tls.pem import few
 from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, Policy, ServerPolicy
+from tlsproxy.wire.host import isLiteral
 
 __all__ = ["ClientTLS", "ServerTLS", "contextFor"]
 
@@ -213,14 +213,6 @@ class ServerTLS:
         return TLSStream(self.context, sock, server=True)
 
 
-def _isAddress(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
 @frozen
 class ClientTLS:
     """
@@ -288,7 +280,7 @@ class ClientTLS:
         """
         stream = TLSStream(self.context, sock, server=False)
         connection = stream.connection
-        if self.name and not _isAddress(self.name):
+        if self.name and not isLiteral(self.name):
             connection.set_tlsext_host_name(self.name.encode("ascii"))
         if self.policy.auth != "none":
             requireName(connection, self.name)
@@ -302,7 +294,7 @@ def _asciiName(name: str) -> str:
     """
     Bring a host name into the form that certificates and TLS carry (RFC 5890).
     """
-    if _isAddress(name):
+    if isLiteral(name):
         return name
     bare = name.removesuffix(".")
     if not bare.isascii():

@@ -33,6 +33,7 @@ from tlsproxy.interfaces import (
     TRUNCATED,
     WANTS_WRITE,
 )
+from tlsproxy.wire.host import isLiteral
 
 __all__ = [
     "RECORD",
@@ -334,16 +335,15 @@ def requireName(connection: SSL.Connection, name: str) -> None:
     @raise ValueError: The name cannot be one.
     """
     parameters = _lib.SSL_get0_param(connection._ssl)
-    try:
+    if isLiteral(name):
         packed = ipaddress.ip_address(name).packed
-    except ValueError:
+        if _lib.X509_VERIFY_PARAM_set1_ip(parameters, packed, len(packed)) != 1:
+            raise ValueError(f"OpenSSL does not take the address {name}")
+    else:
         encoded = name.encode("ascii")
         _lib.X509_VERIFY_PARAM_set_hostflags(parameters, _CHECK_NO_PARTIAL_WILDCARDS | _CHECK_NEVER_SUBJECT)
         if b"\0" in encoded or _lib.X509_VERIFY_PARAM_set1_host(parameters, encoded, len(encoded)) != 1:
-            raise ValueError(f"{name!r} is no name that a certificate could show") from None
-    else:
-        if _lib.X509_VERIFY_PARAM_set1_ip(parameters, packed, len(packed)) != 1:
-            raise ValueError(f"OpenSSL does not take the address {name}")
+            raise ValueError(f"{name!r} is no name that a certificate could show")
 
 
 def setGroups(context: SSL.Context, groups: str) -> None:

@@ -11,6 +11,7 @@ is C{min_version} in TOML and C{--min-version} on the command line, with C{--ups
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from attrs import field, frozen
@@ -22,10 +23,19 @@ __all__ = [
     "ClientPolicy",
     "Policy",
     "ServerPolicy",
+    "option",
+    "snake",
 ]
 
 DEFAULT_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 DEFAULT_GROUPS: Final = "X25519MLKEM768:X25519:P-256:P-384"
+
+
+def snake(name: str) -> str:
+    """
+    Spell an attribute's name as configurations do.
+    """
+    return re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), name)
 
 
 def option(default: Any, help: str, **more: Any) -> Any:
