@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from tests.streampeers import TLSPeer
-from tests.streams import KINDS, MOST_HELD, Side, Streams
+from tests.streams import Side, Streams, held, mostHeld, pairings
 
 __all__ = ["PairingConformance", "pairings"]
 
@@ -135,8 +135,7 @@ class PairingConformance(_Mixin):
         self.assertTrue(source.peer.unsent)
         self.assertNotIn(source.connected.transport, self.loopback.reactor.getReaders())
         self.assertIn(sink.connected.transport, self.loopback.reactor.getWriters())
-        assert direction._unsent is not None
-        self.assertLessEqual(len(direction._unsent), MOST_HELD)
+        self.assertTrue(0 < held(direction) <= mostHeld(direction))
         sink.peer.write(b"meanwhile")
         self.settle(lambda: source.peer.received[-9:] == b"meanwhile")
         sink.peer.reading = True
@@ -340,7 +339,7 @@ class PairingConformance(_Mixin):
         """
         self.make()
         source, sink, _ = self.ways()[first]
-        source.connected.transport.connectionLost(_lost())
+        source.connected.transport.connectionLost(_LOST)
         self.settle(lambda: self.relay.over)
         self.assertOver("reset")
         self.assertLost(sink)
@@ -351,7 +350,7 @@ class PairingConformance(_Mixin):
         """
         self.near = self.side(self.nearKind, near=True)
         self.far = self.side(self.farKind, near=False)
-        self.far.connected.transport.connectionLost(_lost())
+        self.far.connected.transport.connectionLost(_LOST)
         self.join()
         self.assertOver("reset")
         self.assertLost(self.near)
@@ -398,24 +397,4 @@ class PairingConformance(_Mixin):
             self.settle(lambda: source.peer.ended == "failed")
 
 
-def _lost() -> Failure:
-    return Failure(error.ConnectionLost())
-
-
-def pairings(module: str, base: type[Streams], *more: type) -> dict[str, type]:
-    """
-    Make one test class for each pairing of kinds.
-
-    @param module: Whose classes they are.
-    @param base: Where the sockets come from.
-    @param more: What is tested.
-    @return: The classes by their names.
-    """
-    classes = {}
-    for near in KINDS:
-        for far in KINDS:
-            name = f"{near[0].upper()}{near[1:].replace('.', '')}To{far[0].upper()}{far[1:].replace('.', '')}Tests"
-            doc = f"From {near} to {far}."
-            body = {"nearKind": near, "farKind": far, "__doc__": doc, "__module__": module}
-            classes[name] = type(name, (*more, base), body)
-    return classes
+_LOST = Failure(error.ConnectionLost())

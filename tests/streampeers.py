@@ -40,6 +40,7 @@ class Peer:
         self.step = 65536
         self.unsent = bytearray()
         self._fin = False
+        self._refused = False
 
     def write(self, data: bytes) -> None:
         """
@@ -90,7 +91,8 @@ class Peer:
             count = self.socket.send(self.unsent[: self.step]) if self.unsent else 0
         except BlockingIOError:
             return False
-        except OSError:
+        except OSError as e:
+            self._refused = isinstance(e, ConnectionResetError)
             self.unsent.clear()
             return True
         del self.unsent[:count]
@@ -112,6 +114,9 @@ class Peer:
             return False
         except OSError:
             self.ended = "reset"
+            return True
+        if self._refused and not data:
+            self.ended = "reset"  # The kernel tells of a reset once, and to whoever comes first.
             return True
         self._got(data)
         return True

@@ -6,8 +6,10 @@ Two sides of a session without its set-up: near peer, near End, relay, far End, 
 from __future__ import annotations
 
 import functools
+import os
 import socket
 import tempfile
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -17,25 +19,60 @@ from twisted.internet import error
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.socketreactor import Connected, SocketReactor, connect, unixPair
+from tests.socketreactor import Connected, SocketReactor, connect, tcpPair, unixPair
 from tests.streampeers import Peer, TLSPeer
 from tests.tls import NOW, certify, write
+from tlsproxy import splice
 from tlsproxy.deadlines import Deadlines
+from tlsproxy.direction import Direction
 from tlsproxy.end import End
-from tlsproxy.relay import Direction, Relay, join
+from tlsproxy.relay import Relay, join
+from tlsproxy.splice import Splice
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
 from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, ServerPolicy
 
-__all__ = ["KINDS", "MOST_HELD", "Loopback", "Side", "Streams", "clientTLS", "serverTLS"]
+__all__ = [
+    "KINDS",
+    "Loopback",
+    "Side",
+    "Streams",
+    "TCPLoopback",
+    "clientTLS",
+    "emptyPool",
+    "held",
+    "mostHeld",
+    "pairings",
+    "serverTLS",
+]
 
 KINDS = ("plain", "TLSv1.2", "TLSv1.3")
 """The kinds of End."""
 
-MOST_HELD = 131072
-"""The most bytes that one direction may hold, in bytes: one buffer."""
-
 LINGER = 2.5
 """After this, in seconds, a side that lingers is closed."""
+
+
+def held(direction: Direction) -> int:
+    """
+    Tell how many bytes wait in a direction for its sink, in the process or in a pipe.
+    """
+    pipe = direction._pipe if isinstance(direction, Splice) else None
+    return (len(direction._unsent) if direction._unsent is not None else 0) + (pipe.held if pipe is not None else 0)
+
+
+def mostHeld(direction: Direction) -> int:
+    """
+    Tell how many bytes may wait there at most: one buffer, or what is spliced at once.
+    """
+    return splice._MOST if isinstance(direction, Splice) and not direction._copies else 131072
+
+
+def emptyPool() -> None:
+    """
+    Close the pipes that wait for their next use.
+    """
+    while splice._pool.idle:
+        splice._pool.idle.pop().close()
 
 
 @functools.cache
@@ -141,9 +178,47 @@ class Loopback:
 
     def left(self) -> list[Any]:
         """
-        Tell what still is to happen when all should be over.
+        Tell what still is to happen when all should be over, and how many descriptors are open.
         """
-        return [*self.registered(), *self.reactor.getDelayedCalls()]
+        return [*self.registered(), *self.reactor.getDelayedCalls(), len(os.listdir("/dev/fd"))]
+
+
+class TCPLoopback(Loopback):
+    """
+    Loopback TCP, whose sockets hold little, and which may take a moment to deliver what was sent.
+
+    @cvar PATIENCE: How long something may take that has to come, in seconds.
+    @cvar QUIET: How many milliseconds without an event pass for silence.
+    """
+
+    PATIENCE = 10.0
+    QUIET = 3
+    resets = True
+
+    def pair(self) -> tuple[socket.socket, socket.socket]:
+        """
+        Make a connection.
+        """
+        pair = tcpPair()
+        for sock in pair:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 100000)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100000)
+        return pair
+
+    def settle(self, peers: list[Peer], done: Callable[[], bool] | None) -> None:
+        """
+        As on socket pairs, but with some patience.
+        """
+        end = time.monotonic() + self.PATIENCE
+        quiet = 0
+        while not done() if done is not None else quiet < self.QUIET:
+            if any([self.reactor.pump(), *[peer.pump() for peer in peers]]):
+                quiet = 0
+            else:
+                if time.monotonic() > end:
+                    raise AssertionError("what was to come has not come in time")
+                quiet += 1
+                time.sleep(0.001)
 
 
 class Streams(SynchronousTestCase):
@@ -152,12 +227,14 @@ class Streams(SynchronousTestCase):
 
     @cvar nearKind: What the near side speaks.
     @cvar farKind: What the far side speaks.
+    @cvar splices: Whether the kernel may move bytes from one plain socket to another.
     @ivar outcomes: What the relay has said of its end, each time it did.
     @ivar halfClosed: How often it has told of the end of the first direction.
     """
 
     nearKind = "plain"
     farKind = "plain"
+    splices = True
     near: Side
     far: Side
     relay: Relay
@@ -172,6 +249,9 @@ class Streams(SynchronousTestCase):
         """
         Choose the sockets and the reactor.
         """
+        if not self.splices:
+            self.patch(splice, "_splice", None)
+        emptyPool()  # Its descriptors are not those of a session.
         self.loopback = self.makeLoopback()
         self.before = self.loopback.left()
         self.outcomes: list[tuple[str, str]] = []
@@ -272,4 +352,24 @@ class Streams(SynchronousTestCase):
         self.settle()
         self.loopback.advance(LINGER)
         self.settle(lambda: all(len(side.connected.losses) == 1 for side in self.sides))
+        emptyPool()
         self.assertEqual(self.before, self.loopback.left())
+
+
+def pairings(module: str, base: type[Streams], *more: type) -> dict[str, type]:
+    """
+    Make one test class for each pairing of kinds, and one for each way from plain to plain.
+
+    @param module: Whose classes they are.
+    @param base: Where the sockets come from.
+    @param more: What is tested.
+    @return: The classes by their names.
+    """
+    classes = {}
+    for near, far, splices in [*((near, far, True) for near in KINDS for far in KINDS), ("plain", "plain", False)]:
+        way = "" if splices else "Copying"
+        name = f"{near[0].upper()}{near[1:].replace('.', '')}To{far[0].upper()}{far[1:].replace('.', '')}{way}Tests"
+        doc = f"From {near} to {far}" + (", without splice(2)." if not splices else ".")
+        body = {"nearKind": near, "farKind": far, "splices": splices, "__doc__": doc, "__module__": module}
+        classes[name] = type(name, (*more, base), body)
+    return classes

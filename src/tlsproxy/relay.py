@@ -2,11 +2,8 @@
 """
 Moving the bytes of a joined session.
 
-L{join} takes two Ends that are set up and puts a L{Direction} between them each way.  From then on no coroutine runs:
-the reactor calls L{Direction.carry} when a source is readable, which reads once into a buffer that all sessions of the
-process share, writes it to the sink at once, and asks for nothing else.  Only when the sink's socket is full is what
-is left copied aside; then the source is not read until L{Direction.flush} has sent it.  So a stalled reader stops its
-writer, and what a session holds is bounded by one buffer each way.
+L{join} takes two Ends that are set up and puts a L{Direction} between them each way, or a L{Splice} where the bytes
+come from a plain socket and go to one.  From then on no coroutine runs.
 
 How a direction ends
 ====================
@@ -27,25 +24,18 @@ read and delivered before the reset goes on; OpenSSL reads no more once a write 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from twisted.python.failure import Failure
 
 from tlsproxy.deadlines import Deadlines
+from tlsproxy.direction import Direction
 from tlsproxy.end import End
-from tlsproxy.interfaces import ENDED, FAILED, MORE, RESET, TRUNCATED, WANTS_WRITE
+from tlsproxy.interfaces import ENDED, FAILED, RESET, TRUNCATED
+from tlsproxy.plain import PlainStream
+from tlsproxy.splice import Splice
 from tlsproxy.tls.explain import explainFailure
-from tlsproxy.tls.native import Buffer
 
-__all__ = ["Direction", "Relay", "join"]
-
-_buffer: Final = Buffer(131072)
-"""
-Where all bytes pass through.  One for the process: whoever fills it empties it before it returns to the reactor.
-"""
-
-_TURNS: Final = 4
-"""How often a direction fills the buffer before it lets others have the reactor."""
+__all__ = ["Relay", "join"]
 
 
 def _ignore(*_: str) -> None:
@@ -54,175 +44,12 @@ def _ignore(*_: str) -> None:
     """
 
 
-class Direction:
+def _between(source: End, sink: End) -> type[Direction]:
     """
-    The bytes from one End to the other.
-
-    @ivar count: How many bytes the sink has taken.
-    @ivar ended: How the source ended, one of the states of L{tlsproxy.interfaces}; 0 while it has not.
-    @ivar over: Whether the end, too, has been passed on.
+    Choose the cheapest way from one End to another.
     """
-
-    __slots__ = (
-        "_drain",
-        "_fill",
-        "_relay",
-        "_unsent",
-        "count",
-        "ended",
-        "opposite",
-        "over",
-        "sink",
-        "source",
-        "starved",
-    )
-    opposite: Direction
-
-    def __init__(self, relay: Relay, source: End, sink: End) -> None:
-        self._relay = relay
-        self.source = source
-        self.sink = sink
-        self._fill = source.reading.fill
-        self._drain = sink.writing.drain
-        self._unsent: memoryview | None = None
-        self.count = 0
-        self.ended = 0
-        self.over = False
-        self.starved = False
-
-    def carry(self) -> None:
-        """
-        The source is readable: move what is there.
-        """
-        relay = self._relay
-        relay.active = relay.clock.now
-        stream = self.source.reading
-        for _ in range(_TURNS):
-            count = self._fill(_buffer)
-            if count:
-                sent = self._drain(_buffer, count)
-                if sent != count:
-                    self._clogged(sent, count)
-                    break
-                self.count += sent
-            if stream.state != MORE:
-                break
-        if stream.state >= WANTS_WRITE:
-            self._stopped()
-
-    def _clogged(self, sent: int, count: int) -> None:
-        """
-        The sink did not take all.
-        """
-        if sent < 0:
-            self._broken()
-            return
-        self.count += sent
-        self._unsent = memoryview(bytes(_buffer.view[sent:count]))
-        self.source.transport.stopReading()
-        sink = self.sink.transport
-        sink.doWrite = self.flush
-        sink.startWriting()
-
-    def flush(self) -> None:
-        """
-        The sink is writable: send what was left, and go on reading.
-        """
-        self._relay.active = self._relay.clock.now
-        if self.opposite.starved:
-            # The sink's own TLS had to write before it could be read.
-            self.opposite.starved = False
-            if not self.opposite.ended:
-                self.sink.transport.startReading()
-                self.opposite.carry()
-            if self._relay.over:
-                return
-        if self._unsent is not None:
-            sent = self.sink.writing.send(self._unsent)
-            if sent < 0:
-                self._broken()
-                return
-            self.count += sent
-            if sent < len(self._unsent):
-                self._unsent = self._unsent[sent:]
-                return
-            self._unsent = None
-        if self.ended and not self.over:
-            self.passEnd()
-            return
-        if not self.opposite.starved:
-            self.sink.transport.stopWriting()
-        if not self.ended:
-            self.source.transport.startReading()
-            self.carry()  # OpenSSL may hold bytes that the reactor cannot see.
-
-    def _stopped(self) -> None:
-        """
-        The source gives no more: for good, or until its TLS has written.
-        """
-        state = self.source.reading.state
-        self.source.transport.stopReading()
-        if state == WANTS_WRITE:
-            self.starved = True
-            self.source.transport.doWrite = self.opposite.flush
-            self.source.transport.startWriting()
-            return
-        if self.ended:
-            return
-        self.ended = state
-        self._relay.ended(self)
-        if self._unsent is None and not self.over and not self._relay.over:
-            self.passEnd()
-
-    def passEnd(self) -> None:
-        """
-        All bytes are sent: tell the sink how the source ended.
-        """
-        if self.opposite.ended == RESET:
-            self._relay.abort("reset", f"{self.source.who} reset the connection")
-            return
-        sink = self.sink
-        if self.ended == ENDED and not sink.writing.endWrite():
-            sink.transport.doWrite = self.flush
-            sink.transport.startWriting()
-            return
-        sink.transport.stopWriting()
-        if self.opposite.starved:
-            sink.transport.startWriting()
-        if not self.opposite.over:
-            sink.shutdownWrite()  # Otherwise both sides are closed next, and that is a FIN, too.
-        self.over = True
-        self._relay.passed(self)
-
-    def _broken(self) -> None:
-        """
-        The sink takes nothing any more.  Deliver what it sent before it broke.
-        """
-        self._unsent = None
-        self.ended = RESET
-        self.over = True
-        self.source.transport.stopReading()
-        self.sink.transport.stopWriting()
-        self._relay.broken(self)
-
-    @property
-    def clogged(self) -> bool:
-        """
-        Whether bytes wait here for the sink.
-        """
-        return self._unsent is not None
-
-    def start(self, eager: bool) -> None:
-        """
-        Have the reactor tell when the source is readable.
-
-        @param eager: Whether to move what already is there.
-        """
-        transport = self.source.transport
-        transport.doRead = self.carry
-        transport.startReading()
-        if eager:
-            self.carry()
+    plain = type(source.reading) is PlainStream and type(sink.writing) is PlainStream
+    return Splice if plain else Direction
 
 
 class Relay:
@@ -254,8 +81,8 @@ class Relay:
         self._halfClosed = halfClosed
         self._endBoth = endBoth
         self._abortTruncated = abortTruncated
-        self.outward = Direction(self, near, far)
-        self.inward = Direction(self, far, near)
+        self.outward = _between(near, far)(self, near, far)
+        self.inward = _between(far, near)(self, far, near)
         self.outward.opposite, self.inward.opposite = self.inward, self.outward
 
     def start(self) -> None:
@@ -360,6 +187,7 @@ class Relay:
         for direction in (self.outward, self.inward):
             if direction.source.gone:
                 direction.source.close()
+            direction.release()
             del direction.opposite, direction._relay
 
     def _truncation(self, source: End) -> str:

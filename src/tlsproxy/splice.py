@@ -1,0 +1,247 @@
+# -*- test-case-name: tests.test_splice -*-
+"""
+From one plain socket to another by way of the kernel: splice(2) moves the bytes through a pipe, and not one of them
+enters this process.
+
+A pipe costs two descriptors and kernel memory, so a direction has one only while it holds bytes: it takes it from a
+pool when its source is readable, and gives it back as soon as the sink has taken all.  An idle session has none.
+
+Where there is no splice(2), where the sockets or the system refuse it, or where no descriptor is left for a pipe, the
+direction copies, like any other.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from typing import Any, Final
+
+from tlsproxy.direction import TURNS, Direction, Joint
+from tlsproxy.end import End
+from tlsproxy.interfaces import DRAINED, MORE, RESET, WANTS_WRITE
+
+__all__ = ["Pipe", "Pool", "Splice"]
+
+_CAPACITY: Final = 1 << 20
+"""
+How many bytes a pipe takes; it is counted in pages, and each segment of a TCP stream may take one.  The more at once,
+the less often the other side has to be woken, which costs more than to move the bytes.
+"""
+_LEAST: Final = 1 << 16
+"""What a pipe has to take, or to copy would cost less."""
+_MOST: Final = _CAPACITY
+"""How many bytes are asked for at once, which is also the most that a stalled sink leaves in a pipe."""
+_IDLE: Final = 4
+"""How many pipes are kept for the next use."""
+_KEPT: Final = 32
+"""
+How many stalled sinks may keep a pipe.  A user's pipes may take 64 MiB on Linux (pipe-user-pages-soft), and then all
+programs of that user get tiny ones.
+"""
+_REFUSALS: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM})
+"""What says that these descriptors cannot be spliced here, not that a connection is broken."""
+_FLAGS: Final = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
+
+_splice: Any = getattr(os, "splice", None)
+
+
+class Pipe:
+    """
+    A pipe of the kernel.
+
+    @ivar reader: The descriptor that bytes come out of.
+    @ivar writer: The descriptor that they go into.
+    @ivar held: How many bytes are in it.
+    """
+
+    __slots__ = ("held", "reader", "writer")
+
+    def __init__(self) -> None:
+        """
+        @raise OSError: No descriptor is left, or no memory for a pipe worth its while.
+        """
+        self.reader, self.writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.held = 0
+        try:
+            fcntl.fcntl(self.writer, fcntl.F_SETPIPE_SZ, _CAPACITY)
+        except OSError:
+            # The pages that a user may have in pipes are used up, perhaps.
+            if fcntl.fcntl(self.writer, fcntl.F_GETPIPE_SZ) < _LEAST:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """
+        Drop it, and what is in it.
+        """
+        os.close(self.reader)
+        os.close(self.writer)
+
+
+class Pool:
+    """
+    Empty pipes.
+
+    @ivar idle: Those that wait for their next use.
+    @ivar lent: How many are out.
+    """
+
+    def __init__(self) -> None:
+        self.idle: list[Pipe] = []
+        self.lent = 0
+
+    def take(self) -> Pipe | None:
+        """
+        Take an empty pipe out.
+
+        @return: The pipe, or L{None} where there is none.
+        """
+        try:
+            pipe = self.idle.pop() if self.idle else Pipe()
+        except OSError:
+            return None
+        self.lent += 1
+        return pipe
+
+    def give(self, pipe: Pipe) -> None:
+        """
+        Take a pipe back; one that still holds bytes is closed.
+        """
+        self.lent -= 1
+        if pipe.held or len(self.idle) >= _IDLE:
+            pipe.close()
+        else:
+            self.idle.append(pipe)
+
+
+_pool: Final = Pool()
+
+
+class Splice(Direction):
+    """
+    The bytes from one plain End to another.
+    """
+
+    __slots__ = ("_copies", "_pipe")
+
+    def __init__(self, relay: Joint, source: End, sink: End) -> None:
+        super().__init__(relay, source, sink)
+        self._copies = _splice is None
+        self._pipe: Pipe | None = None
+
+    def carry(self) -> None:
+        """
+        The source is readable: have the kernel move what is there.
+        """
+        pipe = None if self._copies else _pool.take()
+        if pipe is None:
+            super().carry()
+            return
+        relay = self._relay
+        relay.active = relay.clock.now
+        source = self.source.socket.fileno()
+        stream = self.source.reading
+        for turn in range(TURNS):
+            try:
+                count = _splice(source, pipe.writer, _MOST, flags=_FLAGS)
+            except OSError as e:
+                if e.errno != errno.EAGAIN and e.errno not in _REFUSALS:
+                    stream.state, stream.problem = RESET, e.with_traceback(None)
+                    break
+                self._copies = e.errno != errno.EAGAIN
+                count = 0
+            if count == 0:
+                stream.state = DRAINED
+                if turn == 0:
+                    # The end of the stream, or what cannot be spliced, such as TCP's urgent data: to read it tells.
+                    # Left there, the reactor would be told of it for ever.
+                    _pool.give(pipe)
+                    super().carry()
+                    return
+                break
+            pipe.held = count
+            self._pour(pipe)
+            if pipe.held or self.clogged:
+                return
+            if count < _MOST:
+                stream.state = DRAINED
+                break
+            stream.state = MORE
+        _pool.give(pipe)
+        if stream.state >= WANTS_WRITE:
+            self._stopped()
+
+    def _pour(self, pipe: Pipe) -> None:
+        """
+        Have the sink take what is in a pipe, and wait where it does not take all.
+        """
+        sent = self._out(pipe)
+        if sent < 0:
+            _pool.give(pipe)
+            self._broken()
+            return
+        self.count += sent
+        if pipe.held and _pool.lent <= _KEPT:
+            self._pipe = pipe
+            self.wait()
+        elif pipe.held or self._unsent is not None:
+            if pipe.held:
+                self._empty(pipe)
+            _pool.give(pipe)
+            self.wait()
+
+    def _empty(self, pipe: Pipe) -> None:
+        """
+        Copy aside what is in a pipe.
+        """
+        data = os.read(pipe.reader, pipe.held)
+        pipe.held -= len(data)
+        self._unsent = memoryview(data)
+
+    def _out(self, pipe: Pipe) -> int:
+        """
+        Move bytes from a pipe to the sink.
+
+        @return: How many, or C{-1} where the sink is broken.
+        """
+        try:
+            sent: int = _splice(pipe.reader, self.sink.socket.fileno(), pipe.held, flags=_FLAGS)
+        except BlockingIOError:
+            return 0
+        except OSError as e:
+            if e.errno not in _REFUSALS:
+                self.sink.writing.problem = e.with_traceback(None)
+                return -1
+            # From now on the bytes are copied, and these are the first.
+            self._copies = True
+            self._empty(pipe)
+            return 0
+        pipe.held -= sent
+        return sent
+
+    def _sendRest(self) -> int:
+        pipe = self._pipe
+        if pipe is None:
+            return super()._sendRest()
+        sent = self._out(pipe)
+        if not pipe.held:
+            self._pipe = None
+            _pool.give(pipe)
+        return sent
+
+    @property
+    def clogged(self) -> bool:
+        """
+        Whether bytes wait here for the sink.
+        """
+        return self._pipe is not None or self._unsent is not None
+
+    def release(self) -> None:
+        """
+        Give up what still waits for the sink.
+        """
+        super().release()
+        pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            _pool.give(pipe)
