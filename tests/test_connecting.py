@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Sequence
 from typing import Any
+from unittest import SkipTest
 
 from twisted.internet import error, tcp
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -279,3 +280,99 @@ class ConnectTests(SynchronousTestCase):
         self.reactor.advance(0)
         self.failureResultOf(self.begin(0, address="fe80::1%no-such-zone"), error.UnknownHostError)
         self.assertEqual([], self.sockets.made)
+
+
+class NoFamily:
+    """
+    What stands for the module C{socket} on a machine that does not know a family.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(socket, name)
+
+    def socket(self, family: int, kind: int) -> Any:
+        """
+        See L{socket.socket}.
+        """
+        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+
+
+def ownAddress(family: int, other: str) -> str:
+    """
+    Tell from which address this machine would talk to another; nothing is sent.
+
+    @return: C{""} if it could not.
+    """
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((other, 9))
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""
+
+
+class IsLocalTests(SynchronousTestCase):
+    """
+    L{connecting.isLocal}
+    """
+
+    def assertLocal(self, *addresses: str) -> None:
+        """
+        These are this machine's.
+        """
+        self.assertEqual([], [one for one in addresses if not connecting.isLocal(one)])
+
+    def assertElsewhere(self, *addresses: str) -> None:
+        """
+        These are not.
+        """
+        self.assertEqual([], [one for one in addresses if connecting.isLocal(one)])
+
+    def test_loopback(self) -> None:
+        """
+        All of 127.0.0.0/8 is this machine's, not only the address that it talks from.
+        """
+        self.assertLocal("127.0.0.1", "127.0.0.2", "127.255.255.254")
+
+    def test_any(self) -> None:
+        """
+        Who connects to no address in particular reaches this machine.
+        """
+        self.assertLocal("0.0.0.0")
+
+    def test_IPv6(self) -> None:
+        """
+        So it is in IPv6, in whatever way an address is written.
+        """
+        if not ownAddress(socket.AF_INET6, "::1"):
+            raise SkipTest("this machine has no IPv6")
+        self.assertLocal("::1", "::", "0:0:0:0:0:0:0:1", "::ffff:127.0.0.1", "::ffff:7f00:2")
+
+    def test_interface(self) -> None:
+        """
+        So is the address of an interface.
+        """
+        own = [ownAddress(socket.AF_INET, "198.51.100.1"), ownAddress(socket.AF_INET6, "2001:db8:ffff::1")]
+        self.assertLocal(*filter(None, own))
+
+    def test_elsewhere(self) -> None:
+        """
+        Other addresses are not, in either family.
+        """
+        self.assertElsewhere("198.51.100.1", "203.0.113.255", "2001:db8:ffff::1", "fe80::ffff:ffff:ffff:ffff")
+
+    def test_noFamily(self) -> None:
+        """
+        A machine without a family has no address of it.
+        """
+        self.patch(connecting, "socket", NoFamily())
+        self.assertElsewhere("::1", "127.0.0.1")
+
+    def test_nothingLeft(self) -> None:
+        """
+        No descriptor is left open.
+        """
+        before = os.listdir("/dev/fd")
+        for address in ("127.0.0.1", "198.51.100.1", "::1", "2001:db8:ffff::1"):
+            connecting.isLocal(address)
+        self.assertEqual(before, os.listdir("/dev/fd"))

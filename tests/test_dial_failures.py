@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.test_dial_failures -*-
 """
-Tests for L{tlsproxy.dial}: how dialing fails.
+Tests for L{tlsproxy.dial}: how dialing fails, and how it is cancelled.
 """
 
 from __future__ import annotations
@@ -10,12 +10,19 @@ import os
 import socket
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from twisted.internet import error
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint
+from zope.interface import implementer
 
 from tests.dialing import DialCase, refusal
+from tests.socketreactor import connect, unixPair
 from tlsproxy.address import TCP, Endpoint, Unix
+from tlsproxy.end import End
+from tlsproxy.errors import DialFailed
 
 
 class FailureTests(DialCase):
@@ -28,7 +35,7 @@ class FailureTests(DialCase):
         An error of the kernel is told in these words.
         """
         dialing = self.dial(TCP("192.0.2.7", 443))
-        self.straight.pop()[1].errback(refusal(code))
+        self.trying()[0].refuse(code)
         self.assertEqual(f"the upstream 192.0.2.7:443 {sentence}", self.failed(dialing))
 
     def test_refused(self) -> None:
@@ -73,20 +80,43 @@ class FailureTests(DialCase):
         """
         The name cannot be one.
         """
-        dialing = self.dial(TCP("a..b", 443))
-        self.assertEqual("the upstream a..b:443 has a name that no host can have", self.failed(dialing))
+        for host in ("a..b", f"{'a' * 64}.example", "\u200d.example", "localhost\0.example"):
+            dialing = self.dial(TCP(host, 443))
+            self.assertEqual(f"the upstream {host}:443 has a name that no host can have", self.failed(dialing))
+        self.assertEqual(([], []), (self.resolver.asked, self.straight))
 
     def test_allRefuse(self) -> None:
         """
         None of the addresses of a name takes connections.
         """
         dialing = self.dial()
-        self.open()[0].fail(refusal(errno.ECONNREFUSED))
-        self.assertNoResult(dialing)
-        self.reactor.advance(0.5)
-        self.open()[0].fail(refusal(errno.ECONNREFUSED))
-        self.reactor.advance(0.5)
+        for _ in range(2):
+            self.assertNoResult(dialing)
+            self.trying()[0].refuse()
+            self.reactor.advance(0)
         self.assertEqual("the upstream shop.example:443 refuses connections", self.failed(dialing))
+
+    def test_mostWanted(self) -> None:
+        """
+        What is told is what became of the address that the name's owner wants most, even if it is the last to fail.
+        """
+        dialing = self.dial()
+        self.reactor.advance(0.25)
+        self.trying()[1].refuse(errno.ENETUNREACH)
+        self.reactor.advance(0)
+        self.trying()[0].refuse()
+        self.assertEqual("the upstream shop.example:443 refuses connections", self.failed(dialing))
+
+    def test_noRouteAtAll(self) -> None:
+        """
+        This machine has no network.
+        """
+        self.atOnce = {"192.0.2.1": errno.ENETUNREACH, "2001:db8::1": errno.ENETUNREACH}
+        dialing = self.dial()
+        self.reactor.pump()
+        self.assertEqual(
+            "the upstream shop.example:443 cannot be reached: there is no route to it", self.failed(dialing)
+        )
 
     def test_endpointTimesOut(self) -> None:
         """
@@ -142,3 +172,160 @@ class FailureTests(DialCase):
             dialing = self.dial(Unix(path))
             self.reactor.advance(0)
             self.assertIn("we are not allowed to connect to it", self.failed(dialing))
+
+
+class TimedOutTests(DialCase):
+    """
+    Who asked for the upstream can be told that it is the upstream that takes too long.
+    """
+
+    def assertTimedOut(self, expected: bool, dialing: Deferred[End]) -> None:
+        """
+        Dialing has failed, and it is known whether that is because there is no answer.
+        """
+        problem = self.failureResultOf(dialing, DialFailed).value
+        self.assertEqual((expected, expected), (problem.timedOut, "does not answer" in str(problem)))
+
+    def test_kernel(self) -> None:
+        """
+        The kernel gave up on an address.
+        """
+        dialing = self.dial(TCP("192.0.2.7", 443))
+        self.trying()[0].refuse(errno.ETIMEDOUT)
+        self.assertTimedOut(True, dialing)
+
+    def test_name(self) -> None:
+        """
+        Or on the most wanted address of a name.
+        """
+        dialing = self.dial()
+        self.trying()[0].refuse(errno.ETIMEDOUT)
+        self.reactor.advance(0)
+        self.trying()[0].refuse()
+        self.assertTimedOut(True, dialing)
+
+    def test_endpoint(self) -> None:
+        """
+        So did an endpoint.
+        """
+        for problem in (error.TimeoutError(), refusal(errno.ETIMEDOUT)):
+            dialing = self.dial(TCP4ClientEndpoint(self.reactor, "192.0.2.9", 443))
+            self.open()[0].fail(problem)
+            self.assertTimedOut(True, dialing)
+
+    def test_others(self) -> None:
+        """
+        Everything else is something else.
+        """
+        for code in (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EMFILE):
+            dialing = self.dial(TCP("192.0.2.7", 443))
+            self.trying()[0].refuse(code)
+            self.assertTimedOut(False, dialing)
+        for host in ("nobody.example", "a..b"):
+            self.assertTimedOut(False, self.dial(TCP(host, 443)))
+
+
+class CancellingTests(DialCase):
+    """
+    A caller whose deadline has passed cancels, and nothing goes on.
+    """
+
+    def test_literal(self) -> None:
+        """
+        An attempt at an address is cancelled.
+        """
+        dialing = self.dial(TCP("192.0.2.7", 443))
+        dialing.cancel()
+        self.failureResultOf(dialing, CancelledError)
+
+    def test_name(self) -> None:
+        """
+        All attempts at the addresses of a name are cancelled.
+        """
+        dialing = self.dial()
+        self.reactor.advance(0.25)
+        self.assertEqual(2, len(self.trying()))
+        dialing.cancel()
+        self.failureResultOf(dialing, CancelledError)
+        self.assertNothingLeft()
+
+    def test_lookingUpAnew(self) -> None:
+        """
+        So is looking up anew what was out of date.
+        """
+        self.remember("192.0.2.1")
+        self.resolver.quick = False
+        dialing = self.dial()
+        self.trying()[0].refuse()
+        self.assertNoResult(dialing)
+        dialing.cancel()
+        self.failureResultOf(dialing, CancelledError)
+        self.resolver.answer()
+        self.assertNothingLeft()
+
+    def test_anew(self) -> None:
+        """
+        So are the attempts at what was looked up anew.
+        """
+        self.remember("192.0.2.1")
+        dialing = self.dial()
+        self.resolver.known["shop.example"] = ["192.0.2.2", "192.0.2.3"]
+        self.trying()[0].refuse()
+        self.reactor.advance(0.25)
+        self.assertEqual(2, len(self.trying()))
+        dialing.cancel()
+        self.failureResultOf(dialing, CancelledError)
+        self.assertNothingLeft()
+
+    def test_resolving(self) -> None:
+        """
+        A name that is being looked up is no longer waited for, and nothing is dialed when its addresses come.
+        """
+        self.resolver.quick = False
+        dialing = self.dial()
+        dialing.cancel()
+        self.failureResultOf(dialing, CancelledError)
+        self.resolver.answer()
+        self.assertEqual([], self.straight)
+
+    def test_unix(self) -> None:
+        """
+        A Unix socket is no longer tried.
+        """
+        dialing = self.dial(Unix("/nonexistent/socket"))
+        dialing.cancel()
+        self.failureResultOf(dialing, CancelledError)
+        self.reactor.advance(0)
+
+    def test_endpoint(self) -> None:
+        """
+        Nor is an endpoint.
+        """
+        dialing = self.dial(TCP4ClientEndpoint(self.reactor, "192.0.2.9", 443))
+        dialing.cancel()
+        self.failureResultOf(dialing, CancelledError)
+        self.assertEqual([], self.open())
+
+    def test_heedless(self) -> None:
+        """
+        An endpoint that connects all the same has its connection closed.
+        """
+        waiting: list[Any] = []
+
+        @implementer(IStreamClientEndpoint)
+        class Heedless:
+            def connect(self, factory: Any) -> Deferred[Any]:
+                """
+                Never mind the cancellation.
+                """
+                waiting.append(factory)
+                return Deferred()
+
+        dialing = self.dial(Heedless())
+        dialing.cancel()
+        self.failureResultOf(dialing, CancelledError)
+        ours, theirs = unixPair()
+        self.addCleanup(theirs.close)
+        connect(self.reactor, waiting[0].buildProtocol(None), ours)
+        self.reactor.advance(0)
+        self.assertEqual(-1, ours.fileno())

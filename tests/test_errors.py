@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tlsproxy import errors
 from tlsproxy.errors import (
     AdmissionRefused,
+    Answered,
     ConfigurationError,
     DialFailed,
     HandshakeFailed,
@@ -46,13 +47,29 @@ class ErrorsTests(SynchronousTestCase):
         Each way for a session to fail has the word by which it is logged and counted.
         """
         self.assertEqual(
-            ["failed", "refused", "failed", "failed", "ended", "reset"],
-            [
-                kind.outcome
-                for kind in (SessionError, AdmissionRefused, HandshakeFailed, DialFailed, PeerEnded, PeerReset)
-            ],
+            {
+                SessionError: "failed",
+                AdmissionRefused: "refused",
+                HandshakeFailed: "failed",
+                Answered: "answered",
+                DialFailed: "failed",
+                PeerEnded: "ended",
+                PeerReset: "reset",
+            },
+            {
+                kind: kind.outcome
+                for kind in vars(errors).values()
+                if isinstance(kind, type) and issubclass(kind, SessionError)
+            },
         )
         self.assertFalse(issubclass(WrongTransport, SessionError))
+
+    def test_timedOut(self) -> None:
+        """
+        An upstream that does not answer is told apart from one that does, and says no.
+        """
+        self.assertEqual([False, True], [DialFailed("refused").timedOut, DialFailed("silent", timedOut=True).timedOut])
+        self.assertEqual("silent", str(DialFailed("silent", timedOut=True)))
 
     def test_problem(self) -> None:
         """

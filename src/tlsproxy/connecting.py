@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from tlsproxy.end import End
 
-__all__ = ["connect"]
+__all__ = ["connect", "isLocal"]
 
 _UNDER_WAY: Final = frozenset({errno.EINPROGRESS, errno.EALREADY, errno.EINTR})
 _CONNECTED: Final = frozenset({0, errno.EISCONN})
@@ -112,3 +112,19 @@ async def connect(reactor: Any, address: str, port: int, end: End) -> End:
     transport.repstr = f"<connection to {address}>"
     end.makeConnection(transport)
     return end
+
+
+def isLocal(address: str) -> bool:
+    """
+    Tell whether an address is one of this machine's.
+
+    @param address: An IPv4 or IPv6 address, without a zone.
+    """
+    # Only to its own addresses a machine lets a socket be bound.  Routes do not tell: it talks to the second of its
+    # addresses in a network from the first.
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+    except OSError:
+        return False
+    return True

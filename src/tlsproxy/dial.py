@@ -2,38 +2,37 @@
 """
 Reaching an upstream.
 
-An address is dialed straight: that costs a tenth of what Twisted's C{HostnameEndpoint} does.  A name goes through
-C{HostnameEndpoint}, which asks the reactor's resolver and tries the addresses by happy eyeballs (RFC 8305); the address
-that answered is remembered for a while, and dialed straight next time.
+An address is dialed straight: that costs a tenth of what Twisted's C{HostnameEndpoint} does.  A name is looked up, and
+its addresses are tried by happy eyeballs; the one that answered is tried first next time.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
 from twisted.internet import error
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError
-from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, clientFromString
+from twisted.internet.endpoints import UNIXClientEndpoint, clientFromString
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import ClientFactory
 
 from tlsproxy.address import TCP, Address, Endpoint, Unix
-from tlsproxy.connecting import connect
 from tlsproxy.end import End
 from tlsproxy.errors import DialFailed
+from tlsproxy.eyeballs import connectFirst
+from tlsproxy.names import Names
 from tlsproxy.wire.host import isLiteral
 
 __all__ = ["Dialer"]
 
-_REMEMBERED: Final = 30.0
-"""For how many seconds the address of a name is dialed straight."""
-_MOST_NAMES: Final = 1024
 _NO_TIMEOUT: Final = cast(float, None)
 """Twisted's word for it, which its annotations lack: the caller's deadline bounds the dialing."""
 
+_SILENT: Final = "does not answer"
 _WHY: Final = {
     errno.EACCES: "cannot be reached: we are not allowed to connect to it",
     errno.ECONNREFUSED: "refuses connections",
@@ -41,20 +40,21 @@ _WHY: Final = {
     errno.EMFILE: "cannot be reached: this process has too many files open",
     errno.ENETUNREACH: "cannot be reached: there is no route to it",
     errno.ENOENT: "cannot be reached: there is no such socket",
-    errno.ETIMEDOUT: "does not answer",
+    errno.ETIMEDOUT: _SILENT,
 }
 
 
 class Dialer:
     """
     Dials for a whole service.
-
-    @param reactor: The reactor.
     """
 
     def __init__(self, reactor: Any) -> None:
+        """
+        @param reactor: The reactor.
+        """
         self._reactor = reactor
-        self._known: dict[TCP, tuple[float, str]] = {}
+        self._names = Names(reactor)
 
     async def dial(self, where: Address | IStreamClientEndpoint) -> End:
         """
@@ -71,37 +71,56 @@ class Dialer:
             endpoint = clientFromString(self._reactor, where.description) if isinstance(where, Endpoint) else where
             return await self._through(endpoint)
         except (error.ConnectError, OSError) as e:
-            raise DialFailed(f"the upstream {where} {_why(e)}") from e
+            raise _failure(where, e) from e
 
-    async def _dialTCP(self, where: TCP) -> End:
+    async def lookUp(self, where: TCP) -> Sequence[str]:
+        """
+        Tell the addresses of an upstream; an address is its own.
+
+        @return: One address at least, the most wanted first.
+        @raise DialFailed: With a sentence on why.
+        """
         host = where.host or "localhost"
         if isLiteral(host):
-            return await self._straight(host, where.port)
-        now = self._reactor.seconds()
-        until, address = self._known.get(where, (0.0, ""))
-        if now < until:
-            try:
-                return await self._straight(address, where.port)
-            except error.ConnectError:
-                self._known.pop(where, None)
-            except CancelledError:
-                # The deadline cut it short: next time the other addresses shall have a chance.
-                self._known.pop(where, None)
-                raise
-        endpoint = HostnameEndpoint(self._reactor, host, where.port, timeout=_NO_TIMEOUT)
+            return (host,)
         try:
-            end = await self._through(endpoint)
+            return await self._names.lookUp(host)
+        except error.DNSLookupError as e:
+            raise _failure(where, e) from e
         except ValueError as e:
             raise DialFailed(f"the upstream {where} has a name that no host can have") from e
+
+    async def dialAddresses(self, where: TCP, addresses: Sequence[str]) -> End:
+        """
+        Reach an upstream at one of these addresses, and at no other.
+
+        @param where: What it is called in messages, and its port.
+        @raise DialFailed: With a sentence on why.
+        """
+        host = where.host or "localhost"
+        try:
+            end = await connectFirst(self._reactor, addresses, where.port)
+        except BaseException as e:
+            # Refused, or cut short by the deadline: next time its addresses may be others.
+            self._names.forget(host)
+            if isinstance(e, error.ConnectError):
+                raise _failure(where, e) from e
+            raise
         peer = end.peer()
-        if isinstance(peer, (IPv4Address, IPv6Address)):
-            if len(self._known) >= _MOST_NAMES:
-                self._known.clear()
-            self._known[where] = now + _REMEMBERED, peer.host
+        if len(addresses) > 1 and isinstance(peer, (IPv4Address, IPv6Address)):
+            self._names.prefer(host, peer.host)
         return end
 
-    async def _straight(self, address: str, port: int) -> End:
-        return await connect(self._reactor, address, port, End("the upstream"))
+    async def _dialTCP(self, where: TCP) -> End:
+        known = not isLiteral(where.host) and self._names.knows(where.host or "localhost")
+        addresses = await self.lookUp(where)
+        try:
+            return await self.dialAddresses(where, addresses)
+        except DialFailed:
+            if not known:
+                raise
+        # What was remembered is out of date, perhaps.
+        return await self.dialAddresses(where, await self.lookUp(where))
 
     async def _through(self, endpoint: IStreamClientEndpoint) -> End:
         factory = ClientFactory.forProtocol(lambda: End("the upstream"))
@@ -118,6 +137,11 @@ class Dialer:
         return end
 
 
+def _failure(where: object, problem: Exception) -> DialFailed:
+    why = _why(problem)
+    return DialFailed(f"the upstream {where} {why}", why == _SILENT)
+
+
 def _why(problem: Exception) -> str:
     if isinstance(problem, error.DNSLookupError):
         return "has a name that does not resolve"
@@ -125,7 +149,7 @@ def _why(problem: Exception) -> str:
     if code in _WHY:
         return _WHY[code]
     if isinstance(problem, error.TimeoutError):
-        return "does not answer"
+        return _SILENT
     return f"cannot be reached: {_words(problem, code)}"
 
 

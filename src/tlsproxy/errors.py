@@ -11,6 +11,7 @@ from attrs import frozen
 
 __all__ = [
     "AdmissionRefused",
+    "Answered",
     "ConfigurationError",
     "DialFailed",
     "HandshakeFailed",
@@ -88,10 +89,24 @@ class HandshakeFailed(SessionError):
     """
 
 
+class Answered(SessionError):
+    """
+    The client asked for something that ends its session, and got it.
+    """
+
+    outcome = "answered"
+
+
 class DialFailed(SessionError):
     """
     The upstream cannot be reached.
+
+    @ivar timedOut: Whether that is because it does not answer.
     """
+
+    def __init__(self, sentence: str, timedOut: bool = False) -> None:
+        super().__init__(sentence)
+        self.timedOut = timedOut
 
 
 class PeerEnded(SessionError):

@@ -168,3 +168,61 @@ class DisclosureTests(PairCase):
                 self.assertEqual(server.connection.get_servername(), asked)
         server, _ = self.connected(self.server(identity), self.client("", auth="none"))
         self.assertIdentical(server.connection.get_servername(), None)
+
+
+class NamedTests(PairCase):
+    """
+    Tests for upstreams that are to show another name, all else being the same.
+    """
+
+    def test_other(self) -> None:
+        """
+        The other name is demanded and asked for, and the first one still is where it was.
+        """
+        first = self.client("shop.example")
+        other = first.named("Other.Example.")
+        self.assertEqual(("shop.example", "other.example"), (first.name, other.name))
+        for version in VERSIONS:
+            for tls, name, good in (
+                (first, "shop.example", True),
+                (first, "other.example", False),
+                (other, "other.example", True),
+                (other, "shop.example", False),
+            ):
+                ends = self.ends(self.server(self.issued(name), maxVersion=version), tls)
+                met, _ = reversed(shake(*ends))
+                self.assertEqual(good, met.error is None)
+                self.assertEqual(None if good else "hostname mismatch", ends[1].verifyProblem())
+                self.assertEqual(tls.name.encode(), ends[0].connection.get_servername())
+
+    def test_address(self) -> None:
+        """
+        An address is demanded, too, and not asked for.
+        """
+        tls = self.client("shop.example").named("10.0.0.1")
+        server, _ = self.connected(self.server(self.issued("10.0.0.1")), tls)
+        self.assertIs(None, server.connection.get_servername())
+        for names in (("10.0.0.2",), ("shop.example",)):
+            ends = self.ends(self.server(self.issued(*names)), tls)
+            shake(*ends)
+            self.assertEqual("IP address mismatch", ends[1].verifyProblem())
+
+    def test_same(self) -> None:
+        """
+        All else is the same, and one and the same.
+        """
+        first = self.client("shop.example", identity=self.issued(), alpn=("h2",))
+        other = first.named("b\xfccher.example")
+        self.assertEqual("xn--bcher-kva.example", other.name)
+        self.assertIs(first.context, other.context)
+        self.assertEqual((first.policy, first.warnings), (other.policy, other.warnings))
+        self.assertEqual(first, first.named("SHOP.example"))
+
+    def test_wrong(self) -> None:
+        """
+        What is no name that a certificate could show is refused, and so is none.
+        """
+        tls = self.client("shop.example")
+        for name in ("", "a..b", "a\0b.example", ".", "x" * 64 + ".example"):
+            self.assertRaises(ValueError, tls.named, name)
+        self.assertIn("say which name", str(self.assertRaises(ValueError, tls.named, "")))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from cryptography import x509
 from OpenSSL import SSL, crypto
 
@@ -19,7 +19,7 @@ from tlsproxy.tls.certificates import CertificateProblem, Identity, loadAuthorit
 from tlsproxy.tls.native import TLSStream, requireName, setGroups
 from tlsproxy.tls.pem import few
 from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, Policy, ServerPolicy
-from tlsproxy.wire.host import isLiteral
+from tlsproxy.wire.host import asciiName, isLiteral
 
 __all__ = ["ClientTLS", "ServerTLS", "contextFor"]
 
@@ -265,12 +265,20 @@ class ClientTLS:
             _trust(context, checks.attempt("ca", lambda: loadAuthorities(files)) or ())
             context.set_verify(SSL.VERIFY_PEER, None)
         if name:
-            probe = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD))
-            name = checks.attempt("name", lambda: _asciiName(name)) or ""
-            if name:
-                checks.attempt("name", lambda: requireName(probe, name))
+            name = checks.attempt("name", lambda: _checkedName(name)) or ""
         checks.done()
         return cls(policy, name, context, tuple(warnings))
+
+    def named(self, host: str) -> ClientTLS:
+        """
+        Demand another name of the upstream, all else being the same.
+
+        @param host: The host of the upstream.
+        @raise ValueError: It has no name, or none that a certificate could show.
+        """
+        if not host:
+            raise ValueError("say which name the upstream's certificate must show")
+        return evolve(self, name=_checkedName(host))
 
     def connect(self, sock: socket.socket, alpn: Sequence[bytes] | None = None) -> TLSStream:
         """
@@ -290,20 +298,7 @@ class ClientTLS:
         return stream
 
 
-def _asciiName(name: str) -> str:
-    """
-    Bring a host name into the form that certificates and TLS carry (RFC 5890).
-    """
-    if isLiteral(name):
-        return name
-    bare = name.removesuffix(".")
-    if not bare.isascii():
-        import idna
-
-        try:
-            bare = idna.encode(bare, uts46=True).decode("ascii")
-        except idna.IDNAError as e:
-            raise ValueError(f"{name!r} is no host name: {e}") from None
-    if not 0 < len(bare) < 254 or not all(0 < len(label) < 64 for label in bare.split(".")):
-        raise ValueError(f"{name!r} is no host name")
-    return bare.lower()
+def _checkedName(name: str) -> str:
+    ascii = asciiName(name)
+    requireName(SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD)), ascii)
+    return ascii
