@@ -43,6 +43,7 @@ _TLS_1_2 = 0x0303
 _GREASE = frozenset(0x0A0A + 0x1010 * n for n in range(16))
 _NAME_BYTES = b"abcdefghijklmnopqrstuvwxyz0123456789-_.:"
 _EXTENSION_HEAD = struct.Struct(">HH").unpack_from
+_USUAL = 512  # bytes of a list that is kept: longer ones are made up to fill the memory
 _CUT_SHORT = "the client's hello is malformed: the last extension ends too late"
 _HTTP_STARTS = (
     b"GET ",
@@ -262,12 +263,9 @@ def _lastVector(data: bytes, at: int, width: int, what: str) -> bytes:
     return content
 
 
-@lru_cache(maxsize=512)
 def _numbers(content: bytes, what: str) -> tuple[int, ...]:
     """
     Read a list of two-byte numbers, without those of RFC 8701.
-
-    Clients of one make send the same lists every time, so what was read lately is kept.
 
     @param what: What the list is, for people.
     @raise HelloError: It is empty, or half a number is left.
@@ -276,7 +274,15 @@ def _numbers(content: bytes, what: str) -> tuple[int, ...]:
         raise HelloError(f"the client's hello is malformed: the {what} is empty", _DECODE_ERROR)
     if len(content) % 2:
         raise HelloError(f"the client's hello is malformed: the {what} has an odd length", _DECODE_ERROR)
+    return _remembered(content) if len(content) <= _USUAL else _unpacked(content)
+
+
+def _unpacked(content: bytes) -> tuple[int, ...]:
     return tuple([n for n in struct.unpack(f">{len(content) // 2}H", content) if n not in _GREASE])
+
+
+_remembered = lru_cache(maxsize=512)(_unpacked)
+"""Clients of one make send the same lists every time."""
 
 
 def _extensions(block: bytes) -> dict[int, bytes]:

@@ -1,0 +1,151 @@
+"""
+Tests for L{tlsproxy.wire.pac}.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.peers import requirePeer
+from tlsproxy.wire.connect import response
+from tlsproxy.wire.pac import PAC_TYPE, pacFile
+
+
+def found(text: str) -> str:
+    """
+    Tell what goes through the proxy by a file.
+    """
+    return text.rpartition('return "')[2].partition('"')[0]
+
+
+class AuthorityTests(SynchronousTestCase):
+    """
+    Which proxy the file names.
+    """
+
+    def test_proxies(self) -> None:
+        """
+        The proxy is named as the browser did, in one form, and spoken to with or without TLS.
+        """
+        for authority, secure, proxy in (
+            ("proxy.example:3128", False, "PROXY proxy.example:3128"),
+            ("proxy.example:3128", True, "HTTPS proxy.example:3128"),
+            ("Proxy.Example", False, "PROXY proxy.example:80"),
+            ("proxy.example", True, "HTTPS proxy.example:443"),
+            ("192.0.2.1:8080", False, "PROXY 192.0.2.1:8080"),
+            ("[2001:DB8:0::1]:8080", True, "HTTPS [2001:db8::1]:8080"),
+            ("[::1]", True, "HTTPS [::1]:443"),
+        ):
+            self.assertEqual(found(pacFile(authority, secure)), proxy)
+
+    def test_noInjection(self) -> None:
+        """
+        What is no authority does not come into the script.
+        """
+        for authority in (
+            "",
+            'a"; alert(1); "',
+            "a\\",
+            "a\n",
+            "a:1; DIRECT",
+            "a:1,b:2",
+            "a b",
+            "a:",
+            ":1",
+            "a:0",
+            "a@b:1",
+            "http://a",
+            "::1",
+            "[::1",
+            '[::1"]:1',
+            "127.1",
+            "\u2028",
+            "%s",
+        ):
+            self.assertRaises(ValueError, pacFile, authority, True)
+
+    @given(authority=st.text(max_size=30) | st.text("a1.:[]-\"\\;'\n", max_size=12))
+    def test_anyAuthority(self, authority: str) -> None:
+        """
+        Whatever the Host field says, the file differs in the proxy's address alone, and that needs no escapes.
+        """
+        try:
+            text = pacFile(authority, True)
+        except ValueError:
+            return
+        proxy = found(text)
+        self.assertRegex(proxy, r"\AHTTPS [][a-z0-9_.:-]+:[1-9][0-9]*\Z")
+        self.assertEqual(text.replace(proxy, "HTTPS a:1"), pacFile("a:1", True))
+
+    def test_answer(self) -> None:
+        """
+        The file can be sent, and ends with one newline then.
+        """
+        text = pacFile("a:1", False)
+        wire = response(200, text, contentType=PAC_TYPE)
+        self.assertIn(b"\r\nContent-Type: application/x-ns-proxy-autoconfig\r\n", wire)
+        self.assertTrue(wire.endswith(b"\r\n\r\n" + text.encode() + b"\n"))
+        self.assertFalse(text.endswith("\n"))
+
+
+class ScriptTests(SynchronousTestCase):
+    """
+    What a browser does with the file.
+    """
+
+    def ask(self, text: str, requests: list[tuple[str, str]]) -> list[str]:
+        """
+        Have the script tell its choice for each URL and host.
+        """
+        asking = f"JSON.stringify({json.dumps(requests)}.map(one => FindProxyForURL(...one)))"
+        script = f"'use strict';\n{text}\nconsole.log({asking});"
+        run = subprocess.run([requirePeer("node"), "-"], input=script, capture_output=True, text=True, timeout=60)
+        self.assertEqual((run.returncode, run.stderr), (0, ""))
+        answers: list[str] = json.loads(run.stdout)
+        return answers
+
+    def test_choices(self) -> None:
+        """
+        What is encrypted goes through the proxy; all else, and what stays on the browser's machine, does not.
+        """
+        through = [
+            ("https://shop.example/", "shop.example"),
+            ("HTTPS://SHOP.EXAMPLE/", "SHOP.EXAMPLE"),
+            ("wss://shop.example:8443/a?b=http://c", "shop.example"),
+            ("https://192.0.2.1/", "192.0.2.1"),
+            ("https://[2001:db8::1]/", "[2001:db8::1]"),
+            ("https://127.shop.example/", "127.shop.example"),
+            ("https://127.0.0.1.shop.example/", "127.0.0.1.shop.example"),
+            ("https://localhost.shop.example/", "localhost.shop.example"),
+            ("https://notlocalhost/", "notlocalhost"),
+        ]
+        direct = [
+            ("http://shop.example/", "shop.example"),
+            ("http://shop.example/https://shop.example/", "shop.example"),
+            ("ws://shop.example/", "shop.example"),
+            ("ftp://shop.example/", "shop.example"),
+            ("httpsx://shop.example/", "shop.example"),
+            ("https", "shop.example"),
+            ("https://localhost/", "localhost"),
+            ("https://LocalHost:8443/", "LocalHost"),
+            ("https://app.localhost/", "app.localhost"),
+            ("https://127.0.0.1/", "127.0.0.1"),
+            ("wss://127.255.0.9:1/", "127.255.0.9"),
+            ("https://[::1]/", "[::1]"),
+            ("https://[::1]/", "::1"),
+        ]
+        for secure, proxy in ((True, "HTTPS proxy.example:443"), (False, "PROXY proxy.example:80")):
+            answers = self.ask(pacFile("proxy.example", secure), through + direct)
+            self.assertEqual(answers, [proxy] * len(through) + ["DIRECT"] * len(direct))
+
+    def test_address(self) -> None:
+        """
+        The address of a proxy keeps its brackets.
+        """
+        answers = self.ask(pacFile("[::1]:3128", False), [("https://shop.example/", "shop.example")])
+        self.assertEqual(answers, ["PROXY [::1]:3128"])
