@@ -32,8 +32,9 @@ from tests.tls import NOW, write
 from tlsproxy.deadlines import GRANULARITY, Deadlines
 from tlsproxy.dial import Dialer
 from tlsproxy.end import End
+from tlsproxy.factory import RouteFactory
 from tlsproxy.route import Limits, Route
-from tlsproxy.session import RouteFactory, Session
+from tlsproxy.session import Session
 from tlsproxy.tls.authority import Authority
 from tlsproxy.tls.certificates import Identity
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
@@ -231,6 +232,7 @@ class SessionCase(SynchronousTestCase):
         self.connections: dict[Peer, Connected] = {}
         self.phases: list[str] = []
         self.accepted = 0
+        self.factories: list[RouteFactory] = []
         self.events = EventLoggingObserver()
         globalLogPublisher.addObserver(self.events)
         self.addCleanup(globalLogPublisher.removeObserver, self.events)
@@ -257,7 +259,8 @@ class SessionCase(SynchronousTestCase):
         """
         limits = Limits(**{name: route.pop(name) for name in list(route) if hasattr(Limits(), name)})
         made = Route(name="shop", listen="8443", pattern=pattern, limits=limits, **route)
-        self.factory = RouteFactory(made, self.reactor, self.deadlines, Dialer(self.reactor), logged)
+        self.factory = RouteFactory(made, self.reactor, self.deadlines, Dialer(self.reactor), logged=logged)
+        self.factories.append(self.factory)
         return self.factory
 
     def attach(self, end: End, make: Callable[[Any], Peer], kind: str) -> Peer:
@@ -338,6 +341,19 @@ class SessionCase(SynchronousTestCase):
         self.assertEqual((outcome, phase, reason), (event["outcome"], event["phase"], event["reason"]))
         self.assertEqual({(outcome, phase): 1}, dict(self.factory.counters))
 
+    def _counted(self) -> int:
+        return sum(sum(factory.counters.values()) for factory in self.factories)
+
+    def forget(self) -> None:
+        """
+        Forget all sessions so far, which are over, so that the next one is the only one.
+        """
+        self.assertEqual((self.accepted, self.accepted), (self._counted(), len(self.told())))
+        self.accepted = 0
+        for factory in self.factories:
+            factory.counters.clear()
+        self.events._events.clear()
+
     def aborted(self, peer: Peer) -> bool:
         """
         Whether our side reset the connection with a peer; it has to be closed.
@@ -350,8 +366,8 @@ class SessionCase(SynchronousTestCase):
         Whatever happened, nothing is left.
         """
         self.settle()
-        self.assertEqual(set(), self.factory.sessions, "sessions are left")
-        self.assertEqual(self.accepted, sum(self.factory.counters.values()), "each session ends once")
+        self.assertEqual([], [one for factory in self.factories for one in factory.sessions], "sessions are left")
+        self.assertEqual(self.accepted, self._counted(), "each session ends once")
         lines = self.accepted if self.factory.logged else 0
         self.assertEqual(lines, len(self.told()), "each session tells its end once")
         for peer in self.peers:

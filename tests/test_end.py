@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from tests.streams import Streams
 from tlsproxy.end import End
-from tlsproxy.errors import PeerReset
+from tlsproxy.errors import PeerEnded, PeerReset, SessionError
 from tlsproxy.plain import PlainStream
 
 T = TypeVar("T")
@@ -102,31 +102,6 @@ class PlainEndTests(OneEnd):
         self.settle()
         self.assertIn("the client", str(self.failureResultOf(done, PeerReset).value))
 
-    def test_peek(self) -> None:
-        """
-        Peeking takes nothing.
-        """
-        done = self.begin(self.end.peek(4))
-        self.peer.write(b"GET / HTTP/1.1")
-        self.settle()
-        self.assertEqual(b"GET ", self.successResultOf(done))
-        self.assertEqual(b"GET /", self.successResultOf(self.begin(self.end.peek(5))))
-        self.assertEqual(b"GET / HTTP/1.1", self.successResultOf(self.begin(self.end.read(50))))
-
-    def test_peekEnd(self) -> None:
-        """
-        There is nothing to see behind the end.
-        """
-        self.peer.end()
-        self.assertEqual(b"", self.successResultOf(self.begin(self.end.peek(5))))
-
-    def test_peekReset(self) -> None:
-        """
-        A reset is an error.
-        """
-        self.resetByPeer()
-        self.failureResultOf(self.begin(self.end.peek(5)), PeerReset)
-
     def test_tls(self) -> None:
         """
         It has no TLS.
@@ -186,6 +161,57 @@ class EndConformance(_Mixin):
         self.assertEqual(b"one", self.successResultOf(self.begin(self.end.read(3))))
         self.assertEqual(b" two", self.successResultOf(self.begin(self.end.read(30))))
 
+    def test_peek(self) -> None:
+        """
+        Peeking waits for the first byte, and takes nothing.
+        """
+        done = self.begin(self.end.peek(4))
+        self.assertNoResult(done)
+        self.peer.write(b"GET / HTTP/1.1")
+        self.settle()
+        self.assertEqual(b"GET ", self.successResultOf(done))
+        self.assertEqual(b"GET /", self.successResultOf(self.begin(self.end.peek(5))))
+        self.assertEqual(b"GET / HTTP/1.1", self.successResultOf(self.begin(self.end.read(50))))
+        self.assertNoResult(waiting := self.begin(self.end.peek(1)))
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+
+    def test_peekAndRead(self) -> None:
+        """
+        To read as much as was peeked gives the same, and what is behind it is there next, however it was sent.
+        """
+        sent = [b"a", b"bc" * 3000, b"def" * 9000, b"g"]
+        for piece in sent:
+            self.peer.write(piece)
+            self.settle()
+        got = b""
+        while len(got) < len(b"".join(sent)):
+            seen = self.successResultOf(self.begin(self.end.peek(8192)))
+            part = max(1, len(seen) // 2)
+            self.assertEqual(seen[:part], self.successResultOf(self.begin(self.end.read(part))))
+            got += seen[:part]
+        self.assertEqual(b"".join(sent), got)
+
+    def test_peekEnd(self) -> None:
+        """
+        There is nothing to see behind the end, again and again.
+        """
+        self.peer.write(b"last")
+        self.peer.end()
+        self.assertEqual(b"last", self.successResultOf(self.begin(self.end.peek(5))))
+        self.assertEqual(b"last", self.successResultOf(self.begin(self.end.read(5))))
+        for _ in range(2):
+            self.assertEqual(b"", self.successResultOf(self.begin(self.end.peek(5))))
+        self.assertEqual(b"", self.successResultOf(self.begin(self.end.read(5))))
+
+    def test_peekReset(self) -> None:
+        """
+        A reset is an error that names who did it.
+        """
+        self.resetByPeer()
+        problem = self.failureResultOf(self.begin(self.end.peek(5)), PeerReset).value
+        self.assertIn("the client", str(problem))
+
 
 class PlainConformanceTests(EndConformance, OneEnd):
     """
@@ -193,7 +219,42 @@ class PlainConformanceTests(EndConformance, OneEnd):
     """
 
 
-class TLS12ConformanceTests(EndConformance, OneEnd):
+class TLSConformance(EndConformance):
+    """
+    What both versions of TLS have in common.
+    """
+
+    def test_peekTruncated(self) -> None:
+        """
+        A stream that ends without ending TLS is an error.
+        """
+        self.peer.write(b"last")
+        self.peer.cut()
+        self.assertEqual(b"last", self.successResultOf(self.begin(self.end.peek(5))))
+        self.assertEqual(b"last", self.successResultOf(self.begin(self.end.read(5))))
+        self.failureResultOf(self.begin(self.end.peek(5)), PeerEnded)
+
+    def test_peekDamaged(self) -> None:
+        """
+        So is a record that does not verify.
+        """
+        self.peer.unsent += b"\x17\3\3\0\x20" + bytes(32)
+        problem = self.failureResultOf(self.begin(self.end.peek(5)), SessionError).value
+        self.assertEqual("failed", problem.outcome)
+
+    def test_peekPending(self) -> None:
+        """
+        What is left of a record that was peeked is inside OpenSSL, and comes without the reactor's help.
+        """
+        self.peer.write(b"0123456789")
+        self.assertEqual(b"0123", self.successResultOf(self.begin(self.end.peek(4))))
+        assert self.end.tls is not None
+        self.assertEqual(10, self.end.tls.pending())
+        self.assertRaises(BlockingIOError, self.end.socket.recv, 1)
+        self.assertEqual(b"0123456789", self.successResultOf(Deferred.fromCoroutine(self.end.read(100))))
+
+
+class TLS12ConformanceTests(TLSConformance, OneEnd):
     """
     In TLS 1.2.
     """
@@ -201,7 +262,7 @@ class TLS12ConformanceTests(EndConformance, OneEnd):
     kind = "TLSv1.2"
 
 
-class TLS13ConformanceTests(EndConformance, OneEnd):
+class TLS13ConformanceTests(TLSConformance, OneEnd):
     """
     In TLS 1.3.
     """

@@ -6,6 +6,7 @@ L{tlsproxy.interfaces}
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 from attrs import fields
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,8 +14,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from tlsproxy import interfaces
 from tlsproxy.interfaces import DRAINED, ENDED, FAILED, MORE, PHASES, RESET, TRUNCATED, WANTS_WRITE, IPattern, Stream
 from tlsproxy.patterns.bridge import Bridge
+from tlsproxy.patterns.connect import Connect
 from tlsproxy.patterns.encrypt import Encrypt
 from tlsproxy.patterns.offload import Offload
+from tlsproxy.patterns.passthrough import Passthrough
 from tlsproxy.plain import PlainStream
 from tlsproxy.route import Limits
 from tlsproxy.tls.native import TLSStream
@@ -38,7 +41,7 @@ class InterfacesTests(SynchronousTestCase):
         Both streams have all that a stream has, with the same parameters.
         """
         methods = [name for name, _ in inspect.getmembers(Stream, inspect.isfunction) if not name.startswith("_")]
-        self.assertEqual(["drain", "endWrite", "fill", "read", "send"], methods)
+        self.assertEqual(["drain", "endWrite", "fill", "peek", "read", "send"], methods)
         for kind in (PlainStream, TLSStream):
             for name in methods:
                 self.assertEqual(
@@ -60,7 +63,14 @@ class InterfacesTests(SynchronousTestCase):
         """
         Each pattern says that it is one, and has its mode's name.
         """
-        for pattern, mode in ((Offload, "offload"), (Encrypt, "encrypt"), (Bridge, "bridge")):
+        patterns: dict[str, Any] = {
+            "offload": Offload,
+            "encrypt": Encrypt,
+            "bridge": Bridge,
+            "passthrough": Passthrough,
+            "connect": Connect,
+        }
+        for mode, pattern in patterns.items():
             self.assertTrue(IPattern.implementedBy(pattern))
             self.assertEqual(mode, pattern.mode)
             self.assertTrue(inspect.iscoroutinefunction(pattern.open))

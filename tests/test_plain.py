@@ -64,6 +64,30 @@ class PlainStreamTests(SynchronousTestCase):
         self.assertEqual((b"one", MORE), (self.stream.read(3), self.stream.state))
         self.assertEqual(b" two", self.ours.recv(100))
 
+    def test_peek(self) -> None:
+        """
+        What is peeked stays where it is, for whoever reads the socket next.
+        """
+        self.theirs.send(b"one two")
+        for limit in (3, 3, 100, 1):
+            self.assertEqual((b"one two"[:limit], MORE), (self.stream.peek(limit), self.stream.state))
+        self.assertEqual(b"one ", self.stream.read(4))
+        self.assertEqual(b"two", self.stream.peek(10))
+        self.assertEqual(b"two", self.ours.recv(100))
+        self.assertEqual((b"", DRAINED), (self.stream.peek(10), self.stream.state))
+
+    def test_peekTheEnd(self) -> None:
+        """
+        The end is seen behind the last byte only, and is no less there for that.
+        """
+        self.theirs.send(b"last")
+        self.theirs.close()
+        self.assertEqual((b"last", MORE), (self.stream.peek(10), self.stream.state))
+        self.assertEqual(b"last", self.stream.read(10))
+        for _ in range(2):
+            self.assertEqual((b"", ENDED), (self.stream.peek(10), self.stream.state))
+        self.assertEqual((0, ENDED), (self.stream.fill(self.buffer), self.stream.state))
+
     def test_ended(self) -> None:
         """
         The end is told behind the last byte, and stays.
@@ -79,7 +103,11 @@ class PlainStreamTests(SynchronousTestCase):
         """
         A reset is told apart from an end, and kept.
         """
-        reads: list[Callable[[], object]] = [lambda: self.stream.fill(self.buffer), lambda: self.stream.read(10)]
+        reads: list[Callable[[], object]] = [
+            lambda: self.stream.fill(self.buffer),
+            lambda: self.stream.read(10),
+            lambda: self.stream.peek(10),
+        ]
         for read in reads:
             self.resetByPeer()
             read()

@@ -39,7 +39,7 @@ class RouteTests(SynchronousTestCase):
         A route needs a name, an address and a pattern; the rest has the defaults that are documented.
         """
         route = Route(name="a", listen=TCP("", 8443), pattern=Pattern())
-        self.assertEqual((Limits(), "each", "tell"), (route.limits, route.close, route.truncation))
+        self.assertEqual(((), Limits(), "each", "tell"), (route.rules, route.limits, route.close, route.truncation))
 
     def test_listen(self) -> None:
         """

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 from attrs import field, mutable
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
 from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
@@ -31,11 +31,13 @@ class Port:
 
     @ivar open: Whether it listens.
     @ivar stopping: What its end waits for.
+    @ivar host: Its address, if that is not on loopback.
     """
 
     number: int
     stopping: Deferred[None] | None = None
     open: bool = True
+    host: IAddress | None = None
 
     def startListening(self) -> None:
         """
@@ -49,11 +51,11 @@ class Port:
         self.open = False
         return self.stopping
 
-    def getHost(self) -> IPv4Address:
+    def getHost(self) -> IAddress:
         """
         Its address.
         """
-        return IPv4Address("TCP", "127.0.0.1", self.number)
+        return self.host or IPv4Address("TCP", "127.0.0.1", self.number)
 
 
 @implementer(IStreamServerEndpoint)
@@ -193,6 +195,30 @@ class ProxyServiceTests(SynchronousTestCase):
         self.successResultOf(service.stopService())
         service.startService()
         self.assertEqual(1, len(service.ports))
+
+    def test_listeners(self) -> None:
+        """
+        Every route knows what all of them listen on, on IP, as long as they do.
+        """
+        sixth = Port(2, host=IPv6Address("TCP", "::", 8443))
+        service = self.service(Port(1), sixth, Port(3, host=UNIXAddress("/run/x")))
+        first, _, last = service.factories
+        self.assertEqual([], list(first.listeners))
+        service.privilegedStartService()
+        for _ in range(2):
+            service.startService()
+            self.assertEqual([("127.0.0.1", 1), ("::", 8443)], list(first.listeners))
+            self.assertIs(first.listeners, last.listeners)
+            self.successResultOf(service.stopService())
+            self.assertEqual([], list(first.listeners))
+
+    def test_listenersOfNone(self) -> None:
+        """
+        A service that could not listen on all leaves none.
+        """
+        service = self.service(Port(1), self.refused())
+        self.assertRaises(CannotListen, service.startService)
+        self.assertEqual([], list(service.factories[0].listeners))
 
     def test_log(self) -> None:
         """

@@ -259,14 +259,14 @@ class BugTests(SessionCase):
         """
 
         async def script(session: Session) -> None:
-            session.enter("route")
+            session.enter("negotiate")
             raise ValueError("a mistake")
 
         self.scripted(script)
         client = self.visit()
         self.settle()
         self.assertTrue(self.aborted(client))
-        self.assertBug("route")
+        self.assertBug("negotiate")
 
     def test_bothSides(self) -> None:
         """

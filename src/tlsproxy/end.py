@@ -195,34 +195,21 @@ class End(Borrowed):
         @return: At least one byte, or none at the end of the stream.
         @raise SessionError: The stream was truncated, reset, or failed.
         """
-
-        def step() -> bytes:
-            data = self.reading.read(limit)
-            problem = None if data else self._stopped()
-            if problem is not None:
-                raise problem
-            return data
-
-        return await self.until(step)
+        return await self.until(lambda: self._got(self.reading.read(limit)))
 
     async def peek(self, limit: int) -> bytes:
         """
-        Look at what has come on a plain side, or wait for the first of it, and leave it where it is.
+        As L{read}, but leave the bytes where they are, for whoever comes next.
 
-        @param limit: The most bytes to return.
-        @return: At least one byte, or none at the end of the stream.
-        @raise PeerReset: The peer reset the connection.
+        What has been peeked may be less than what is there: of TLS, it is at most what is left of one record.
         """
+        return await self.until(lambda: self._got(self.reading.peek(limit)))
 
-        def step() -> bytes:
-            try:
-                return self.socket.recv(limit, socket.MSG_PEEK)
-            except BlockingIOError:
-                raise SSL.WantReadError() from None
-            except OSError:
-                raise PeerReset(f"{self.who} reset the connection") from None
-
-        return await self.until(step)
+    def _got(self, data: bytes) -> bytes:
+        problem = None if data else self._stopped()
+        if problem is not None:
+            raise problem
+        return data
 
     async def write(self, data: bytes) -> None:
         """

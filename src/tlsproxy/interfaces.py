@@ -75,6 +75,11 @@ class Stream(Protocol):
         Read at most C{limit} bytes, or none where the stream has stopped, and set C{state}.
         """
 
+    def peek(self, limit: int) -> bytes:
+        """
+        As C{read}, but leave the bytes for the next who reads.
+        """
+
     def drain(self, buffer: Any, count: int) -> int:
         """
         Write the front of a buffer; return how many bytes were taken, or C{-1} where the connection is broken.

@@ -53,8 +53,17 @@ class PlainStream:
         @param limit: The most bytes to return.
         @return: At least one byte, or none where the stream has stopped; C{state} tells why.
         """
+        return self._take(limit, 0)
+
+    def peek(self, limit: int) -> bytes:
+        """
+        As L{read}, but leave the bytes in the kernel.
+        """
+        return self._take(limit, socket.MSG_PEEK)
+
+    def _take(self, limit: int, flags: int) -> bytes:
         try:
-            data = self._socket.recv(limit)
+            data = self._socket.recv(limit, flags)
         except BlockingIOError:
             self.state = DRAINED
             return b""

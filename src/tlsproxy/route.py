@@ -10,13 +10,19 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 
 from tlsproxy.address import Address, asAddress
 from tlsproxy.interfaces import IPattern
+from tlsproxy.rules import Rule
 from tlsproxy.tls.policy import option
 
 __all__ = ["Limits", "Route"]
 
 
-def _limit(seconds: float, help: str) -> float:
-    limit: float = option(seconds, help, kind="seconds")
+def _limit(seconds: float, help: str, late: str) -> float:
+    """
+    A limit.
+
+    @param late: What was not done in time, for the log.
+    """
+    limit: float = option(seconds, help, kind="seconds", late=late)
     return limit
 
 
@@ -26,17 +32,23 @@ class Limits:
     How long each phase may take, in seconds; 0 for no limit.  None is infinite by default but C{lifetime}.
     """
 
-    hello: float = _limit(5.0, "from the connection to the whole ClientHello")
-    head: float = _limit(5.0, "for the head of a CONNECT request")
-    negotiate: float = _limit(30.0, "for a protocol handler's talk before TLS")
-    handshake: float = _limit(10.0, "for the TLS handshake with the client")
-    route: float = _limit(5.0, "to choose an upstream")
-    dial: float = _limit(5.0, "to reach the upstream, names and all addresses included")
-    upstreamHandshake: float = _limit(10.0, "for the TLS handshake with the upstream")
-    downgrade: float = _limit(10.0, "to end TLS and go on in plain")
-    idle: float = _limit(600.0, "without a byte in either direction")
-    halfClosed: float = _limit(60.0, "without a byte after one direction has ended")
-    lifetime: float = _limit(0.0, "for the whole session")
+    hello: float = _limit(5.0, "from the connection to the whole ClientHello", "the client did not send a whole hello")
+    head: float = _limit(5.0, "for the head of a CONNECT request", "the client did not send a whole request")
+    negotiate: float = _limit(30.0, "for a protocol handler's talk before TLS", "the talk before TLS did not end")
+    handshake: float = _limit(
+        10.0, "for the TLS handshake with the client", "the client did not finish the TLS handshake"
+    )
+    route: float = _limit(5.0, "to admit the client and choose an upstream", "the client was not admitted")
+    dial: float = _limit(5.0, "to reach the upstream, names and all addresses included", "the upstream did not answer")
+    upstreamHandshake: float = _limit(
+        10.0, "for the TLS handshake with the upstream", "the upstream did not finish the TLS handshake"
+    )
+    downgrade: float = _limit(10.0, "to end TLS and go on in plain", "TLS did not end")
+    idle: float = _limit(600.0, "without a byte in either direction", "no byte moved")
+    halfClosed: float = _limit(
+        60.0, "without a byte after one direction has ended", "no byte moved after one side had ended"
+    )
+    lifetime: float = _limit(0.0, "for the whole session", "the session was still open")
 
 
 @frozen(kw_only=True)
@@ -47,6 +59,7 @@ class Route:
     @ivar name: What it is called in logs.
     @ivar listen: Where its clients connect: an address, as a string too, or an endpoint.
     @ivar pattern: How the two sides of a session are opened.
+    @ivar rules: Which upstream a client gets; one for whom there is no rule gets the pattern's.
     @ivar limits: Deadlines.
     @ivar close: C{"each"}: the end of one direction is passed on, and the other goes on; C{"both"}: it ends both.
     @ivar truncation: C{"tell"}: a stream that ended without its close_notify goes on as such; C{"abort"}: as a reset.
@@ -55,6 +68,11 @@ class Route:
     name: str
     listen: Address | IStreamServerEndpoint = field(converter=asAddress)
     pattern: IPattern
+    rules: tuple[Rule, ...] = ()
     limits: Limits = Factory(Limits)
     close: str = field(default="each")
     truncation: str = field(default="tell")
+
+    def __attrs_post_init__(self) -> None:
+        if self.rules and not getattr(self.pattern, "ruled", True):
+            raise ValueError(f"mode {self.pattern.mode} goes by no rules")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
@@ -17,8 +18,8 @@ from twisted.python.failure import Failure
 from tlsproxy.address import CannotListen, listen, tellPeer
 from tlsproxy.deadlines import Deadlines
 from tlsproxy.dial import Dialer
+from tlsproxy.factory import RouteFactory
 from tlsproxy.route import Route
-from tlsproxy.session import RouteFactory
 
 __all__ = ["ProxyService"]
 
@@ -42,7 +43,8 @@ class ProxyService(Service):
         deadlines, dialer = Deadlines(reactor), Dialer(reactor)
         self._reactor = reactor
         self._logged = logged
-        self.factories = [RouteFactory(route, reactor, deadlines, dialer, logged) for route in routes]
+        self._listeners: list[tuple[str, int]] = []
+        self.factories = [RouteFactory(route, reactor, deadlines, dialer, self._listeners, logged) for route in routes]
         self.ports: list[IListeningPort] = []
 
     def privilegedStartService(self) -> None:
@@ -76,12 +78,17 @@ class ProxyService(Service):
                 self._stopListening()
                 outcome[0].raiseException()
             self.ports += outcome[0]
+            hosts = [port.getHost() for port in outcome[0]]
+            self._listeners += [
+                (host.host, host.port) for host in hosts if isinstance(host, (IPv4Address, IPv6Address))
+            ]
             for port in outcome[0] if self._logged else ():
                 where = tellPeer(port.getHost(), str(route.listen))
                 _log.info("{route} ({mode}) listens on {where}", route=route.name, mode=route.pattern.mode, where=where)
 
     def _stopListening(self) -> Deferred[Any]:
         ports, self.ports = self.ports, []
+        self._listeners.clear()
         return gatherResults([Deferred.fromCoroutine(_stopped(port)) for port in ports])
 
     def stopService(self) -> Deferred[Any]:

@@ -8,53 +8,67 @@ deadline.  When both sides are open they are joined, and from then on the relay 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from attrs import asdict
+from attrs import fields
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from tlsproxy.address import Address, tellPeer
+from tlsproxy.address import TCP, Address
 from tlsproxy.deadlines import GRANULARITY, Deadlines
 from tlsproxy.dial import Dialer
 from tlsproxy.end import End
 from tlsproxy.errors import AdmissionRefused, HandshakeFailed, SessionError, forgetFrames
 from tlsproxy.relay import Relay, join
-from tlsproxy.route import Route
-from tlsproxy.sessionline import describeTLS, formatOf, protocolName, told, word
+from tlsproxy.route import Limits, Route
 from tlsproxy.tls.certificates import describe
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
 from tlsproxy.tls.policy import snake
 from tlsproxy.wire.clienthello import ClientHello, HelloError
+from tlsproxy.wire.connect import response
+from tlsproxy.wire.helloline import HelloWords, describeHello
 
-__all__ = ["RouteFactory", "Session"]
+__all__ = ["Keeper", "Session"]
 
 _log = Logger()
 
-_TOO_LONG: Final = {
-    "hello": "the client did not send a whole hello",
-    "handshake": "the client did not finish the TLS handshake",
-    "dial": "the upstream did not answer",
-    "upstream_handshake": "the upstream did not finish the TLS handshake",
-    "idle": "no byte moved",
-    "half_closed": "no byte moved after one side had ended",
-    "lifetime": "the session was still open",
-}
-
+_TOO_LONG: Final = {snake(limit.name): limit.metadata["late"] for limit in fields(Limits)}
 _NEAR_PHASES: Final = frozenset({"hello", "head", "handshake"})
 """The phases in which a client is waited for."""
+_ADMITTING: Final = frozenset({"hello", "head", "route"})
+"""The phases in which a client gets an end, and no reset, where it is not let in."""
+_UNRECOGNIZED_NAME: Final = 112  # RFC 6066, section 3
 
-_EXCUSE: Final = b"This port speaks TLS: ask for https://, not for http://\n"
-_NOT_HTTPS: Final = (
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
-    % (len(_EXCUSE), _EXCUSE)
-)
+_NOT_HTTPS: Final = response(400, "This port speaks TLS: ask for https://, not for http://")
+
+
+class Keeper(Protocol):
+    """
+    What a session needs of whoever accepted it.
+
+    @ivar route: The route it came by.
+    @ivar reactor: The reactor.
+    @ivar deadlines: The deadlines of all sessions.
+    @ivar dialer: What dials.
+    @ivar seconds: The limit of each phase.
+    @ivar listeners: What this proxy listens on: hosts and ports.
+    """
+
+    route: Route
+    reactor: Any
+    deadlines: Deadlines
+    dialer: Dialer
+    seconds: dict[str, float]
+    listeners: Sequence[tuple[str, int]]
+
+    def ended(self, session: Session, outcome: str, reason: str) -> None:
+        """
+        A session is over.
+        """
 
 
 class Session:
@@ -65,40 +79,50 @@ class Session:
     @ivar near: The client's side.
     @ivar far: The upstream's side, once it is dialed.
     @ivar phase: What it is at, one of L{tlsproxy.interfaces.PHASES}.
-    @ivar hello: The client's hello, while the session is set up.
+    @ivar hello: The client's hello, while the session is set up; L{None} where it speaks no TLS.
+    @ivar helloWords: What it said, for as long as the session lasts.
     @ivar serverName: The server name that the client asked for, if any.
+    @ivar target: What the client asked to be connected with, as C{host:port}; C{""} where that is not its business.
+    @ivar user: The user that the client has shown to be; C{""} where nobody asked.
     @ivar clientCertificate: What the client's certificate says of it, in one line; C{""} for none.
     @ivar upstream: What was dialed, if anything.
+    @ivar keeper: Who accepted it.
     @ivar started: When the client connected, in seconds of the reactor's clock.
     @ivar relay: What carries the bytes, once both sides are open.
     """
 
     __slots__ = (
+        "_answered",
         "_end",
-        "_factory",
-        "relay",
         "_setUp",
         "_verdict",
-        "started",
         "bucket",
         "clientCertificate",
         "far",
         "hello",
+        "helloWords",
+        "keeper",
         "near",
         "phase",
+        "relay",
         "route",
         "serverName",
+        "started",
+        "target",
         "upstream",
+        "user",
     )
 
-    def __init__(self, factory: RouteFactory, near: End) -> None:
-        self._factory = factory
-        self.route = factory.route
+    def __init__(self, keeper: Keeper, near: End) -> None:
+        self.keeper = keeper
+        self.route = keeper.route
         self.near = near
         self.far: End | None = None
         self.phase = ""
         self.hello: ClientHello | None = None
+        self.helloWords: HelloWords | None = None
         self.serverName: str | None = None
+        self.target = self.user = ""
         self.clientCertificate = ""
         self.upstream: Address | IStreamClientEndpoint | None = None
         self.bucket = 0
@@ -106,7 +130,8 @@ class Session:
         self.relay: Relay | None = None
         self._setUp: Deferred[None] | None = None
         self._verdict: tuple[str, str] | None = None
-        self.started = factory.reactor.seconds()
+        self._answered = False
+        self.started = keeper.reactor.seconds()
 
     # -- phases and deadlines ---------------------------------------------------------------------------------------
 
@@ -114,11 +139,11 @@ class Session:
         """
         Begin a phase, and with it its deadline.
         """
-        factory = self._factory
+        keeper = self.keeper
         self.phase = phase
-        limit = factory.seconds[phase]
-        self._end = factory.reactor.seconds() + limit if limit else inf
-        factory.deadlines.watch(self)
+        limit = keeper.seconds[phase]
+        self._end = keeper.reactor.seconds() + limit if limit else inf
+        keeper.deadlines.watch(self)
 
     def deadline(self) -> float:
         """
@@ -127,7 +152,7 @@ class Session:
         end = self._end
         if self.relay is not None and end != inf:
             # The relay's clock may be late by a tick.
-            end = self.relay.active + GRANULARITY + self._factory.seconds[self.phase]
+            end = self.relay.active + GRANULARITY + self.keeper.seconds[self.phase]
         lifetime = self.route.limits.lifetime
         return min(end, self.started + lifetime) if lifetime else end
 
@@ -135,12 +160,17 @@ class Session:
         """
         The deadline has passed.
         """
-        if self.route.limits.lifetime and self._factory.reactor.seconds() >= self.started + self.route.limits.lifetime:
+        if self.route.limits.lifetime and self.keeper.reactor.seconds() >= self.started + self.route.limits.lifetime:
             self.phase = "lifetime"
-        self._cut("expired", self._tooLong())
+        limit = self.keeper.seconds[self.phase]
+        self._cut("expired", f"{_TOO_LONG[self.phase]} within {limit:g} s")
 
-    def _tooLong(self) -> str:
-        return f"{_TOO_LONG.get(self.phase, self.phase)} within {self._factory.seconds[self.phase]:g} s"
+    @property
+    def late(self) -> bool:
+        """
+        Whether its deadline has passed.
+        """
+        return self._verdict is not None and self._verdict[0] == "expired"
 
     # -- from start to end ------------------------------------------------------------------------------------------
 
@@ -157,7 +187,7 @@ class Session:
         self.relay = join(
             near,
             far,
-            self._factory.deadlines,
+            self.keeper.deadlines,
             self._done,
             self._halfClosed,
             self.route.close == "both",
@@ -188,20 +218,25 @@ class Session:
         if self.relay is not None:
             self.relay.abort(outcome, reason)
             return
-        self._letGo(stalled=outcome == "stopped" or (outcome == "expired" and self.phase in _NEAR_PHASES))
+        self._letGo(outcome)
         self._done(outcome, reason)
 
-    def _letGo(self, stalled: bool) -> None:
+    def _letGo(self, outcome: str) -> None:
         """
         Close what set-up has opened.
 
         A side with TLS lingers, so that an alert on its way arrives, and gets no close_notify, since nothing ended as
-        it should.  A plain side is reset for the same reason.  Who kept us waiting gets no further time.
+        it should.  A plain side is reset for the same reason, unless it has been answered or was not even let in.  Who
+        kept us waiting gets no further time.
         """
+        stalled = outcome == "stopped" or (outcome == "expired" and self.phase in _NEAR_PHASES)
+        answered = self._answered or (self.phase in _ADMITTING and outcome in ("refused", "ended"))
         for end in (self.near, self.far):
             if end is None or end.gone:
                 continue
-            if stalled or (end.tls is None and self.phase != "hello"):
+            if stalled and not (self._answered and end is self.near):
+                end.finish(reset=True)
+            elif end.tls is None and not (answered and end is self.near):
                 end.finish(reset=True)
             else:
                 end.linger()
@@ -223,8 +258,8 @@ class Session:
         """
         All is over: count it and tell it.
         """
-        self._factory.deadlines.forget(self)
-        self._factory.ended(self, outcome, reason)
+        self.keeper.deadlines.forget(self)
+        self.keeper.ended(self, outcome, reason)
         # Whoever still holds the Ends holds no session any more.
         self._setUp = None
 
@@ -234,20 +269,71 @@ class Session:
         """
         Wait for the client's whole hello, and leave it where it is.
 
-        @raise AdmissionRefused: It is doubtful, or none.
+        @raise AdmissionRefused: It is doubtful, or none; or whatever it says, a rule refuses whoever comes from there.
         """
+        for rule in self.route.rules:
+            if rule.needsHello or rule.unconditional:
+                break
+            if rule.refuse == "close" and rule.matches(None, self.near.peer):
+                self.phase = "route"
+                raise AdmissionRefused("the client connects, and a rule of the route refuses that")
         self.enter("hello")
         try:
             hello = await self.near.peekHello()
         except HelloError as e:
-            if e.plainHTTP:
-                self.near.writing.send(_NOT_HTTPS)
-            elif e.alert is not None:
-                self.near.writing.send(bytes((21, 3, 3, 0, 2, 2, e.alert)))
+            rules = self.route.rules
+            if not rules or rules[-1].refuse != "close" or not rules[-1].unconditional:
+                if e.plainHTTP:
+                    self.near.writing.send(_NOT_HTTPS)
+                elif e.alert is not None:
+                    self._alert(e.alert)
             raise AdmissionRefused(str(e)) from e
         self.hello = hello
+        self.helloWords = describeHello(hello)
         self.serverName = hello.serverName
         return hello
+
+    def _alert(self, alert: int) -> None:
+        self.near.writing.send(bytes((21, 3, 3, 0, 2, 2, alert)))
+
+    def choose(
+        self, upstream: Address | IStreamClientEndpoint | None
+    ) -> tuple[Address | IStreamClientEndpoint, ClientTLS | None]:
+        """
+        Choose the upstream, by the first of the route's rules that matches.
+
+        @param upstream: What to dial where none does; L{None} to refuse then.
+        @return: What to dial, and the TLS toward it where it is not the pattern's.
+        @raise AdmissionRefused: The client is not let through.
+        """
+        how, verdict = "alert", "no rule of the route is for that"
+        for rule in self.route.rules:
+            if rule.matches(self.hello, self.near.peer):
+                if rule.upstream is not None:
+                    return rule.upstream, rule.upstreamTLS
+                how, verdict = rule.refuse, "a rule of the route refuses that"
+                break
+        else:
+            if upstream is not None:
+                return upstream, None
+        self.phase = "route"
+        if self.hello is None:
+            raise AdmissionRefused(f"the client connects, and {verdict}")
+        if how == "alert":
+            self._alert(_UNRECOGNIZED_NAME)
+        asked = f"asks for {self.serverName}" if self.serverName is not None else "names no server"
+        raise AdmissionRefused(f"the client {asked}, and {verdict}")
+
+    def answer(self, response: bytes) -> None:
+        """
+        Tell the client, in its own protocol, why the session ends now.
+
+        @param response: All there is to say: little, and the first that is ever sent, so that the socket takes it.
+        """
+        self._answered = True
+        if not self.near.gone:
+            self.near.writing.send(response)
+            self.near.writing.endWrite()
 
     async def acceptTLS(self, tls: ServerTLS) -> None:
         """
@@ -277,8 +363,19 @@ class Session:
         """
         self.enter("dial")
         self.upstream = where
-        self.far = await self._factory.dialer.dial(where)
+        self.far = await self.keeper.dialer.dial(where)
         return self.far
+
+    async def dialAddresses(self, where: TCP, addresses: Sequence[str]) -> End:
+        """
+        Reach the upstream at one of these addresses, and at no other.
+
+        @raise DialFailed: With a sentence on why.
+        """
+        self.far = far = await self.keeper.dialer.dialAddresses(where, addresses)
+        host = getattr(far.peer(), "host", where.host)
+        self.upstream = TCP(host, where.port)
+        return far
 
     async def connectTLS(self, far: End, tls: ClientTLS, alpn: Sequence[bytes] | None = None) -> None:
         """
@@ -292,69 +389,9 @@ class Session:
         if alpn is not None:
             chosen = stream.connection.get_alpn_proto_negotiated()
             if [chosen] != list(alpn or (b"",)):
-                wanted = protocolName(b"".join(alpn))
-                raise HandshakeFailed(
-                    f"the upstream speaks {protocolName(chosen)} where the client negotiated {wanted}"
-                )
+                wanted = _protocol(b"".join(alpn))
+                raise HandshakeFailed(f"the upstream speaks {_protocol(chosen)} where the client negotiated {wanted}")
 
 
-class RouteFactory(Factory[End]):
-    """
-    Makes a route listen: each connection becomes a session.
-
-    @ivar route: The route.
-    @ivar reactor: The reactor.
-    @ivar seconds: The limit of each phase.
-    @ivar sessions: Those that are not over.
-    @ivar counters: How many sessions came to which outcome in which phase.
-    @ivar logged: Whether each session's end is logged.
-    """
-
-    noisy = False
-
-    def __init__(self, route: Route, reactor: Any, deadlines: Deadlines, dialer: Dialer, logged: bool = True) -> None:
-        self.route = route
-        self.reactor = reactor
-        self.deadlines = deadlines
-        self.dialer = dialer
-        self.logged = logged
-        self.sessions: set[Session] = set()
-        self.counters: Counter[tuple[str, str]] = Counter()
-        self.seconds: dict[str, float] = {snake(name): limit for name, limit in asdict(route.limits).items()}
-
-    def buildProtocol(self, addr: IAddress | None) -> End:
-        """
-        Take a connection.
-        """
-        return End("the client").whenMade(self._accept)
-
-    def _accept(self, near: End) -> None:
-        session = Session(self, near)
-        self.sessions.add(session)
-        session.start()
-
-    def ended(self, session: Session, outcome: str, reason: str) -> None:
-        """
-        A session is over.
-        """
-        self.sessions.discard(session)
-        self.counters[outcome, session.phase] += 1
-        if not self.logged:
-            return
-        relay = session.relay
-        facts = {
-            "route": word(self.route.name),
-            "client": tellPeer(session.near.peer()),
-            "sni": session.serverName or "-",
-            "tls": describeTLS(session.near),
-            "upstream": word(str(session.upstream)) if session.upstream is not None else "-",
-            "upstreamTLS": describeTLS(session.far),
-            "received": relay.outward.count if relay else 0,
-            "sent": relay.inward.count if relay else 0,
-            "seconds": self.reactor.seconds() - session.started,
-            "outcome": outcome,
-            "phase": session.phase,
-            "certificate": told(session.clientCertificate),
-            "reason": told(reason),
-        }
-        _log.info(formatOf(facts), **facts)
+def _protocol(name: bytes) -> str:
+    return ascii(name.decode("latin-1")) if name else "no application protocol"

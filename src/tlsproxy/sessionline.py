@@ -9,27 +9,71 @@ the line, or flood the log.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
+from tlsproxy.address import tellPeer
 from tlsproxy.end import End
+from tlsproxy.session import Session
 from tlsproxy.tls.pem import printable
 
-__all__ = ["describeTLS", "formatOf", "protocolName", "told", "word"]
+__all__ = ["describeTLS", "factsOf", "formatOf", "told", "word"]
 
-_FORMAT: Final = (
-    "{route} client={client} sni={sni} tls={tls} upstream={upstream} upstream_tls={upstreamTLS} "
-    "in={received} out={sent} seconds={seconds:.3f} outcome={outcome}"
-)
-_CERTIFICATE: Final = ' client_cert="{certificate}"'
-_REASON: Final = ' phase={phase} reason="{reason}"'
+_FIELDS: Final = {
+    "client": "client={client}",
+    "user": "user={user}",
+    "sni": "sni={sni}",
+    "ja4": "ja4={ja4} versions={versions} groups={groups} alpn={alpn}",
+    "tls": "tls={tls}",
+    "target": "target={target}",
+    "upstream": "upstream={upstream} upstream_tls={upstreamTLS} in={received} out={sent} seconds={seconds:.3f}",
+    "outcome": "outcome={outcome}",
+    "certificate": 'client_cert="{certificate}"',
+    "reason": 'phase={phase} reason="{reason}"',
+}
+"""What the line consists of; each piece stands in it only where there is something to say."""
 _LONGEST: Final = 500  # characters of one thing
+
+
+def factsOf(session: Session, outcome: str, reason: str, now: float) -> dict[str, object]:
+    """
+    Gather what the line says.
+
+    @param now: The time, in seconds of the reactor's clock.
+    """
+    relay, words = session.relay, session.helloWords
+    facts: dict[str, object] = {
+        "route": word(session.route.name),
+        "client": tellPeer(session.near.peer()),
+        "user": word(session.user),
+        "sni": session.serverName or "-",
+        "tls": describeTLS(session.near),
+        "target": word(session.target),
+        "upstream": word(str(session.upstream)) if session.upstream is not None else "-",
+        "upstreamTLS": describeTLS(session.far),
+        "received": relay.outward.count if relay else 0,
+        "sent": relay.inward.count if relay else 0,
+        "seconds": now - session.started,
+        "outcome": outcome,
+        "phase": session.phase,
+        "certificate": told(session.clientCertificate),
+        "reason": told(reason),
+    }
+    if words is not None:
+        facts |= {"ja4": words.ja4, "versions": words.versions, "groups": words.groups, "alpn": words.alpn}
+    return facts
 
 
 def formatOf(facts: Mapping[str, object]) -> str:
     """
-    Give the line's format: a certificate and a reason stand in it only where there are any.
+    Give the line's format.
     """
-    return _FORMAT + (_CERTIFICATE if facts["certificate"] else "") + (_REASON if facts["reason"] else "")
+    return _format(tuple(name for name in _FIELDS if facts.get(name)))
+
+
+@lru_cache
+def _format(names: tuple[str, ...]) -> str:
+    return " ".join(["{route}", *(_FIELDS[name] for name in names)])
 
 
 def told(text: str) -> str:
@@ -45,13 +89,6 @@ def word(text: str) -> str:
     Make a text fit to stand by itself.
     """
     return f'"{told(text)}"' if " " in text else told(text)
-
-
-def protocolName(name: bytes) -> str:
-    """
-    Write an application protocol's name; C{b""} is none.
-    """
-    return ascii(name.decode("latin-1")) if name else "no application protocol"
 
 
 def describeTLS(end: End | None) -> str:

@@ -25,13 +25,14 @@ class Bridge:
     End the client's TLS here, and begin another.
 
     @ivar tls: The TLS toward the client.
-    @ivar upstream: Where the TLS server is: an address, as a string too, or an endpoint.
+    @ivar upstream: Where the TLS server is: an address, as a string too, or an endpoint; L{None} leaves it to the rules
+        of the route.
     @ivar upstreamTLS: The TLS toward it; the application protocol is the client's.
     """
 
     mode = "bridge"
     tls: ServerTLS
-    upstream: Address | IStreamClientEndpoint = field(converter=asAddress)
+    upstream: Address | IStreamClientEndpoint | None = field(default=None, converter=asAddress)
     upstreamTLS: ClientTLS
 
     async def open(self, session: Session) -> tuple[End, End]:
@@ -39,8 +40,9 @@ class Bridge:
         The client first, all of it; then the upstream, with the one application protocol that the client negotiated.
         """
         await session.readHello()
+        upstream, upstreamTLS = session.choose(self.upstream)
         await session.acceptTLS(self.tls)
-        far = await session.dial(self.upstream)
+        far = await session.dial(upstream)
         negotiated = session.alpn
-        await session.connectTLS(far, self.upstreamTLS, [negotiated] if negotiated else [])
+        await session.connectTLS(far, upstreamTLS or self.upstreamTLS, [negotiated] if negotiated else [])
         return session.near, far

@@ -25,18 +25,20 @@ class Encrypt:
     """
     Put TLS on for the client.
 
-    @ivar upstream: Where the TLS server is: an address, as a string too, or an endpoint.
+    @ivar upstream: Where the TLS server is: an address, as a string too, or an endpoint; L{None} leaves it to the rules
+        of the route.
     @ivar upstreamTLS: The TLS toward it.
     """
 
     mode = "encrypt"
-    upstream: Address | IStreamClientEndpoint = field(converter=asAddress)
+    upstream: Address | IStreamClientEndpoint | None = field(default=None, converter=asAddress)
     upstreamTLS: ClientTLS
 
     async def open(self, session: Session) -> tuple[End, End]:
         """
-        There is nobody to admit: anything that can connect may.
+        Anything that can connect may, unless a rule refuses it.
         """
-        far = await session.dial(self.upstream)
-        await session.connectTLS(far, self.upstreamTLS)
+        upstream, upstreamTLS = session.choose(self.upstream)
+        far = await session.dial(upstream)
+        await session.connectTLS(far, upstreamTLS or self.upstreamTLS)
         return session.near, far

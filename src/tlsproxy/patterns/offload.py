@@ -25,17 +25,19 @@ class Offload:
     Take the client's TLS off.
 
     @ivar tls: The TLS toward the client.
-    @ivar upstream: Where the plain server is: an address, as a string too, or an endpoint.
+    @ivar upstream: Where the plain server is: an address, as a string too, or an endpoint; L{None} leaves it to the
+        rules of the route.
     """
 
     mode = "offload"
     tls: ServerTLS
-    upstream: Address | IStreamClientEndpoint = field(converter=asAddress)
+    upstream: Address | IStreamClientEndpoint | None = field(default=None, converter=asAddress)
 
     async def open(self, session: Session) -> tuple[End, End]:
         """
         The client first, all of it; then the upstream.
         """
         await session.readHello()
+        upstream, _ = session.choose(self.upstream)
         await session.acceptTLS(self.tls)
-        return session.near, await session.dial(self.upstream)
+        return session.near, await session.dial(upstream)

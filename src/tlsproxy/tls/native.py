@@ -52,6 +52,7 @@ _NEEDED: Final = (
     "SSL_get0_param",
     "SSL_get_error",
     "SSL_get_verify_result",
+    "SSL_peek",
     "SSL_pending",
     "SSL_read",
     "SSL_session_reused",
@@ -75,6 +76,7 @@ RECORD: Final = 16384
 _SHORT: Final = 1024
 """A record with less than this many bytes is not one of a long transfer."""
 
+_SSL_peek = _lib.SSL_peek
 _SSL_read = _lib.SSL_read
 _SSL_write = _lib.SSL_write
 _SSL_get_error = _lib.SSL_get_error
@@ -234,9 +236,18 @@ class TLSStream:
         @param limit: The most bytes to return.
         @return: At least one byte, or none where the stream has stopped; C{state} tells why.
         """
+        return self._take(_SSL_read, limit)
+
+    def peek(self, limit: int) -> bytes:
+        """
+        As L{read}, but leave the bytes inside OpenSSL, where the next one to read finds them.
+        """
+        return self._take(_SSL_peek, limit)
+
+    def _take(self, take: Any, limit: int) -> bytes:
         room = min(limit, RECORD)
         space = _ffi.new("char[]", room)
-        count = _SSL_read(self._ssl, space, room)
+        count = take(self._ssl, space, room)
         if count > 0:
             self.state = MORE
             return bytes(_ffi.buffer(space, count))

@@ -1,0 +1,84 @@
+# -*- test-case-name: tests.test_factory -*-
+"""
+What makes a route listen.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import asdict
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+
+from tlsproxy.deadlines import Deadlines
+from tlsproxy.dial import Dialer
+from tlsproxy.end import End
+from tlsproxy.route import Route
+from tlsproxy.session import Session
+from tlsproxy.sessionline import factsOf, formatOf
+from tlsproxy.tls.policy import snake
+
+__all__ = ["RouteFactory"]
+
+_log = Logger(namespace="tlsproxy.session")
+
+
+class RouteFactory(Factory[End]):
+    """
+    Makes a route listen: each connection becomes a session.
+
+    @ivar route: The route.
+    @ivar reactor: The reactor.
+    @ivar seconds: The limit of each phase.
+    @ivar sessions: Those that are not over.
+    @ivar counters: How many sessions came to which outcome in which phase.
+    @ivar listeners: What this proxy listens on, hosts and ports; the same list for all routes of a service.
+    @ivar logged: Whether each session's end is logged.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        route: Route,
+        reactor: Any,
+        deadlines: Deadlines,
+        dialer: Dialer,
+        listeners: Sequence[tuple[str, int]] = (),
+        logged: bool = True,
+    ) -> None:
+        self.route = route
+        self.reactor = reactor
+        self.deadlines = deadlines
+        self.dialer = dialer
+        self.listeners = listeners
+        self.logged = logged
+        self.sessions: set[Session] = set()
+        self.counters: Counter[tuple[str, str]] = Counter()
+        self.seconds: dict[str, float] = {snake(name): limit for name, limit in asdict(route.limits).items()}
+
+    def buildProtocol(self, addr: IAddress | None) -> End:
+        """
+        Take a connection.
+        """
+        return End("the client").whenMade(self._accept)
+
+    def _accept(self, near: End) -> None:
+        session = Session(self, near)
+        self.sessions.add(session)
+        session.start()
+
+    def ended(self, session: Session, outcome: str, reason: str) -> None:
+        """
+        A session is over.
+        """
+        self.sessions.discard(session)
+        self.counters[outcome, session.phase] += 1
+        if not self.logged:
+            return
+        facts = factsOf(session, outcome, reason, self.reactor.seconds())
+        _log.info(formatOf(facts), **facts)

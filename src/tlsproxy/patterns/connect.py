@@ -1,0 +1,139 @@
+# -*- test-case-name: tests.patterns.test_connect -*-
+"""
+C{connect}: an HTTP proxy for tunnels (RFC 9110, section 9.3.6), on TCP or on TLS.  The client names its target, and a
+list says which targets there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from attrs import frozen
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.threads import deferToThreadPool
+from zope.interface import implementer
+
+from tlsproxy.address import TCP
+from tlsproxy.connecting import isLocal
+from tlsproxy.end import End
+from tlsproxy.errors import AdmissionRefused, Answered, DialFailed, PeerEnded
+from tlsproxy.interfaces import IPattern
+from tlsproxy.passwords import Busy, NotAuthenticated, Users
+from tlsproxy.session import Session
+from tlsproxy.targets import TargetRefused, Targets, ownListener
+from tlsproxy.tls.contexts import ServerTLS
+from tlsproxy.wire.connect import ESTABLISHED, Request, RequestReader, RequestRefused, response
+from tlsproxy.wire.pac import PAC_TYPE, pacFile
+
+__all__ = ["Connect"]
+
+_PAC: Final = "/proxy.pac"
+_CHALLENGE: Final = (("Proxy-Authenticate", 'Basic realm="tlsproxy", charset="UTF-8"'),)
+"""RFC 7617, section 2."""
+_BUSY: Final = "too many others wait for their passwords to be verified; try again later"
+_LATE: Final = {
+    "head": (408, "the request did not come in time"),
+    "route": (503, _BUSY),
+    "dial": (504, "the target did not answer in time"),
+}
+
+
+@implementer(IPattern)
+@frozen(kw_only=True)
+class Connect:
+    """
+    Make the tunnels that clients ask for.
+
+    @ivar targets: Where to.
+    @ivar tls: The TLS toward the client; L{None} for plain TCP.
+    @ivar users: Who may; L{None} for everybody who can connect.
+    """
+
+    mode = "connect"
+    ruled = False
+    targets: Targets
+    tls: ServerTLS | None = None
+    users: Users | None = None
+
+    async def open(self, session: Session) -> tuple[End, End]:
+        """
+        The request and who makes it, the target and its addresses; then the dialing.  The client is told what became
+        of it.
+        """
+        if self.tls is not None:
+            await session.readHello()
+            await session.acceptTLS(self.tls)
+        reader = RequestReader()
+        try:
+            request = await self._readRequest(session, reader)
+            if request.method != "CONNECT":
+                self._serve(session, request, reader.bodyless)
+            far = await self._reach(session, request)
+        except RequestRefused as e:
+            session.answer(response(e.status, str(e), e.headers, bodyless=reader.bodyless))
+            raise AdmissionRefused(str(e)) from e
+        except NotAuthenticated:
+            session.answer(response(407, "this proxy wants a user's name and password", _CHALLENGE))
+            raise
+        except Busy:
+            session.answer(response(503, _BUSY))
+            raise
+        except TargetRefused as e:
+            session.answer(response(403, e.public))
+            raise
+        except DialFailed as e:
+            session.answer(response(504 if e.timedOut else 502, str(e)))
+            raise
+        except CancelledError:
+            if session.late and session.phase in _LATE:
+                session.answer(response(*_LATE[session.phase]))
+            raise
+        await session.near.write(ESTABLISHED)
+        return session.near, far
+
+    async def _readRequest(self, session: Session, reader: RequestReader) -> Request:
+        """
+        Take the head of the request, and not one byte of what follows.
+        """
+        session.enter("head")
+        near = session.near
+        while reader.request is None:
+            data = await near.peek(reader.LIMIT)
+            if not data:
+                raise PeerEnded(f"{near.who} ended the stream before its request was whole")
+            await near.read(reader.read(data))
+        return reader.request
+
+    async def _reach(self, session: Session, request: Request) -> End:
+        if self.users is not None:
+            session.enter("route")
+            reactor = session.keeper.reactor
+
+            def inThread(check: Callable[[], bool]) -> Deferred[bool]:
+                return deferToThreadPool(reactor, reactor.getThreadPool(), check)
+
+            session.user = await self.users.check(request.authorization, inThread)
+        where = TCP(request.host, request.port)
+        session.target = str(where)
+        self.targets.admit(where.host, where.port)
+        session.enter("dial")
+        found = await session.keeper.dialer.lookUp(where)
+        own = ownListener(session.keeper.listeners, isLocal)
+        return await session.dialAddresses(where, self.targets.permitted(where.host, where.port, found, own))
+
+    def _serve(self, session: Session, request: Request, bodyless: bool) -> None:
+        """
+        Answer a request to the proxy itself.  Browsers do not show who they are when they ask for such a file, and it
+        tells nothing that they do not know.
+
+        @raise Answered: It has been.
+        """
+        if request.target.partition("?")[0] != _PAC:
+            raise RequestRefused(f"there is nothing here but {_PAC}; this proxy makes tunnels, by CONNECT", 404)
+        try:
+            text = pacFile(request.authority, self.tls is not None)
+        except ValueError as e:
+            raise RequestRefused(str(e)) from e
+        session.answer(response(200, text, (), PAC_TYPE, bodyless))
+        raise Answered(f"the client asked for {_PAC}")

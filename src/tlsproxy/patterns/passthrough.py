@@ -1,0 +1,43 @@
+# -*- test-case-name: tests.patterns.test_passthrough -*-
+"""
+C{passthrough}: the bytes go through as they are.  Chooses an upstream by what the client's hello says, without a key
+and without reading any further: end to end encryption through a host that cannot read it.
+"""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+from twisted.internet.interfaces import IStreamClientEndpoint
+from zope.interface import implementer
+
+from tlsproxy.address import Address, asAddress
+from tlsproxy.end import End
+from tlsproxy.interfaces import IPattern
+from tlsproxy.session import Session
+
+__all__ = ["Passthrough"]
+
+
+@implementer(IPattern)
+@frozen(kw_only=True)
+class Passthrough:
+    """
+    Pass everything on as it is.
+
+    @ivar upstream: Where to: an address, as a string too, or an endpoint; L{None} leaves it to the rules of the route.
+    @ivar requireTLS: Whether to wait for the client's hello, and refuse who sends none.  Otherwise nothing is looked
+        at, and the upstream may speak first.
+    """
+
+    mode = "passthrough"
+    upstream: Address | IStreamClientEndpoint | None = field(default=None, converter=asAddress)
+    requireTLS: bool = True
+
+    async def open(self, session: Session) -> tuple[End, End]:
+        """
+        The hello, and what the rules make of it; then the upstream, which gets the hello as it came.
+        """
+        if self.requireTLS:
+            await session.readHello()
+        upstream, _ = session.choose(self.upstream)
+        return session.near, await session.dial(upstream)

@@ -1,0 +1,104 @@
+# -*- test-case-name: tests.test_factory -*-
+"""
+L{tlsproxy.factory}
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import fields
+from twisted.internet.error import ConnectionDone
+from twisted.logger import LogLevel
+
+from tests.sessions import SessionCase, Upstream, serverTLS
+from tlsproxy.end import End
+from tlsproxy.factory import RouteFactory
+from tlsproxy.interfaces import PHASES
+from tlsproxy.patterns.offload import Offload
+from tlsproxy.patterns.passthrough import Passthrough
+from tlsproxy.route import Limits
+from tlsproxy.session import Keeper
+
+
+class RouteFactoryTests(SessionCase):
+    """
+    What makes a route listen.
+    """
+
+    def offload(self, **more: Any) -> RouteFactory:
+        """
+        Serve.
+        """
+        return self.serve(Offload(tls=serverTLS(), upstream=self.upstream), **more)
+
+    def test_seconds(self) -> None:
+        """
+        Each phase has its limit, by its name.
+        """
+        factory = self.offload(halfClosed=7, upstreamHandshake=8)
+        self.assertEqual(sorted(PHASES), sorted(factory.seconds))
+        self.assertEqual((7, 8), (factory.seconds["half_closed"], factory.seconds["upstream_handshake"]))
+        self.assertEqual(len(fields(Limits)), len(factory.seconds))
+
+    def test_keeper(self) -> None:
+        """
+        It has all that its sessions need, and starts with nothing.
+        """
+        keeper: Keeper = self.offload()
+        self.assertEqual((self.reactor, self.deadlines, ()), (keeper.reactor, keeper.deadlines, keeper.listeners))
+        self.assertEqual((set(), {}, True), (self.factory.sessions, dict(self.factory.counters), self.factory.logged))
+        self.assertFalse(self.factory.noisy)
+
+    def test_session(self) -> None:
+        """
+        A connection becomes a session when it is made, and not before; a route has as many as come.
+        """
+        factory = self.offload()
+        end = factory.buildProtocol(None)
+        self.assertEqual((End, "the client", set()), (type(end), end.who, factory.sessions))
+        clients = [self.visit(), self.visit()]
+        self.assertEqual(2, len(factory.sessions))
+        for client in clients:
+            client.close()
+        self.settle()
+        self.assertEqual((set(), {("ended", "hello"): 2}), (factory.sessions, dict(factory.counters)))
+
+    def test_line(self) -> None:
+        """
+        The end of a session is one event, at C{info}, under the name that operators filter by.
+        """
+        self.offload()
+        self.visit().end()
+        self.settle()
+        (event,) = self.told()
+        self.assertEqual((LogLevel.info, "tlsproxy.session"), (event["log_level"], event["log_namespace"]))
+        self.assertEqual(("shop", "ended", "hello"), (event["route"], event["outcome"], event["phase"]))
+
+    def test_untold(self) -> None:
+        """
+        Where nothing is to be logged, it counts all the same.
+        """
+        self.offload(logged=False)
+        self.visit().end()
+        self.settle()
+        self.assertEqual(([], {("ended", "hello"): 1}), (self.lines(), dict(self.factory.counters)))
+
+    def test_routes(self) -> None:
+        """
+        Two routes count apart.
+        """
+        first = self.offload()
+        self.visit().end()
+        self.settle()
+        self.upstream = Upstream(self)
+        second = self.serve(Passthrough(upstream=self.upstream, requireTLS=False))
+        client = self.visit()
+        self.settle(lambda: self.upstream.dialed == 1)
+        client.end()
+        self.upstream.peer.end()
+        self.settle()
+        self.assertEqual({("ended", "hello"): 1}, dict(first.counters))
+        self.assertEqual({("closed", "half_closed"): 1}, dict(second.counters))
+        self.assertEqual([1, 1], [len(self.connections[client].losses), len(second.counters)])
+        self.assertIsNotNone(self.connections[client].losses[0].check(ConnectionDone))
