@@ -13,7 +13,7 @@ from sphinx.application import Sphinx
 
 from tlsproxy import __version__
 from tlsproxy.route import Limits
-from tlsproxy.settings import OPTIONS, Option
+from tlsproxy.settings import OPTIONS, Option, RuleSettings
 from tlsproxy.tls.policy import snake
 
 project = "tlsproxy"
@@ -25,6 +25,13 @@ exclude_patterns = ["_build", "apidocs"]
 nitpicky = True
 html_theme = "alabaster"
 html_theme_options = {"description": "TLS proxies you can program", "page_width": "1100px"}
+
+
+def plain(text: str) -> str:
+    """
+    Have a text stand as it is, stars included.
+    """
+    return text.replace("*", r"\*")
 
 
 def writeOptions(app: Sphinx) -> None:
@@ -41,12 +48,15 @@ def writeOptions(app: Sphinx) -> None:
 
     def row(name: str, option: Option) -> tuple[str, str, str]:
         default = f"; default: ``{option.default}``" if option.default else ""
-        return f"``{option.path[-1]}``", f"``--{name} {option.metavar}``", option.help + default
+        return f"``{option.path[-1]}``", f"``--{name} {option.metavar}``", plain(option.help) + default
 
+    rules = [(f"``{snake(one.name)}``", "–", plain(one.metadata["help"])) for one in fields(RuleSettings)]
     groups = groupby(OPTIONS.items(), lambda item: (item[1].heading, item[1].path[:-1]))
     for (heading, path), options in groups:
         section = f"[[{path[0]}]]" if path == ("route",) else f"[{'.'.join(path)}]"
         table(f"{heading}: ``{section}``", [row(name, option) for name, option in options])
+        if path == ("route",):
+            table("A rule, of which the first that matches decides: ``[[route.rule]]``", rules)
     limits = [
         (f"``{name}``", f"``--limit {name}=SECONDS``", f"{limit.metadata['help']}; default: {limit.default:g}")
         for limit in fields(Limits)

@@ -36,15 +36,29 @@ ROUTES: dict[str, dict[str, Any]] = {
         "tls": {"cert": "server.pem"},
         "upstream_tls": {"ca": "ca.pem"},
     },
+    "passthrough": {
+        "mode": "passthrough",
+        "listen": "127.0.0.1:8443",
+        "upstream": "origin.example:443",
+    },
+    "connect": {
+        "mode": "connect",
+        "listen": "127.0.0.1:3128",
+        "targets": {"allow": ["*.example:443"]},
+    },
 }
 """A good route of each mode."""
+
+USER = "ann:$scrypt$ln=14,r=8,p=1$c2FsdHNhbHRzYWx0$" + "A" * 43 + "\n"
+"""A line of a file of users."""
 
 
 class ConfigurationTestCase(SynchronousTestCase):
     """
     A test in a folder with certificates.
 
-    @ivar folder: The folder: C{ca.pem}, C{server.pem} (chain and key), C{chain.pem} and C{key.pem} (the same, apart).
+    @ivar folder: The folder: C{ca.pem}, C{server.pem} (chain and key), C{chain.pem} and C{key.pem} (the same, apart),
+        and C{users.txt}, a file of users.
     """
 
     def setUp(self) -> None:
@@ -61,6 +75,7 @@ class ConfigurationTestCase(SynchronousTestCase):
         write(str(self.folder / "server.pem"), self.server.pem(), self.server.keyPEM())
         write(str(self.folder / "chain.pem"), self.server.pem())
         write(str(self.folder / "key.pem"), self.server.keyPEM())
+        write(str(self.folder / "users.txt"), USER.encode())
 
     def document(self, mode: str = "bridge", /, **more: Any) -> dict[str, Any]:
         """

@@ -10,12 +10,9 @@ from typing import Any
 from attrs import fields
 
 from tests.configuring import ConfigurationTestCase
-from tlsproxy.address import TCP, Endpoint, Unix
-from tlsproxy.patterns.bridge import Bridge
-from tlsproxy.patterns.encrypt import Encrypt
-from tlsproxy.patterns.offload import Offload
+from tlsproxy.address import TCP
 from tlsproxy.route import Limits
-from tlsproxy.settings import LATER, LATER_MODES, ProxySettings, RouteSettings
+from tlsproxy.settings import LATER, LATER_MODES, ProxySettings, RouteSettings, RuleSettings, TargetSettings
 from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, ServerPolicy, snake
 
 VALUES: dict[tuple[type[Any], str], tuple[Any, Any]] = {
@@ -92,16 +89,6 @@ class KeyTests(ConfigurationTestCase):
         route = self.build(self.document("offload")).routes[0]
         self.assertEqual(("offload", "each", "tell"), (route.name, route.close, route.truncation))
 
-    def test_modes(self) -> None:
-        """
-        Each mode makes its pattern, toward its upstream.
-        """
-        for mode, cls in (("offload", Offload), ("encrypt", Encrypt), ("bridge", Bridge)):
-            pattern = self.build(self.document(mode)).routes[0].pattern
-            self.assertIsInstance(pattern, cls)
-            assert isinstance(pattern, (Offload, Encrypt, Bridge))
-            self.assertEqual((mode, TCP), (pattern.mode, type(pattern.upstream)))
-
     def test_wrongKeys(self) -> None:
         """
         A key that does not exist is told in every table, with the one that is meant.
@@ -116,6 +103,18 @@ class KeyTests(ConfigurationTestCase):
             self.assertProblem(
                 f"route[0].{table}.{wrong}", f"no such key; do you mean {right}?", self.document(**{table: {wrong: 1}})
             )
+        self.assertProblem(
+            "route[0].targets.alow", "do you mean allow?", self.document("connect", targets={"alow": "x:1"})
+        )
+        rule = {"upstream": "other.example:1", "snii": "x"}
+        self.assertProblem("route[0].rule[0].snii", "do you mean sni?", self.document(rule=[rule]))
+        for wrong, right in (
+            ("rules", "rule"),
+            ("target", "targets"),
+            ("user", "users"),
+            ("requireTls", "require_tls"),
+        ):
+            self.assertProblem(f"route[0].{wrong}", f"do you mean {right}?", self.document(**{wrong: 1}))
         self.assertProblem("route[0].listne", "do you mean listen?", self.document(listne="1"))
         self.assertProblem("route[0].limit", "do you mean limits?", self.document(limit=1))
         self.assertProblem("proxy.loglevel", "do you mean log_level?", self.document() | {"proxy": {"loglevel": 1}})
@@ -129,7 +128,10 @@ class KeyTests(ConfigurationTestCase):
         for section, words in LATER.items():
             for word in words:
                 if section.startswith("route."):
-                    document = self.document(**{section.removeprefix("route."): {word: "x"}})
+                    document = self.document(
+                        "connect" if section == "route.targets" else "bridge",
+                        **{section.removeprefix("route."): {word: "x"}},
+                    )
                 elif section == "route":
                     document = self.document(**{word: "x"})
                 else:
@@ -182,144 +184,53 @@ class KeyTests(ConfigurationTestCase):
                     self.assertProblem(f"route[0].{table}.{key}", "give ", document)
         for one in fields(RouteSettings):
             problems = self.problems(self.document(**{snake(one.name): 5}))
-            self.assertEqual([f"route[0].{one.name}"], list(problems))
+            self.assertEqual([f"route[0].{snake(one.name)}"], list(problems))
+        for one in fields(TargetSettings):
+            document = self.document("connect", targets={"allow": "x:1", one.name: [{"x": 1}, 2.5]})
+            problems = self.problems(document)
+            self.assertIn("give a string, not a table", problems[f"route[0].targets.{one.name}"])
+        for one in fields(RuleSettings):
+            rule = {("refuse" if one.name == "upstream" else "upstream"): "close", one.name: [{"x": 1}, 2.5]}
+            self.assertIn(f"route[0].rule[0].{one.name}", self.problems(self.document(rule=[rule])))
         document = self.document(tls={"cert": {"chain": [], "key": 1}})
         self.assertProblem("route[0].tls.cert", "give a string, not a list", document)
 
 
-class AddressTests(ConfigurationTestCase):
+class NameTests(ConfigurationTestCase):
     """
-    Where to listen and what to dial.
+    What routes are called.
     """
-
-    def test_missing(self) -> None:
-        """
-        Both have to be given.
-        """
-        self.assertProblem("route[0].listen", "say where to listen", self.document(listen=None))
-        self.assertProblem("route[0].upstream", "say what to dial", self.document(upstream=None))
-        self.assertProblem("route[0].listen", "say where to listen", self.document(listen=""))
-
-    def test_wrong(self) -> None:
-        """
-        What cannot be an address is told before anything starts.
-        """
-        for key, text, sentence in (
-            ("listen", "99999", "ports go from 0 to 65535"),
-            ("listen", "tcp:99999", "ports go from 0 to 65535"),
-            ("listen", "ssl:8443", "the mode sets up TLS by itself"),
-            ("listen", "udp:8443", "not yet supported"),
-            ("listen", "unix:~nobody-has-this-name/x", "a home that nobody has"),
-            ("listen", f"unix:/{'x' * 107}", "too long for a Unix socket"),
-            ("upstream", f"unix:{'x' * 107}", "too long for a Unix socket"),
-            ("upstream", "host:99999", "ports go from 0 to 65535"),
-            ("upstream", "tcp:host:99999", "ports go from 0 to 65535"),
-            ("upstream", "tls:host:443", "the mode sets up TLS by itself"),
-            ("upstream", "0", "port 0"),
-        ):
-            self.assertProblem(f"route[0].{key}", sentence, self.document(**{key: text}))
-
-    def test_unix(self) -> None:
-        """
-        The path of a Unix socket starts from the file's folder.
-        """
-        route = self.build(self.document("offload", listen="unix:run/in", upstream="unix:/run/out")).routes[0]
-        self.assertEqual(Unix(f"{self.folder}/run/in"), route.listen)
-        assert isinstance(route.pattern, Offload)
-        self.assertEqual(Unix("/run/out"), route.pattern.upstream)
-
-    def test_endpoints(self) -> None:
-        """
-        Twisted's endpoints may be given.
-        """
-        route = self.build(self.document("offload", listen="tcp:0:interface=127.0.0.1", upstream="tcp:h:80")).routes[0]
-        self.assertEqual(Endpoint("tcp:0:interface=127.0.0.1"), route.listen)
-
-    def test_unresolved(self) -> None:
-        """
-        A name that does not resolve now may do so later.
-        """
-        self.build(self.document(upstream="nowhere.invalid:443"))
-
-    def test_names(self) -> None:
-        """
-        The upstream's certificate shows the name of the host, unless another is given; a host without a name needs
-        one.
-        """
-
-        def name(**more: Any) -> str:
-            pattern = self.build(self.document("encrypt", **more)).routes[0].pattern
-            assert isinstance(pattern, Encrypt)
-            return pattern.upstreamTLS.name
-
-        self.assertEqual("origin.example", name())
-        self.assertEqual("origin.example", name(upstream="tcp:origin.example:443"))
-        self.assertEqual("localhost", name(upstream="8443"))
-        self.assertEqual("192.0.2.1", name(upstream="192.0.2.1:443"))
-        self.assertEqual("other.example", name(upstream_tls={"name": "other.example"}))
-        self.assertEqual("other.example", name(upstream="unix:/x", upstream_tls={"name": "other.example"}))
-        self.assertEqual("", name(upstream="unix:/x", upstream_tls={"auth": "none"}))
-        for upstream in ("unix:/x", "tcp:host=h:port=443"):
-            self.assertProblem(
-                "route[0].upstream_tls.name", "say which name", self.document("encrypt", upstream=upstream)
-            )
-
-
-class ClashTests(ConfigurationTestCase):
-    """
-    Routes that cannot stand beside each other.
-    """
-
-    def two(self, first: str, second: str) -> dict[str, Any]:
-        """
-        Two routes, which listen on these.
-        """
-        routes = [self.document(name=name, listen=listen)["route"][0] for name, listen in (("a", first), ("b", second))]
-        return {"route": routes}
-
-    def test_taken(self) -> None:
-        """
-        A port of a host cannot be taken twice, nor one of all hosts beside one of any.
-        """
-        for first, second in (
-            ("8443", "8443"),
-            ("8443", "127.0.0.1:8443"),
-            ("[::1]:8443", "8443"),
-            ("host.example:8443", "8443"),
-            ("host.example:8443", "HOST.example:8443"),
-            ("0.0.0.0:8443", "127.0.0.1:8443"),
-            ("[::]:8443", "[::1]:8443"),
-            ("[0:0::1]:8443", "[::1]:8443"),
-            ("unix:x", f"unix:{self.folder}/x"),
-            ("tcp:8443", "tcp:8443"),
-        ):
-            problems = self.problems(self.two(first, second))
-            self.assertEqual(["route[1].listen"], list(problems))
-            self.assertIn("of route a", problems["route[1].listen"])
-
-    def test_free(self) -> None:
-        """
-        Other ports, other hosts, other families, and ports that the kernel chooses are no clash.
-        """
-        for first, second in (
-            ("8443", "8444"),
-            ("127.0.0.1:8443", "127.0.0.2:8443"),
-            ("127.0.0.1:8443", "[::1]:8443"),
-            ("0.0.0.0:8443", "[::]:8443"),
-            ("a.example:8443", "b.example:8443"),
-            ("0", "0"),
-            ("127.0.0.1:0", "127.0.0.1:0"),
-            ("unix:x", "unix:y"),
-        ):
-            self.assertEqual(2, len(self.build(self.two(first, second)).routes))
 
     def test_names(self) -> None:
         """
         Two routes cannot have one name, be it given or the mode's.
         """
-        document = self.two("8443", "8444")
-        document["route"][1]["name"] = "a"
+        routes = [self.document(listen=listen, name="a")["route"][0] for listen in ("8443", "8444")]
+        document = {"route": routes}
         self.assertProblem("route[1].name", "another route is called 'a'", document)
-        for route in document["route"]:
+        for route in routes:
             del route["name"]
         self.assertProblem("route[1].name", "another route is called 'bridge'", document)
+        routes[0]["name"] = "bridge"
+        self.assertProblem("route[1].name", "another route is called 'bridge'", document)
+        routes[0]["name"] = "front"
+        self.assertEqual(["front", "bridge"], [route.name for route in self.build(document).routes])
+
+    def test_unprintable(self) -> None:
+        """
+        A name cannot pass for several lines of the log.
+        """
+        for name in ("a\nb", "a\x1b[2J", "\u202e"):
+            self.assertProblem("route[0].name", "cannot be printed on one line", self.document(name=name))
+        self.assertEqual("B\xfccher shop", self.build(self.document(name="B\xfccher shop")).routes[0].name)
+
+    def test_warnings(self) -> None:
+        """
+        A warning names its route, and what is told twice of one route is told once.
+        """
+        routes = [
+            self.document("encrypt", listen=listen, name=name, upstream_tls={"auth": "none"})["route"][0]
+            for name, listen in (("a", "8443"), ("b", "8444"))
+        ]
+        told = self.build({"route": routes}).warnings
+        self.assertEqual(["route a", "route b"], [warning.partition(":")[0] for warning in told])

@@ -46,13 +46,25 @@ class FileTests(ConfigurationTestCase):
         page = (Path(__file__).parent.parent / "docs" / "configuration.rst").read_text("utf-8")
         example = page.partition(".. code-block:: toml\n")[2].partition("\nThe command line")[0]
         configuration = loadFile(self.file(dedent(example)), NOW)
-        self.assertEqual(["shop", "front", "back"], [route.name for route in configuration.routes])
+        self.assertEqual(["shop", "front", "back", "sorted", "tunnels"], [route.name for route in configuration.routes])
+
+    def test_documentedRules(self) -> None:
+        """
+        So is the example of rules, on the page of modes.
+        """
+        page = (Path(__file__).parent.parent / "docs" / "modes.rst").read_text("utf-8")
+        example = page.partition(".. code-block:: toml\n")[2].partition("\n- The first")[0]
+        (route,) = loadFile(self.file(dedent(example)), NOW).routes
+        self.assertEqual(["", "", "", "close"], [rule.refuse for rule in route.rules])
 
     def test_now(self) -> None:
         """
-        Without a time it is now.
+        Certificates have to be valid at the time given; without one it is now.
         """
-        self.assertEqual(1, len(loadFile(self.file(GOOD)).routes))
+        file = self.file(GOOD)
+        self.assertEqual(1, len(loadFile(file).routes))
+        (warning,) = loadFile(file, NOW + timedelta(days=36500)).warnings
+        self.assertIn("HAS EXPIRED", warning)
 
     def test_relative(self) -> None:
         """

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import shlex
 import stat
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from cryptography.x509 import DNSName, IPAddress, SubjectAlternativeName
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.web.server import Site
 from twisted.web.test.requesthelper import DummyRequest
@@ -19,8 +21,20 @@ from tests.tls import NOW
 from tlsproxy.address import TCP
 from tlsproxy.config import build
 from tlsproxy.demo import Demo
+from tlsproxy.patterns.connect import Connect
+from tlsproxy.patterns.offload import Offload
+from tlsproxy.patterns.passthrough import Passthrough
+from tlsproxy.route import Route
 from tlsproxy.settings import MODES
+from tlsproxy.targets import TargetRefused
 from tlsproxy.tls.certificates import CertificateProblem
+
+
+def never(host: str, port: int) -> bool:
+    """
+    Say that nothing is a listener of this proxy.
+    """
+    return False
 
 
 class DemoTests(ConfigurationTestCase):
@@ -48,6 +62,26 @@ class DemoTests(ConfigurationTestCase):
         (line,) = (line for line in demo.lines if line.startswith("  "))
         return shlex.split(line)
 
+    def address(self, demo: Demo) -> str:
+        """
+        The URL of the proxy in the line to paste, which comes before that of what is behind it.
+        """
+        return next(word for word in self.command(demo) if word.startswith("http"))
+
+    def routes(self, demo: Demo) -> tuple[Route, ...]:
+        """
+        The routes of a demo, as its configuration has them.
+        """
+        return build(demo.document({}), self.folder, NOW).routes
+
+    def namesOf(self, pattern: Offload) -> list[str]:
+        """
+        The names and addresses of the certificate that a route presents.
+        """
+        names = pattern.tls.identity.chain[0].extensions.get_extension_for_class(SubjectAlternativeName).value
+        addresses = names.get_values_for_type(IPAddress)
+        return [*names.get_values_for_type(DNSName), *map(str, addresses)]
+
     def test_good(self) -> None:
         """
         Each demo is a good configuration without a warning: its route first, all on loopback, with the limits given.
@@ -59,21 +93,23 @@ class DemoTests(ConfigurationTestCase):
             self.assertEqual((mode, mode, 7.0), (first.name, first.pattern.mode, first.limits.idle))
             for route in configuration.routes:
                 upstream: Any = getattr(route.pattern, "upstream", None)
-                for address in (route.listen, upstream):
+                dialed = [one for one in (upstream, *(rule.upstream for rule in route.rules)) if one is not None]
+                self.assertEqual(mode != "connect" or route is not first, bool(dialed))
+                for address in (route.listen, *dialed):
                     assert isinstance(address, TCP)
                     self.assertEqual("127.0.0.1", address.host)
                     self.assertNotEqual(0, address.port)
 
     def test_command(self) -> None:
         """
-        The line to paste asks the very address that the route listens on, and trusts what the route presents: a name
+        The line to paste asks the very address that the route listens on, and trusts what it meets there: a name
         could lead to another process on the other loopback address.
         """
-        for mode in MODES:
+        for mode in set(MODES) - {"passthrough", "connect"}:
             demo = self.demo(mode)
             words = self.command(demo)
             url = urlsplit(words[-1])
-            route = build(demo.document({}), self.folder, NOW).routes[0]
+            route = self.routes(demo)[0]
             self.assertEqual((TCP("127.0.0.1", url.port or 0), "127.0.0.1"), (route.listen, url.hostname))
             self.assertEqual("curl", words[0])
             if mode == "encrypt":
@@ -81,6 +117,53 @@ class DemoTests(ConfigurationTestCase):
             else:
                 self.assertEqual(("https", "--cacert"), (url.scheme, words[1]))
                 self.assertIn(b"BEGIN CERTIFICATE", open(words[2], "rb").read())
+
+    def test_passthrough(self) -> None:
+        """
+        The line to paste asks for the name that the rule lets through, and the rule leads to the origin, whose
+        certificate is of that name.
+        """
+        demo = self.demo("passthrough")
+        words = self.command(demo)
+        url = urlsplit(words[-1])
+        front, origin = self.routes(demo)
+        (rule,) = front.rules
+        assert isinstance(front.pattern, Passthrough) and isinstance(origin.pattern, Offload)
+        self.assertEqual((("localhost",), origin.listen), (rule.sni, rule.upstream))
+        self.assertEqual(
+            ("https", "localhost", front.listen), (url.scheme, url.hostname, TCP("127.0.0.1", url.port or 0))
+        )
+        self.assertEqual((None, True), (front.pattern.upstream, front.pattern.requireTLS))
+        self.assertEqual(["curl", "--cacert"], words[:2])
+        self.assertIn(b"BEGIN CERTIFICATE", Path(words[2]).read_bytes())
+        self.assertIn("localhost", self.namesOf(origin.pattern))
+
+    def test_connect(self) -> None:
+        """
+        The line to paste asks the proxy for a tunnel to the origin, which is all that is allowed.
+        """
+        demo = self.demo("connect")
+        words = self.command(demo)
+        url = urlsplit(words[-1])
+        front, origin = self.routes(demo)
+        assert isinstance(front.pattern, Connect) and isinstance(origin.pattern, Offload)
+        self.assertEqual(["curl", "--cacert"], words[:2])
+        self.assertEqual(f"http://{front.listen}", words[words.index("--proxy") + 1])
+        self.assertEqual((f"https://{origin.listen}/", "127.0.0.1"), (words[-1], url.hostname))
+        self.assertEqual((None, None), (front.pattern.tls, front.pattern.users))
+        port = url.port or 0
+        targets = front.pattern.targets
+        targets.admit("127.0.0.1", port)
+        # Loopback, and a listener of this very process: only what names the address allows it.
+        self.assertEqual(["127.0.0.1"], targets.permitted("127.0.0.1", port, ["127.0.0.1"], lambda host, port: True))
+        for host, other, address in (
+            ("127.0.0.1", port + 1, "127.0.0.1"),
+            ("127.0.0.2", port, "127.0.0.2"),
+            ("::1", port, "::1"),
+            ("localhost", port, "127.0.0.2"),
+        ):
+            self.assertRaises(TargetRefused, targets.permitted, host, other, [address], never)
+        self.assertIn("127.0.0.1", self.namesOf(origin.pattern))
 
     def test_words(self) -> None:
         """
@@ -104,7 +187,7 @@ class DemoTests(ConfigurationTestCase):
         moment it is told.
         """
         for mode in MODES:
-            ports = {urlsplit(self.command(self.demo(mode))[-1]).port for _ in range(3)}
+            ports = {urlsplit(self.address(self.demo(mode))).port for _ in range(3)}
             self.assertEqual(3, len(ports - {0, None}))
 
     def test_held(self) -> None:

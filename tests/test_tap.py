@@ -26,6 +26,8 @@ FULL = {
         *("--listen", "127.0.0.1:0", "--upstream", "origin.example:443"),
         *("--cert", "server.pem", "--upstream-ca", "ca.pem"),
     ),
+    "passthrough": ("--listen", "127.0.0.1:0", "--upstream", "origin.example:443"),
+    "connect": ("--listen", "127.0.0.1:0", "--allow-target", "*.example:443"),
 }
 """What each mode cannot do without."""
 
@@ -108,6 +110,9 @@ class UsageTests(CommandLineTestCase):
         self.assertRefused(2, "there is no option --verbose", "--verbose")
         self.assertRefused(2, "there is no option -z", "-z")
         self.assertRefused(2, "--upstream-c may be more than one option", "--upstream-c", "x")
+        self.assertRefused(2, "there is no option --deny-targets; do you mean --deny-target?", "--deny-targets", "x")
+        self.assertRefused(2, "there is no option --require_tls; do you mean --require-tls?", "--require_tls", "true")
+        self.assertRefused(2, "there is no option --rule", "--rule", "x")
         self.assertRefused(2, "'bridge' is no option", "bridge")
         self.assertRefused(2, "'extra' is no option", "--mode", "bridge", "extra")
 
@@ -132,8 +137,11 @@ class UsageTests(CommandLineTestCase):
         A mode has to be given, once, and to exist.
         """
         for words in ((), ("--listen", "8443"), ("--mode", "")):
-            self.assertRefused(2, "say which mode: --mode offload|encrypt|bridge, or --config FILE.toml", *words)
-        self.assertRefused(2, "--mode 'brigde' is not one of offload, encrypt, bridge; do you mean b", "--mode=brigde")
+            modes = "|".join(MODES)
+            self.assertRefused(2, f"say which mode: --mode {modes}, or --config FILE.toml", *words)
+        for wrong, right in (("brigde", "bridge"), ("pass-through", "passthrough"), ("conect", "connect")):
+            modes = ", ".join(MODES)
+            self.assertRefused(2, f"--mode {wrong!r} is not one of {modes}; do you mean {right}?", f"--mode={wrong}")
         self.assertRefused(2, "--mode is given 2 times; give it once", "--mode=bridge", "--mode=bridge")
         for mode in LATER_MODES:
             self.assertRefused(2, f"--mode {mode} is not yet supported", "--mode", mode)
@@ -143,7 +151,7 @@ class UsageTests(CommandLineTestCase):
         Only what is a list may be given more than once.
         """
         for name in OPTIONS:
-            if name.removeprefix("upstream-") in ("alpn", "ca", "client-ca", "mode"):
+            if name.removeprefix("upstream-") in ("alpn", "ca", "client-ca", "mode", "allow-target", "deny-target"):
                 continue
             (told,) = self.refused(2, "--mode=bridge", f"--{name}=a", f"--{name}=b")
             self.assertIn("give it once" if name.removeprefix("upstream-") not in ("cert", "key") else "give one", told)
@@ -171,85 +179,6 @@ class UsageTests(CommandLineTestCase):
         self.assertRefused(2, "--limit =5: there is no such phase", "--mode=bridge", "--limit==5")
 
 
-class ValueTests(CommandLineTestCase):
-    """
-    Command lines that can be understood, but not used: exit status 1.
-    """
-
-    def test_missing(self) -> None:
-        """
-        A mode with anything that its demo does not take lacks the rest, all of which is told at once.
-        """
-        self.assertEqual(
-            [
-                "--listen: say where to listen, as in 8443",
-                "--upstream: say what to dial, as in HOST:PORT",
-                "--cert: a certificate is needed to speak TLS with clients",
-            ],
-            self.refused(1, "--mode", "bridge", "--name", "x"),
-        )
-        for mode, words in FULL.items():
-            self.parse("--mode", mode, *words)
-            for position in range(0, len(words), 2):
-                rest = words[:position] + words[position + 2 :]
-                if words[position] == "--upstream-ca":
-                    self.parse("--mode", mode, *rest)
-                else:
-                    self.assertRefused(1, f"{words[position]}: ", "--mode", mode, *rest)
-
-    def test_wrong(self) -> None:
-        """
-        A wrong value is told at its option.
-        """
-        for name, value, sentence in (
-            ("min-version", "1.1", "'1.1' is not one of"),
-            ("max-version", "1.4", "'1.4' is not one of"),
-            ("ciphers", "NONSENSE", "OpenSSL knows no"),
-            ("groups", "NONSENSE", ""),
-            ("key", "nothing.pem", ""),
-            ("client-ca", "nothing.pem", ""),
-            ("client-auth", "yes", "'yes' is not one of"),
-            ("close", "never", "'never' is not one of"),
-            ("truncation", "x", "'x' is not one of"),
-            ("upstream-auth", "dane", 'auth "dane" is not yet supported'),
-            ("upstream-min-version", "x", "'x' is not one of"),
-            ("upstream-alpn", "h2", "mode bridge offers"),
-            ("log-level", "loud", "'loud' is not one of"),
-            ("alpn", "mirror", '"mirror" is not yet supported'),
-        ):
-            key = "cert" if name == "key" else name
-            self.assertRefused(1, f"--{key}: {sentence}", "--mode=bridge", *FULL["bridge"], f"--{name}={value}")
-        for limit in ("-1", "nan", "inf", "1e300"):
-            words = ("--mode=bridge", *FULL["bridge"], f"--limit=idle={limit}")
-            self.assertRefused(1, "--limit idle: give a number of seconds", *words)
-
-    def test_unused(self) -> None:
-        """
-        Options for TLS that a mode does not speak are all named.
-        """
-        self.assertRefused(
-            1,
-            "--cert, --min-version: mode encrypt speaks no TLS with its clients",
-            *("--mode=encrypt", *FULL["encrypt"], "--cert=server.pem", "--min-version=1.3"),
-        )
-
-    def test_file(self) -> None:
-        """
-        A file that cannot be used is told like C{tlsproxy check} does.
-        """
-        self.assertRefused(1, "nothing.toml: No such file or directory", "--config", "nothing.toml")
-        self.file("[[route]]\nmode = 'bridge'\n", "short.toml")
-        told = self.refused(1, "--config", "short.toml")
-        self.assertEqual(["short.toml:1: route.listen"], [line[:26] for line in told if "listen" in line])
-
-    def test_stateDirectory(self) -> None:
-        """
-        A demo whose state directory cannot be used does not start.
-        """
-        self.file("", "plain")
-        self.assertRefused(1, f"{self.folder}/plain", "--mode=bridge", "--state-dir=plain")
-
-
 class ReadTests(CommandLineTestCase):
     """
     Command lines that are good.
@@ -269,11 +198,13 @@ class ReadTests(CommandLineTestCase):
         values |= {"min-version": "1.3", "max-version": "1.2", "ciphers": "ECDHE+AESGCM", "groups": "X25519"}
         values |= {"cert": "chain.pem", "key": "key.pem", "client-ca": "ca.pem", "ca": "ca.pem", "name": "x.example"}
         values |= {"ciphersuites": "TLS_AES_128_GCM_SHA256", "alpn": "h2", "state-dir": "s", "listen": "1"}
-        values |= {"upstream": "u.example:2"}
+        values |= {"upstream": "u.example:2", "require-tls": "false", "users": "users.txt"}
+        values |= {"allow-target": "*.x.example:1", "deny-target": "a.x.example"}
+        modes = {"require-tls": "passthrough", "users": "connect", "allow-target": "connect", "deny-target": "connect"}
         for name, option in OPTIONS.items():
             if name == "mode":
                 continue
-            mode = "encrypt" if name.startswith("upstream-") else "offload"
+            mode = "encrypt" if name.startswith("upstream-") else modes.get(name, "offload")
             given = {**dict(zip(FULL[mode][::2], FULL[mode][1::2], strict=True)), "--mode": mode}
             extra = {f"--{name}": values[name.removeprefix("upstream-")]}
             if name.endswith("client-auth"):
@@ -290,7 +221,7 @@ class ReadTests(CommandLineTestCase):
                 table = document
                 for step in OPTIONS[word[2:]].path[:-1]:
                     table = table[step][0] if step == "route" else table.setdefault(step, {})
-                table[OPTIONS[word[2:]].path[-1]] = value
+                table[OPTIONS[word[2:]].path[-1]] = {"--require-tls": False}.get(word, value)
             words = [word for pair in given.items() for word in pair]
             self.assertSame(self.build(document), self.configuration(*words), option)
 
@@ -313,6 +244,8 @@ class ReadTests(CommandLineTestCase):
                 route.close,
                 route.truncation,
                 upstream,
+                *(getattr(route.pattern, key, None) for key in ("requireTLS", "targets")),
+                len(getattr(route.pattern, "users", None) or ()),
             )
             return [*map(repr, told), *policies]
 
@@ -329,6 +262,29 @@ class ReadTests(CommandLineTestCase):
         cas = ("--upstream-ca=system", "--upstream-ca=ca.pem")
         pattern = self.configuration("--mode=encrypt", "--listen=1", "--upstream=h.example:1", *cas).routes[0].pattern
         self.assertEqual(("system", f"{self.folder}/ca.pem"), pattern.upstreamTLS.policy.ca)
+        targets = ("--allow-target=*.x.example:443", "--allow-target=10.0.0.0/8:1-9", "--deny-target=a.x.example")
+        more = ("--listen=127.0.0.1:1", *targets, "--deny-target=[2001:db8::1]:9")
+        pattern = self.configuration("--mode=connect", *more).routes[0].pattern
+        self.assertEqual(["*.x.example:443", "10.0.0.0/8:1-9"], [str(one) for one in pattern.targets.allow])
+        self.assertEqual(["a.x.example", "[2001:db8::1]:9"], [str(one) for one in pattern.targets.deny])
+
+    def test_requireTLS(self) -> None:
+        """
+        A passthrough forwards any TCP if it is told to.
+        """
+        for words, demanded in (((), True), (("--require-tls=true",), True), (("--require-tls", "false"), False)):
+            pattern: Any = self.configuration("--mode=passthrough", *FULL["passthrough"], *words).routes[0].pattern
+            self.assertIs(demanded, pattern.requireTLS)
+
+    def test_warnings(self) -> None:
+        """
+        What is doubtful is told for a command line as for a file.
+        """
+        words = ("--mode=connect", "--listen=0", "--allow-target=*:443")
+        (warning,) = self.configuration(*words).warnings
+        self.assertTrue(warning.startswith("route connect: whoever reaches the proxy may use it"), warning)
+        (warning,) = self.configuration(*words, "--users=users.txt").warnings
+        self.assertTrue(warning.startswith("route connect: passwords cross the network in clear"), warning)
 
     def test_limits(self) -> None:
         """

@@ -73,6 +73,25 @@ class HelpTests(CommandLineTestCase):
             if line.startswith(("  --", " " * 10)):
                 self.assertRegex(line, r"^.{39} \S")
 
+    def test_headings(self) -> None:
+        """
+        The options stand below what they are for, with the modes that take them, and what holds without them.
+        """
+        lines = self.help()
+        for heading, option in (
+            ("The route:", "--require-tls true|false"),
+            ("The route:", "--users FILE"),
+            ("Targets (connect):", "--allow-target TARGET"),
+            ("Targets (connect):", "--deny-target TARGET"),
+            ("TLS toward the client (offload, bridge, connect):", "--cert FILE"),
+            ("TLS toward the upstream (encrypt, bridge):", "--upstream-ca FILE"),
+        ):
+            start = lines.index(heading)
+            block = lines[start : lines.index("", start)]
+            self.assertTrue(any(line.startswith(f"  {option} ") for line in block), (heading, option))
+        (line,) = (line for line in lines if "--require-tls" in line)
+        self.assertTrue(line.endswith("[true]"), line)
+
     def test_usageOnce(self) -> None:
         """
         The usage is told once.

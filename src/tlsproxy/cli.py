@@ -6,6 +6,7 @@ C{tlsproxy}: the toolbox beside the daemon.
 from __future__ import annotations
 
 import argparse
+import getpass
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from typing import NoReturn
 from tlsproxy import __version__
 from tlsproxy.config import loadFile
 from tlsproxy.errors import ConfigurationError
+from tlsproxy.passwords import PasswordProblem, checkName, hashPassword
 from tlsproxy.tls.certificates import CertificateProblem
 from tlsproxy.tls.development import writeDevelopmentFiles
 
@@ -59,6 +61,15 @@ def _parser() -> argparse.ArgumentParser:
         "names", metavar="NAME", nargs="*", help="DNS names and addresses; default: localhost 127.0.0.1 ::1"
     )
     devcert.set_defaults(run=_devcert)
+    passwd = commands.add_parser(
+        "passwd",
+        help="make the line of a user for a file of users with passwords",
+        description="Ask for a password, or read it as one line where nobody is there to be asked, and print the line "
+        "to append to the file of users: tlsproxy passwd NAME >> FILE",
+    )
+    passwd.add_argument("--scrypt", action="store_true", help="hash with scrypt; default: Argon2, where there is any")
+    passwd.add_argument("name", metavar="NAME", help="the user's name")
+    passwd.set_defaults(run=_passwd)
     return parser
 
 
@@ -85,6 +96,37 @@ def _devcert(arguments: argparse.Namespace) -> int:
     for file in files:
         print(file)
     return 0
+
+
+def _passwd(arguments: argparse.Namespace) -> int:
+    try:
+        checkName(arguments.name)
+        hashed = hashPassword(_askPassword(), "scrypt" if arguments.scrypt else "argon2id")
+    except PasswordProblem as e:
+        print(f"tlsproxy: {e}", file=sys.stderr)
+        return 1
+    print(f"{arguments.name}:{hashed}")
+    return 0
+
+
+def _askPassword() -> str:
+    """
+    Ask for a password twice, or read one line where nobody is there to be asked.
+
+    @raise PasswordProblem: None was given, or two.
+    """
+    try:
+        if not sys.stdin.isatty():
+            return sys.stdin.readline().rstrip("\r\n")
+        password = getpass.getpass("Password: ")
+        again = getpass.getpass("The same again: ")
+    except (EOFError, KeyboardInterrupt):
+        raise PasswordProblem("no password was given") from None
+    except UnicodeDecodeError:
+        raise PasswordProblem("the password is not UTF-8; take another one") from None
+    if password != again:
+        raise PasswordProblem("the two passwords differ; start again")
+    return password
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -25,11 +25,13 @@ from tlsproxy.tls.development import developmentServer
 
 __all__ = ["Demo"]
 
-_PORTS: Final = {"offload": 8443, "encrypt": 8080, "bridge": 8443}
+_PORTS: Final = {"offload": 8443, "encrypt": 8080, "bridge": 8443, "passthrough": 8443, "connect": 3128}
 _WORDS: Final = {
     "offload": "TLS from you to the proxy, plain from there to the origin",
     "encrypt": "plain from you to the proxy, TLS from there to the origin",
     "bridge": "TLS from you to the proxy, and TLS of its own from there to the origin",
+    "passthrough": "TLS from you to the origin, and a proxy between them that only reads the hello",
+    "connect": "TLS from you to the origin, in a tunnel through the proxy",
 }
 
 
@@ -112,10 +114,13 @@ class Demo:
         self._sockets = _hold(_PORTS[mode]), _hold(), _hold()
         self._listen, self._secure, self._plain = (held.getsockname()[1] for held in self._sockets)
         self.origin = StreamServerEndpointService(_Held(self._sockets[-1]), Site(_Greeting(mode)))
-        if mode == "encrypt":
-            command = f"curl http://127.0.0.1:{self._listen}/"
-        else:
-            command = f"curl --cacert {shlex.quote(str(self._authority))} https://127.0.0.1:{self._listen}/"
+        trusting = f"curl --cacert {shlex.quote(str(self._authority))}"
+        commands = {
+            "encrypt": f"curl http://127.0.0.1:{self._listen}/",
+            "passthrough": f"{trusting} https://localhost:{self._listen}/",
+            "connect": f"{trusting} --noproxy '' --proxy http://127.0.0.1:{self._listen} https://127.0.0.1:{self._secure}/",
+        }
+        command = commands.get(mode, f"{trusting} https://127.0.0.1:{self._listen}/")
         intro = f"Demo of mode {mode}: {_WORDS[mode]}."
         self.lines = (intro, "Paste this into another terminal:", "", f"  {command}", "")
 
@@ -133,18 +138,23 @@ class Demo:
             "listen": f"127.0.0.1:{self._listen}",
             "limits": dict(limits),
         }
-        if self._mode != "encrypt":
-            route["tls"] = tls
+        secure = f"127.0.0.1:{self._secure}"
         if self._mode == "offload":
-            return {"route": [route | {"upstream": f"127.0.0.1:{self._plain}"}]}
+            return {"route": [route | {"upstream": f"127.0.0.1:{self._plain}", "tls": tls}]}
+        more: dict[str, dict[str, Any]] = {
+            "encrypt": {"upstream": secure, "upstream_tls": upstreamTLS},
+            "bridge": {"upstream": secure, "tls": tls, "upstream_tls": upstreamTLS},
+            "passthrough": {"rule": [{"sni": "localhost", "upstream": secure}]},
+            "connect": {"targets": {"allow": [secure]}},
+        }
         origin = {
             "name": "demo-origin",
             "mode": "offload",
-            "listen": f"127.0.0.1:{self._secure}",
+            "listen": secure,
             "upstream": f"127.0.0.1:{self._plain}",
             "tls": tls,
         }
-        return {"route": [route | {"upstream": f"127.0.0.1:{self._secure}", "upstream_tls": upstreamTLS}, origin]}
+        return {"route": [route | more[self._mode], origin]}
 
     def held(self, routes: Sequence[Route]) -> tuple[Route, ...]:
         """

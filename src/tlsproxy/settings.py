@@ -8,16 +8,15 @@ L{tlsproxy.tls.policy} and the limits of L{tlsproxy.route}.
 
 from __future__ import annotations
 
-import datetime
-import difflib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from attrs import Attribute, fields, frozen
 
-from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, ServerPolicy, option, snake
+from tlsproxy.rules import REFUSALS
+from tlsproxy.tls.policy import ClientPolicy, ServerPolicy, option, snake
 
 __all__ = [
     "LATER",
@@ -28,24 +27,21 @@ __all__ = [
     "Option",
     "ProxySettings",
     "RouteSettings",
-    "convert",
-    "fileName",
-    "kindOf",
+    "RuleSettings",
+    "TargetSettings",
     "stateDirectory",
-    "suggest",
-    "text",
 ]
 
 MODES: Final = {
     "offload": "TLS toward the client, plain to the upstream: puts TLS in front of a server that has none",
     "encrypt": "plain toward the client, TLS to the upstream: gives TLS to a client that has none",
     "bridge": "TLS toward the client, TLS of its own to the upstream: decrypts, and encrypts again",
+    "passthrough": "bytes as they are: chooses an upstream by the client's hello, and cannot read the rest",
+    "connect": "HTTP CONNECT from the client, on TCP or TLS: tunnels to the targets that a list allows",
 }
 """Each mode in one line."""
 
 LATER_MODES: Final = (
-    "passthrough",
-    "connect",
     "sequential-client",
     "sequential-server",
     "intercept",
@@ -56,19 +52,19 @@ LATER_MODES: Final = (
 LATER: Final = {
     "": {"tls_policy"},
     "proxy": {"status", "workers", "max_connections"},
-    "route": {"rule", "handler", "targets", "allow_target", "grant", "require_tls", "workers", "max_connections"},
+    "route": {"handler", "grant", "workers", "max_connections"},
     "route.tls": {"allow", "allow_cn", "allow_ou", "allow_dns", "allow_uri", "allow_all"},
     "route.upstream_tls": {"allow", "allow_cn", "allow_ou", "allow_dns", "allow_uri", "allow_all"},
     "route.limits": set(),
+    "route.targets": set(),
 }
 """Words that are kept for what is to come."""
-
-_LONGEST: Final = 1e9
-"""The longest limit, in seconds; what is longer is a slip of the pen."""
 
 _METAVARS: Final = {
     "certificate": "FILE",
     "files": "FILE",
+    "boolean": "true|false",
+    "file": "FILE",
     "folder": "DIR",
     "protocols": "NAME,...",
     "seconds": "SECONDS",
@@ -105,6 +101,10 @@ class RouteSettings:
         "", "where its clients connect: PORT, HOST:PORT, unix:PATH or a Twisted endpoint", metavar="EP"
     )
     upstream: str = option("", "what it dials: HOST:PORT, PORT, unix:PATH or a Twisted endpoint", metavar="EP")
+    requireTls: bool = option(
+        True, "passthrough: whether a TLS hello is demanded; false forwards any TCP", kind="boolean"
+    )
+    users: str = option("", "connect: file of who may use it, NAME:HASH a line, made by: tlsproxy passwd", kind="file")
     close: str = option(
         "each",
         'the end of one direction: "each" passes it on and lets the other go on, "both" ends both',
@@ -117,6 +117,45 @@ class RouteSettings:
     )
 
 
+@frozen(kw_only=True)
+class RuleSettings:
+    """
+    One C{[[route.rule]]}.
+    """
+
+    sni: tuple[str, ...] = option(
+        (), "server names the client may ask for: NAME, *.NAME (one label more), **.NAME (one or more), *", kind="list"
+    )
+    alpn: tuple[str, ...] = option((), "application protocols, one of which the client has to offer", kind="list")
+    client: tuple[str, ...] = option((), "networks or addresses, in one of which the client has to be", kind="list")
+    upstream: str = option("", "what a client that matches is connected with")
+    refuse: str = option(
+        "", 'how a client that matches is refused: "alert" (unrecognized_name) or "close"', choices=REFUSALS
+    )
+
+
+@frozen(kw_only=True)
+class TargetSettings:
+    """
+    C{[route.targets]}.
+    """
+
+    allow: tuple[str, ...] = option(
+        (),
+        "what clients may reach: HOST:PORT, *.HOST:PORT, NETWORK:PORT; repeat for more",
+        kind="list",
+        metavar="TARGET",
+        option="allow-target",
+    )
+    deny: tuple[str, ...] = option(
+        (),
+        "what of it they may not, ports optional; repeat for more",
+        kind="list",
+        metavar="TARGET",
+        option="deny-target",
+    )
+
+
 def _metavar(attribute: Attribute[Any]) -> str:
     """
     Say in a word what an option takes.
@@ -126,10 +165,17 @@ def _metavar(attribute: Attribute[Any]) -> str:
     return word or _METAVARS.get(attribute.metadata.get("kind", ""), "") or "|".join(choices) or "WORDS"
 
 
+def _written(default: object) -> str:
+    if isinstance(default, bool):
+        return str(default).lower()
+    return default if isinstance(default, str) else ",".join(default) if isinstance(default, tuple) else ""
+
+
 _KEY_HELP: Final = "PEM file: the certificate's key; without it, the certificate's file holds it, too"
 _TABLES: Final = (
     (RouteSettings, ("route",), "", "The route"),
-    (ServerPolicy, ("route", "tls"), "", "TLS toward the client (offload, bridge)"),
+    (TargetSettings, ("route", "targets"), "", "Targets (connect)"),
+    (ServerPolicy, ("route", "tls"), "", "TLS toward the client (offload, bridge, connect)"),
     (ClientPolicy, ("route", "upstream_tls"), "upstream-", "TLS toward the upstream (encrypt, bridge)"),
     (ProxySettings, ("proxy",), "", "The process"),
 )
@@ -162,14 +208,10 @@ def _options() -> Mapping[str, Option]:
     for cls, table, prefix, heading in _TABLES:
         for attribute in fields(cls):
             name = snake(attribute.name)
-            default = attribute.default or ()
             help = attribute.metadata["help"]
-            options[prefix + name.replace("_", "-")] = Option(
-                (*table, name),
-                _metavar(attribute),
-                help,
-                default if isinstance(default, str) else ",".join(default),
-                heading,
+            option = attribute.metadata.get("option", name.replace("_", "-"))
+            options[prefix + option] = Option(
+                (*table, name), _metavar(attribute), help, _written(attribute.default), heading
             )
             if name == "cert":
                 options[prefix + "key"] = Option((*table, "key"), "FILE", _KEY_HELP, "", heading)
@@ -197,137 +239,3 @@ def stateDirectory(configured: str) -> Path:
     if given:
         return Path(given)
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "tlsproxy"
-
-
-def text(value: object) -> str:
-    """
-    Take a string.
-
-    @raise ValueError: It is something else.
-    """
-    if not isinstance(value, str):
-        raise ValueError(f"give a string, not {kindOf(value)}")
-    return value
-
-
-def kindOf(value: object) -> str:
-    """
-    Say what a value is.
-    """
-    names = {
-        bool: "true or false",
-        int: "a number",
-        float: "a number",
-        str: "a string",
-        dict: "a table",
-        list: "a list",
-        datetime.datetime: "a date",
-        datetime.date: "a date",
-        datetime.time: "a time",
-    }
-    return names[type(value)]
-
-
-def _texts(value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return (value,)
-    if isinstance(value, list):
-        return tuple(map(text, value))
-    raise ValueError(f"give a string or a list of strings, not {kindOf(value)}")
-
-
-def _choice(value: object, choices: tuple[str, ...]) -> str:
-    quoted = ", ".join(f'"{choice}"' for choice in choices)
-    if not isinstance(value, str):
-        raise ValueError(f"give a string, one of {quoted}, not {kindOf(value)}")
-    if value not in choices:
-        raise ValueError(f"{value!r} is not one of {quoted}" + suggest(value, choices))
-    return value
-
-
-def _seconds(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LONGEST:
-        raise ValueError("give a number of seconds, 0 for no limit")
-    return float(value)
-
-
-def fileName(value: object, resolve: Callable[[str], str]) -> str:
-    """
-    Take the name of a file.
-
-    @param resolve: Makes a path of it.
-    @raise ValueError: It is something else.
-    """
-    name = text(value)
-    if not name:
-        raise ValueError("give the name of a file, not an empty string")
-    return resolve(name)
-
-
-def _files(value: object, resolve: Callable[[str], str], words: tuple[str, ...]) -> tuple[str, ...]:
-    files = _texts(value)
-    if not files:
-        raise ValueError("give one file at least, or leave this out")
-    return tuple(one if one in words else fileName(one, resolve) for one in files)
-
-
-def _certificate(value: object, resolve: Callable[[str], str]) -> CertificateFiles:
-    if isinstance(value, list):
-        if len(value) > 1:
-            raise ValueError("several certificates on one route are not yet supported; give one")
-        value = value[0] if value else ""
-    if isinstance(value, dict):
-        unknown = set(value) - {"chain", "key"}
-        if unknown or "chain" not in value:
-            raise ValueError('give a file, or {chain = "FILE", key = "FILE"}')
-        return CertificateFiles(
-            fileName(value["chain"], resolve), fileName(value["key"], resolve) if "key" in value else None
-        )
-    path = fileName(value, resolve)
-    if path.endswith((".p12", ".pfx")):
-        raise ValueError("PKCS#12 files are not yet supported; give PEM files")
-    return CertificateFiles(path)
-
-
-def convert(attribute: Attribute[Any], value: object, resolve: Callable[[str], str]) -> object:
-    """
-    Read one value.
-
-    @param attribute: The option it is for.
-    @param resolve: Makes a path of what a file is called.
-    @raise ValueError: With a sentence on what is wrong.
-    """
-    metadata = attribute.metadata
-    if attribute.name == "upstream" and isinstance(value, (dict, list)):
-        raise ValueError("several upstreams are not yet supported; give one, as a string")
-    if value in metadata.get("later", ()):
-        raise ValueError(f'{attribute.name} "{value}" is not yet supported')
-    if choices := metadata.get("choices"):
-        return _choice(value, choices)
-    kind = metadata.get("kind")
-    if kind == "certificate":
-        return _certificate(value, resolve)
-    if kind == "files":
-        return _files(value, resolve, attribute.default or ())
-    if kind == "folder":
-        return fileName(value, resolve)
-    if kind == "protocols":
-        protocols = _texts(value)
-        if "mirror" in protocols:
-            raise ValueError('"mirror" is not yet supported')
-        return protocols
-    if kind == "words":
-        return ":".join(_texts(value))
-    if kind == "seconds":
-        return _seconds(value)
-    return text(value)
-
-
-def suggest(word: str, known: Iterable[str], prefix: str = "") -> str:
-    """
-    Say which known word may be meant, if any is near.
-
-    @param prefix: What stands before each known word.
-    """
-    close = difflib.get_close_matches(word, list(known), 1)
-    return f"; do you mean {prefix}{close[0]}?" if close else ""

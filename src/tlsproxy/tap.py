@@ -25,9 +25,10 @@ from tlsproxy.config import Configuration, build, loadFile
 from tlsproxy.errors import ConfigurationError, Problem
 from tlsproxy.route import Limits
 from tlsproxy.service import ProxyService
-from tlsproxy.settings import LATER_MODES, LATER_OPTIONS, MODES, OPTIONS, stateDirectory, suggest
+from tlsproxy.settings import LATER_MODES, LATER_OPTIONS, MODES, OPTIONS, stateDirectory
 from tlsproxy.tls.certificates import CertificateProblem
 from tlsproxy.tls.policy import snake
+from tlsproxy.values import suggest
 
 if TYPE_CHECKING:
     from tlsproxy.demo import Demo
@@ -95,7 +96,7 @@ class Options(usage.Options):
             "       twistd -n tlsproxy --config FILE.toml",
             "",
             "Modes:",
-            *(f"  {mode:<9} {help}" for mode, help in MODES.items()),
+            *(f"  {mode:<12} {help}" for mode, help in MODES.items()),
             "",
             "A mode alone runs its demo: twistd -n tlsproxy --mode bridge",
         ]
@@ -208,8 +209,10 @@ class Options(usage.Options):
         return document
 
     def _value(self, name: str, values: list[str]) -> Any:
-        if name.removeprefix("upstream-") in ("ca", "client-ca"):
+        if name.removeprefix("upstream-") in ("ca", "client-ca", "allow-target", "deny-target"):
             return values
+        if name == "require-tls":
+            return {"true": True, "false": False}.get(_once(name, values), _once(name, values))
         if name.removeprefix("upstream-") == "alpn":
             return [protocol for value in values for protocol in value.split(",")]
         if len(values) > 1:

@@ -1,0 +1,151 @@
+# -*- test-case-name: tests.test_reading -*-
+"""
+Reading tables of a configuration into their classes, and collecting all that is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from attrs import fields
+
+from tlsproxy.address import Address, Unix, parseListen, parseUpstream
+from tlsproxy.errors import ConfigurationError, Problem
+from tlsproxy.settings import LATER
+from tlsproxy.tls.policy import CertificateFiles, snake
+from tlsproxy.values import convert, fileName, kindOf, suggest
+
+__all__ = ["Reader", "spell"]
+
+T = TypeVar("T")
+
+_LONGEST_PATH: Final = 107
+"""The longest path of a Unix socket on Linux, in bytes (unix(7))."""
+
+
+class Reader:
+    """
+    Reads, and collects all that is wrong.
+
+    @ivar problems: What is wrong.
+    """
+
+    def __init__(self, base: Path) -> None:
+        """
+        @param base: The folder that relative paths start from.
+        """
+        self.base = base
+        self.problems: list[Problem] = []
+
+    def tell(self, path: str, sentence: str) -> None:
+        """
+        Note what is wrong with a key.
+        """
+        # What follows from a value that could not be read is no second problem.
+        if not any(path == problem.key or path.startswith(f"{problem.key}.") for problem in self.problems):
+            self.problems.append(Problem(path, sentence))
+
+    def attempt(self, path: str, action: Callable[[], T]) -> T | None:
+        """
+        Do something that may find a problem with a key.
+
+        @return: What came of it, or L{None} where there was one.
+        """
+        try:
+            return action()
+        except ConfigurationError as e:
+            for problem in e.problems:
+                self.tell(problem.key, problem.sentence)
+        except ValueError as e:
+            self.tell(path, str(e))
+        return None
+
+    def resolve(self, file: str) -> str:
+        """
+        Make a path of what a file is called.
+
+        @raise ValueError: It starts from a home that nobody has.
+        """
+        try:
+            return str(self.base / Path(file).expanduser())
+        except RuntimeError:
+            raise ValueError(f"{file!r} starts from a home that nobody has") from None
+
+    def settings(self, cls: type[T], table: object, path: str, tables: Sequence[str] = ()) -> T:
+        """
+        Read the keys of one table into their class.  What cannot be read is told, and left at its default, so that
+        the rest can be checked.
+
+        @param tables: Keys that are tables, and read elsewhere.
+        """
+        if not isinstance(table, Mapping):
+            self.tell(path, f"give a table, not {kindOf(table)}")
+            return cls()
+        section = re.sub(r"\[\d+\]", "", path)
+        known = {snake(attribute.name): attribute for attribute in fields(cls)}  # type: ignore[arg-type]
+        pair = ("key",) if "cert" in known else ()
+        values: dict[str, Any] = {}
+        for key, value in table.items():
+            place = f"{path}.{spell(key)}"
+            if key in known:
+                attribute = known[key]
+                result = self.attempt(place, lambda: convert(attribute, value, self.resolve))  # noqa: B023
+                if result is not None:
+                    values[attribute.name] = result
+            elif key in LATER.get(section, ()):
+                self.tell(place, "not yet supported")
+            elif key not in (*tables, *pair):
+                self.tell(place, "there is no such key" + suggest(key, [*known, *tables, *pair]))
+        self._pairKey(table, path, values)
+        return cls(**values)
+
+    def _pairKey(self, table: Mapping[str, Any], path: str, values: dict[str, Any]) -> None:
+        """
+        C{key} beside C{cert} is the other half of the pair.
+        """
+        if "key" not in table:
+            return
+        files = values.get("cert")
+        if "cert" not in table:
+            self.tell(f"{path}.key", "a key needs its certificate beside it: give cert, too")
+        elif isinstance(files, CertificateFiles):
+            if files.key is not None:
+                self.tell(f"{path}.key", "the key is given twice")
+            else:
+                key = self.attempt(f"{path}.key", lambda: fileName(table["key"], self.resolve))
+                values["cert"] = CertificateFiles(files.chain, key)
+
+    def listen(self, text: str, path: str) -> Address | None:
+        """
+        Read an address to listen on.
+        """
+        if not text:
+            self.tell(path, "say where to listen, as in 8443")
+            return None
+        return self.attempt(path, lambda: self._fromBase(parseListen(text)))
+
+    def upstream(self, text: str, path: str) -> Address | None:
+        """
+        Read an address to dial.
+        """
+        return self.attempt(path, lambda: self._fromBase(parseUpstream(text)))
+
+    def _fromBase(self, where: Address) -> Address:
+        if not isinstance(where, Unix):
+            return where
+        path = self.resolve(where.path)
+        if len(os.fsencode(path)) > _LONGEST_PATH:
+            raise ValueError(f"{path!r} is too long for a Unix socket, whose path takes {_LONGEST_PATH} bytes at most")
+        return Unix(path)
+
+
+def spell(key: str) -> str:
+    """
+    Write a key as TOML does.
+    """
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key)

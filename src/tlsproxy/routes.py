@@ -1,0 +1,362 @@
+# -*- test-case-name: tests.test_routes -*-
+"""
+From the table of a route to the route.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+from attrs import evolve
+
+from tlsproxy.address import TCP, Address, Endpoint, Unix
+from tlsproxy.interfaces import IPattern
+from tlsproxy.passwords import Users
+from tlsproxy.patterns.bridge import Bridge
+from tlsproxy.patterns.connect import Connect
+from tlsproxy.patterns.encrypt import Encrypt
+from tlsproxy.patterns.offload import Offload
+from tlsproxy.patterns.passthrough import Passthrough
+from tlsproxy.reading import Reader
+from tlsproxy.route import Limits, Route
+from tlsproxy.rules import Rule, parseProtocol
+from tlsproxy.settings import MODES, RouteSettings, RuleSettings, TargetSettings
+from tlsproxy.targets import Target, Targets, parseTarget
+from tlsproxy.tls.contexts import ClientTLS, ServerTLS
+from tlsproxy.tls.policy import ClientPolicy, ServerPolicy
+from tlsproxy.wire.host import isLiteral
+from tlsproxy.wire.network import parseNamePattern, parseNetwork
+
+__all__ = ["RouteReader"]
+
+T = TypeVar("T")
+
+_TABLES: Final = ("tls", "upstream_tls", "limits", "rule", "targets")
+_TAKES: Final[Mapping[str, frozenset[str]]] = {
+    "offload": frozenset({"upstream", "rule", "tls"}),
+    "encrypt": frozenset({"upstream", "rule", "upstream_tls"}),
+    "bridge": frozenset({"upstream", "rule", "tls", "upstream_tls"}),
+    "passthrough": frozenset({"upstream", "rule", "require_tls"}),
+    "connect": frozenset({"tls", "targets", "users"}),
+}
+"""Which of the keys that not every mode takes a mode takes."""
+_SOME: Final = tuple(dict.fromkeys(key for keys in _TAKES.values() for key in sorted(keys)))
+_WHY_NOT: Final = {
+    ("offload", "upstream_tls"): "mode offload speaks no TLS with its upstream",
+    ("encrypt", "tls"): "mode encrypt speaks no TLS with its clients",
+    ("passthrough", "tls"): "mode passthrough decrypts nothing",
+    ("passthrough", "upstream_tls"): "mode passthrough encrypts nothing",
+    ("connect", "upstream"): "mode connect dials what its clients ask for",
+    ("connect", "rule"): "mode connect dials what its clients ask for, as far as [route.targets] allows it",
+    ("connect", "upstream_tls"): "mode connect speaks no TLS with its targets",
+}
+
+
+class RouteReader:
+    """
+    Makes routes.
+
+    @ivar warnings: What is doubtful but works, one sentence each.
+    """
+
+    def __init__(self, reader: Reader, now: datetime) -> None:
+        """
+        @param reader: Reads tables, and collects what is wrong.
+        @param now: The time that certificates have to be valid at.
+        """
+        self._reader = reader
+        self._now = now
+        self._listening: list[tuple[Address, str]] = []
+        self.warnings: list[str] = []
+
+    def read(self, table: object, path: str) -> Route | None:
+        """
+        Read a route.
+
+        @return: None where something is wrong with it.
+        """
+        reader = self._reader
+        before = len(reader.problems)
+        settings = reader.settings(RouteSettings, table, path, _TABLES)
+        if not isinstance(table, Mapping):
+            return None
+        limits = reader.settings(Limits, table.get("limits", {}), f"{path}.limits")
+        listen = reader.listen(settings.listen, f"{path}.listen")
+        name = settings.name or settings.mode
+        if not name.isprintable():
+            reader.tell(f"{path}.name", f"{name!r} has what cannot be printed on one line: leave that out")
+            name = settings.mode
+        if listen is not None:
+            self._tellTaken(listen, name, path)
+        if not settings.mode:
+            reader.tell(f"{path}.mode", f"say which mode: one of {', '.join(MODES)}")
+            reader.settings(ServerPolicy, table.get("tls", {}), f"{path}.tls")
+            reader.settings(ClientPolicy, table.get("upstream_tls", {}), f"{path}.upstream_tls")
+            reader.settings(TargetSettings, table.get("targets", {}), f"{path}.targets")
+            self._upstream(settings, path)
+            if "rule" in table:
+                self._rules(table["rule"], f"{path}.rule", False, None)
+            return None
+        for key in _SOME:
+            if key in table and key not in _TAKES[settings.mode]:
+                why = _WHY_NOT.get((settings.mode, key), f"mode {settings.mode} has no use for it")
+                reader.tell(f"{path}.{key}", f"{why}: leave this out")
+        warned = len(self.warnings)
+        pattern, rules = self._pattern(settings, table, path, listen)
+        self.warnings[warned:] = [f"route {name}: {warning}" for warning in self.warnings[warned:]]
+        if len(reader.problems) > before or listen is None or pattern is None:
+            return None
+        return Route(
+            name=name,
+            listen=listen,
+            pattern=pattern,
+            rules=rules,
+            limits=limits,
+            close=settings.close,
+            truncation=settings.truncation,
+        )
+
+    def _pattern(
+        self, settings: RouteSettings, table: Mapping[str, Any], path: str, listen: Address | None
+    ) -> tuple[IPattern | None, tuple[Rule, ...]]:
+        mode = settings.mode
+        takes = _TAKES[mode]
+        upstream = self._upstream(settings, path)
+        tls = upstreamTLS = None
+        if "upstream_tls" in takes:
+            host = None if upstream is None else _hostOf(upstream)
+            upstreamTLS = self._client(table.get("upstream_tls", {}), f"{path}.upstream_tls", host, mode)
+        rules: tuple[Rule, ...] = ()
+        if "rule" in takes:
+            if "rule" in table:
+                blind = mode == "encrypt" or ("require_tls" in takes and not settings.requireTls)
+                rules = self._rules(table["rule"], f"{path}.rule", blind, upstreamTLS)
+            self._tellUpstream(settings, table, rules, path)
+        if "tls" in takes and (mode != "connect" or "tls" in table):
+            tls = self._server(table.get("tls", {}), f"{path}.tls", mode)
+        pattern: IPattern | None = None
+        if mode == "offload" and tls is not None:
+            pattern = Offload(tls=tls, upstream=upstream)
+        elif mode == "encrypt" and upstreamTLS is not None:
+            pattern = Encrypt(upstream=upstream, upstreamTLS=upstreamTLS)
+        elif mode == "bridge" and tls is not None and upstreamTLS is not None:
+            pattern = Bridge(tls=tls, upstream=upstream, upstreamTLS=upstreamTLS)
+        elif mode == "passthrough":
+            pattern = Passthrough(upstream=upstream, requireTLS=settings.requireTls)
+        elif mode == "connect":
+            pattern = self._connect(settings, table, path, listen, tls)
+        return pattern, rules
+
+    def _upstream(self, settings: RouteSettings, path: str) -> Address | None:
+        return self._reader.upstream(settings.upstream, f"{path}.upstream") if settings.upstream else None
+
+    def _tellUpstream(
+        self, settings: RouteSettings, table: Mapping[str, Any], rules: Sequence[Rule], path: str
+    ) -> None:
+        if not settings.upstream and ("upstream" in table or "rule" not in table):
+            self._reader.tell(f"{path}.upstream", "say what to dial, as in HOST:PORT")
+        elif settings.upstream and any(rule.unconditional for rule in rules):
+            self._reader.tell(f"{path}.upstream", "no client gets there, since a rule without conditions matches all")
+
+    # -- rules ------------------------------------------------------------------------------------------------------
+
+    def _rules(self, tables: object, path: str, blind: bool, tls: ClientTLS | None) -> tuple[Rule, ...]:
+        """
+        Read the rules of a route.
+
+        @param blind: Whether the route sees no hello.
+        @param tls: The TLS toward the upstreams, if any.
+        """
+        reader = self._reader
+        if not isinstance(tables, list) or not tables:
+            reader.tell(path, "give at least one rule, each under [[route.rule]], or leave this out")
+            return ()
+        rules: list[Rule] = []
+        for position, table in enumerate(tables):
+            place = f"{path}[{position}]"
+            rule = self._rule(table, place, blind, tls)
+            if any(rule.unconditional for rule in rules):
+                reader.tell(place, "no client gets here, since a rule before it has no conditions")
+            if rule is not None:
+                rules.append(rule)
+        return tuple(rules)
+
+    def _rule(self, table: object, path: str, blind: bool, tls: ClientTLS | None) -> Rule | None:
+        reader = self._reader
+        before = len(reader.problems)
+        settings = reader.settings(RuleSettings, table, path)
+        if not isinstance(table, Mapping):
+            return None
+        for key in ("sni", "alpn", "client"):
+            if key in table and table[key] in ("", []):
+                # It could be read as "nobody" as well as "everybody".
+                reader.tell(f"{path}.{key}", "give one value at least, or leave this out")
+        for key in ("sni", "alpn"):
+            if key in table and blind:
+                reader.tell(f"{path}.{key}", "this route sees no TLS hello, so its rules can go by client only")
+        sni = self._each(settings.sni, f"{path}.sni", parseNamePattern)
+        alpn = self._each(settings.alpn, f"{path}.alpn", parseProtocol)
+        client = self._each(settings.client, f"{path}.client", parseNetwork)
+        if blind and settings.refuse == "alert":
+            reader.tell(f"{path}.refuse", 'this route sees no TLS hello to answer with an alert: write "close"')
+        upstream = reader.upstream(settings.upstream, f"{path}.upstream") if "upstream" in table else None
+        upstreamTLS = None if tls is None or upstream is None else self._named(tls, upstream, f"{path}.upstream")
+        if ("upstream" in table) == ("refuse" in table):
+            reader.tell(path, 'say either upstream = "HOST:PORT", or refuse = "alert" or "close"')
+        if len(reader.problems) > before:
+            return None
+        return Rule(
+            sni=sni, alpn=alpn, client=client, upstream=upstream, refuse=settings.refuse, upstreamTLS=upstreamTLS
+        )
+
+    def _each(self, texts: Sequence[str], path: str, parse: Callable[[str], T]) -> tuple[T, ...]:
+        read: list[T] = []
+        wrong: list[str] = []
+        for text in texts:
+            try:
+                read.append(parse(text))
+            except ValueError as e:
+                wrong.append(str(e))
+        if wrong:
+            self._reader.tell(path, "; ".join(wrong))
+        return tuple(read)
+
+    def _named(self, tls: ClientTLS, upstream: Address, path: str) -> ClientTLS | None:
+        """
+        Have the upstream of a rule asked for by its own name, and show it.
+        """
+        if tls.policy.name:
+            return None
+        host = _hostOf(upstream)
+        if host:
+            return self._reader.attempt(path, lambda: tls.named(host))
+        if tls.policy.auth != "none":
+            self._reader.tell(path, "say which name its certificate must show, as name of [route.upstream_tls]")
+        return evolve(tls, name="")
+
+    # -- TLS --------------------------------------------------------------------------------------------------------
+
+    def _server(self, table: object, path: str, mode: str) -> ServerTLS | None:
+        policy = self._reader.settings(ServerPolicy, table, path)
+        if policy.clientAuth == "none" and policy.clientCa:
+            self._reader.tell(f"{path}.client_auth", '"none" leaves client_ca without a use: leave one of them out')
+        if mode == "connect" and set(policy.alpn) - {"http/1.1"}:
+            self._reader.tell(f"{path}.alpn", 'mode connect speaks "http/1.1" only')
+        return self._load(path, lambda: ServerTLS.load(policy, self._now, path))
+
+    def _client(self, table: object, path: str, host: str | None, mode: str) -> ClientTLS | None:
+        """
+        Read the TLS toward an upstream.
+
+        @param host: The upstream's; L{None} where there is none, or where it could not be read, which has been told.
+        """
+        policy = self._reader.settings(ClientPolicy, table, path)
+        if mode == "bridge" and policy.alpn:
+            self._reader.tell(f"{path}.alpn", "mode bridge offers what its client negotiated: leave this out")
+        known = "localhost" if host is None else host
+        return self._load(path, lambda: ClientTLS.load(policy, known, self._now, path))
+
+    def _load(self, path: str, load: Callable[[], T]) -> T | None:
+        # Without its key, the certificate would be taken for one that lacks it.
+        if any(problem.key == f"{path}.key" for problem in self._reader.problems):
+            return None
+        loaded = self._reader.attempt(path, load)
+        self.warnings += getattr(loaded, "warnings", ())
+        return loaded
+
+    # -- connect ----------------------------------------------------------------------------------------------------
+
+    def _connect(
+        self,
+        settings: RouteSettings,
+        table: Mapping[str, Any],
+        path: str,
+        listen: Address | None,
+        tls: ServerTLS | None,
+    ) -> Connect:
+        lists = self._reader.settings(TargetSettings, table.get("targets", {}), f"{path}.targets")
+        if not lists.allow:
+            self._reader.tell(f"{path}.targets.allow", "say what clients may ask for, as in *.example.com:443")
+        allow = self._each(lists.allow, f"{path}.targets.allow", lambda text: parseTarget(text, True))
+        deny = self._each(lists.deny, f"{path}.targets.deny", lambda text: parseTarget(text, False))
+        users = None
+        if settings.users:
+            users = self._reader.attempt(f"{path}.users", lambda: Users.load(settings.users))
+            self.warnings += users.warnings if users is not None else ()
+        self.warnings += [_everywhere(one) for one in allow if _holdsLoopback(one)]
+        if listen is not None and not _isPrivate(listen):
+            if settings.users and "tls" not in table:
+                self.warnings.append("passwords cross the network in clear: give it a cert, or listen on loopback")
+            elif not settings.users and not (tls is not None and _asksCertificates(tls.policy)):
+                self.warnings.append("whoever reaches the proxy may use it: give it users, or client_ca")
+        return Connect(targets=Targets(allow=allow, deny=deny), tls=tls, users=users)
+
+    # -- addresses --------------------------------------------------------------------------------------------------
+
+    def _tellTaken(self, listen: Address, name: str, path: str) -> None:
+        """
+        Two routes cannot share an address.
+        """
+        for other, owner in self._listening:
+            if _clash(listen, other):
+                self._reader.tell(f"{path}.listen", f"{listen} is taken by {other} of route {owner}")
+        self._listening.append((listen, name))
+
+
+def _hostOf(upstream: object) -> str:
+    return (upstream.host or "localhost") if isinstance(upstream, TCP) else ""
+
+
+def _asksCertificates(policy: ServerPolicy) -> bool:
+    return bool(policy.clientCa) and policy.clientAuth in ("", "required")
+
+
+def _isPrivate(listen: Address) -> bool:
+    """
+    Tell whether only this machine reaches an address.  Where systemd listens is not known.
+    """
+    if isinstance(listen, Endpoint):
+        kind, *arguments = re.split(r"(?<!\\):", listen.description)
+        hosts = [one.removeprefix("interface=").replace("\\", "") for one in arguments]
+        return kind == "unix" or any(map(_isLoopback, hosts))
+    return isinstance(listen, Unix) or _isLoopback(listen.host)
+
+
+def _isLoopback(host: str) -> bool:
+    return host == "localhost" or (isLiteral(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def _holdsLoopback(target: Target) -> bool:
+    """
+    Tell whether a network is so large that this machine is in it without having been meant.
+    """
+    network = target.network
+    if isinstance(network, ipaddress.IPv4Network):
+        return network.prefixlen < 8 and ipaddress.IPv4Address("127.0.0.1") in network
+    return network is not None and network.prefixlen < 64 and ipaddress.IPv6Address("::1") in network
+
+
+def _everywhere(target: Target) -> str:
+    return (
+        f"{target} of [route.targets] allows loopback, cloud metadata and this proxy's own ports, too: "
+        "for all other hosts, write *:PORT"
+    )
+
+
+def _clash(one: Address, other: Address) -> bool:
+    """
+    Tell whether two addresses cannot be listened on together.
+    """
+    if not isinstance(one, TCP) or not isinstance(other, TCP):
+        return one == other
+    if one.port != other.port or one.port == 0:
+        return False
+    if isLiteral(one.host) and isLiteral(other.host):
+        first, second = ipaddress.ip_address(one.host), ipaddress.ip_address(other.host)
+        return first == second or (first.version == second.version and (first.is_unspecified or second.is_unspecified))
+    # A name may have an address of either family, or of one alone.
+    return not one.host or not other.host or one.host.lower() == other.host.lower()

@@ -1,0 +1,165 @@
+# -*- test-case-name: tests.test_values -*-
+"""
+The values of a configuration: from what TOML has to what is meant, or to a sentence on what is wrong.
+"""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from attrs import Attribute
+
+from tlsproxy.tls.policy import CertificateFiles
+
+__all__ = ["convert", "fileName", "kindOf", "suggest", "text"]
+
+_LONGEST: Final = 1e9
+"""The longest limit, in seconds; what is longer is a slip of the pen."""
+
+
+def text(value: object) -> str:
+    """
+    Take a string.
+
+    @raise ValueError: It is something else.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"give a string, not {kindOf(value)}")
+    return value
+
+
+def kindOf(value: object) -> str:
+    """
+    Say what a value is.
+    """
+    names = {
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        str: "a string",
+        dict: "a table",
+        list: "a list",
+        datetime.datetime: "a date",
+        datetime.date: "a date",
+        datetime.time: "a time",
+    }
+    return names[type(value)]
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, list):
+        return tuple(map(text, value))
+    raise ValueError(f"give a string or a list of strings, not {kindOf(value)}")
+
+
+def _choice(value: object, choices: tuple[str, ...]) -> str:
+    quoted = ", ".join(f'"{choice}"' for choice in choices)
+    if not isinstance(value, str):
+        raise ValueError(f"give a string, one of {quoted}, not {kindOf(value)}")
+    if value not in choices:
+        raise ValueError(f"{value!r} is not one of {quoted}" + suggest(value, choices))
+    return value
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LONGEST:
+        raise ValueError("give a number of seconds, 0 for no limit")
+    return float(value)
+
+
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        given = f"the string {value!r}" if isinstance(value, str) else kindOf(value)
+        raise ValueError(f"give true or false, not {given}")
+    return value
+
+
+def fileName(value: object, resolve: Callable[[str], str]) -> str:
+    """
+    Take the name of a file.
+
+    @param resolve: Makes a path of it.
+    @raise ValueError: It is something else.
+    """
+    name = text(value)
+    if not name:
+        raise ValueError("give the name of a file, not an empty string")
+    return resolve(name)
+
+
+def _files(value: object, resolve: Callable[[str], str], words: tuple[str, ...]) -> tuple[str, ...]:
+    files = _texts(value)
+    if not files:
+        raise ValueError("give one file at least, or leave this out")
+    return tuple(one if one in words else fileName(one, resolve) for one in files)
+
+
+def _certificate(value: object, resolve: Callable[[str], str]) -> CertificateFiles:
+    if isinstance(value, list):
+        if len(value) > 1:
+            raise ValueError("several certificates on one route are not yet supported; give one")
+        value = value[0] if value else ""
+    if isinstance(value, dict):
+        unknown = set(value) - {"chain", "key"}
+        if unknown or "chain" not in value:
+            raise ValueError('give a file, or {chain = "FILE", key = "FILE"}')
+        return CertificateFiles(
+            fileName(value["chain"], resolve), fileName(value["key"], resolve) if "key" in value else None
+        )
+    path = fileName(value, resolve)
+    if path.endswith((".p12", ".pfx")):
+        raise ValueError("PKCS#12 files are not yet supported; give PEM files")
+    return CertificateFiles(path)
+
+
+def convert(attribute: Attribute[Any], value: object, resolve: Callable[[str], str]) -> object:
+    """
+    Read one value.
+
+    @param attribute: The option it is for.
+    @param resolve: Makes a path of what a file is called.
+    @raise ValueError: With a sentence on what is wrong.
+    """
+    metadata = attribute.metadata
+    if attribute.name == "upstream" and isinstance(value, (dict, list)):
+        raise ValueError("several upstreams are not yet supported; give one, as a string")
+    if value in metadata.get("later", ()):
+        raise ValueError(f'{attribute.name} "{value}" is not yet supported')
+    if choices := metadata.get("choices"):
+        return _choice(value, choices)
+    kind = metadata.get("kind")
+    if kind == "certificate":
+        return _certificate(value, resolve)
+    if kind == "files":
+        return _files(value, resolve, attribute.default or ())
+    if kind in ("file", "folder"):
+        return fileName(value, resolve)
+    if kind == "boolean":
+        return _boolean(value)
+    if kind == "list":
+        return _texts(value)
+    if kind == "protocols":
+        protocols = _texts(value)
+        if "mirror" in protocols:
+            raise ValueError('"mirror" is not yet supported')
+        return protocols
+    if kind == "words":
+        return ":".join(_texts(value))
+    if kind == "seconds":
+        return _seconds(value)
+    return text(value)
+
+
+def suggest(word: str, known: Iterable[str], prefix: str = "") -> str:
+    """
+    Say which known word may be meant, if any is near.
+
+    @param prefix: What stands before each known word.
+    """
+    close = difflib.get_close_matches(word, list(known), 1)
+    return f"; do you mean {prefix}{close[0]}?" if close else ""

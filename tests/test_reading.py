@@ -1,0 +1,193 @@
+# -*- test-case-name: tests.test_reading -*-
+"""
+Reading tables, and collecting what is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from tests.configuring import ConfigurationTestCase
+from tlsproxy.address import Endpoint, Unix
+from tlsproxy.errors import ConfigurationError, Problem
+from tlsproxy.patterns.offload import Offload
+from tlsproxy.reading import Reader, spell
+from tlsproxy.settings import RouteSettings, RuleSettings, TargetSettings
+from tlsproxy.tls.policy import CertificateFiles, ServerPolicy
+
+
+class ReaderTests(ConfigurationTestCase):
+    """
+    One reader.
+    """
+
+    def setUp(self) -> None:
+        """
+        Read from the folder.
+        """
+        super().setUp()
+        self.reader = Reader(self.folder)
+
+    def told(self) -> list[tuple[str, str]]:
+        """
+        What the reader has found to be wrong.
+        """
+        return [(problem.key, problem.sentence) for problem in self.reader.problems]
+
+    def test_tell(self) -> None:
+        """
+        Of one key only the first problem is told, and nothing of what is below it; a key of a like name is another.
+        """
+        for path in ("route[0].tls", "route[0].tls", "route[0].tls.cert", "route[0].tlsx", "route[0]", "route[1].tls"):
+            self.reader.tell(path, f"wrong at {path}")
+        self.assertEqual(["route[0].tls", "route[0].tlsx", "route[0]", "route[1].tls"], [key for key, _ in self.told()])
+
+    def test_attempt(self) -> None:
+        """
+        What an attempt raises is told: several problems each at its own key, one sentence at the key given.
+        """
+
+        def several() -> None:
+            raise ConfigurationError([Problem("a.b", "one"), Problem("a.c", "two")])
+
+        def single() -> None:
+            raise ValueError("three")
+
+        self.assertEqual(5, self.reader.attempt("a", lambda: 5))
+        self.assertIsNone(self.reader.attempt("a.x", several))
+        self.assertIsNone(self.reader.attempt("a.d", single))
+        self.assertEqual([("a.b", "one"), ("a.c", "two"), ("a.d", "three")], self.told())
+
+    def test_bugs(self) -> None:
+        """
+        Any other error is no problem of the configuration.
+        """
+        self.assertRaises(ZeroDivisionError, self.reader.attempt, "a", lambda: 1 / 0)
+
+    def test_resolve(self) -> None:
+        """
+        Relative paths start from the folder, absolute ones stay, and a home is found.
+        """
+        self.patch(os, "environ", {**os.environ, "HOME": "/home/example"})
+        self.assertEqual(f"{self.folder}/a/b", self.reader.resolve("a/b"))
+        self.assertEqual("/a/b", self.reader.resolve("/a/b"))
+        self.assertEqual("/home/example/b", self.reader.resolve("~/b"))
+        self.assertRaises(ValueError, self.reader.resolve, "~nobody-has-this-name/b")
+
+    def test_settings(self) -> None:
+        """
+        A table comes into its class; what is wrong with it is told key by key, and left at its default.
+        """
+        table: dict[str, Any] = {"mode": "bridge", "require_tls": 1, "users": "u", "close": "never", "rule": [], "x": 1}
+        read = self.reader.settings(RouteSettings, table, "route[3]", ("rule",))
+        self.assertEqual(RouteSettings(mode="bridge", users=f"{self.folder}/u"), read)
+        self.assertEqual(["route[3].require_tls", "route[3].close", "route[3].x"], [key for key, _ in self.told()])
+
+    def test_noTable(self) -> None:
+        """
+        What is no table is told, and read as an empty one.
+        """
+        for value, kind in (([], "a list"), ("x", "a string"), (1, "a number"), (True, "true or false")):
+            self.reader.problems.clear()
+            self.assertEqual(TargetSettings(), self.reader.settings(TargetSettings, value, "route[0].targets"))
+            self.assertEqual([("route[0].targets", f"give a table, not {kind}")], self.told())
+
+    def test_suggestions(self) -> None:
+        """
+        An unknown key is told with the one that is meant, spelled as TOML does.
+        """
+        self.reader.settings(RuleSettings, {"clients": "x", "a b": 1, "refuze": "alert"}, "route[0].rule[2]")
+        self.assertEqual(
+            [
+                ("route[0].rule[2].clients", "there is no such key; do you mean client?"),
+                ('route[0].rule[2]."a b"', "there is no such key"),
+                ("route[0].rule[2].refuze", "there is no such key; do you mean refuse?"),
+            ],
+            self.told(),
+        )
+
+    def test_pair(self) -> None:
+        """
+        A key beside its certificate makes a pair of files.
+        """
+        read = self.reader.settings(ServerPolicy, {"cert": "c", "key": "k"}, "route[0].tls")
+        self.assertEqual(CertificateFiles(f"{self.folder}/c", f"{self.folder}/k"), read.cert)
+        self.assertEqual([], self.told())
+        self.reader.settings(ServerPolicy, {"key": "k"}, "route[0].tls")
+        self.assertEqual(["route[0].tls.key"], [key for key, _ in self.told()])
+
+    def test_spell(self) -> None:
+        """
+        A key is written with quotes where TOML needs them.
+        """
+        for key, spelled in (
+            ("a-b_1", "a-b_1"),
+            ("", '""'),
+            ("a.b", '"a.b"'),
+            ("a\n", '"a\\n"'),
+            ("\xe9", '"\\u00e9"'),
+        ):
+            self.assertEqual(spelled, spell(key))
+
+    def test_base(self) -> None:
+        """
+        The folder is kept as it is given.
+        """
+        self.assertEqual(Path("x"), Reader(Path("x")).base)
+
+
+class AddressTests(ConfigurationTestCase):
+    """
+    Where to listen and what to dial.
+    """
+
+    def test_missing(self) -> None:
+        """
+        Both have to be given.
+        """
+        self.assertProblem("route[0].listen", "say where to listen", self.document(listen=None))
+        self.assertProblem("route[0].upstream", "say what to dial", self.document(upstream=None))
+        self.assertProblem("route[0].listen", "say where to listen", self.document(listen=""))
+
+    def test_wrong(self) -> None:
+        """
+        What cannot be an address is told before anything starts.
+        """
+        for key, text, sentence in (
+            ("listen", "99999", "ports go from 0 to 65535"),
+            ("listen", "tcp:99999", "ports go from 0 to 65535"),
+            ("listen", "ssl:8443", "the mode sets up TLS by itself"),
+            ("listen", "udp:8443", "not yet supported"),
+            ("listen", "unix:~nobody-has-this-name/x", "a home that nobody has"),
+            ("listen", f"unix:/{'x' * 107}", "too long for a Unix socket"),
+            ("upstream", f"unix:{'x' * 107}", "too long for a Unix socket"),
+            ("upstream", "host:99999", "ports go from 0 to 65535"),
+            ("upstream", "tcp:host:99999", "ports go from 0 to 65535"),
+            ("upstream", "tls:host:443", "the mode sets up TLS by itself"),
+            ("upstream", "0", "port 0"),
+        ):
+            self.assertProblem(f"route[0].{key}", sentence, self.document(**{key: text}))
+
+    def test_unix(self) -> None:
+        """
+        The path of a Unix socket starts from the file's folder.
+        """
+        route = self.build(self.document("offload", listen="unix:run/in", upstream="unix:/run/out")).routes[0]
+        self.assertEqual(Unix(f"{self.folder}/run/in"), route.listen)
+        assert isinstance(route.pattern, Offload)
+        self.assertEqual(Unix("/run/out"), route.pattern.upstream)
+
+    def test_endpoints(self) -> None:
+        """
+        Twisted's endpoints may be given.
+        """
+        route = self.build(self.document("offload", listen="tcp:0:interface=127.0.0.1", upstream="tcp:h:80")).routes[0]
+        self.assertEqual(Endpoint("tcp:0:interface=127.0.0.1"), route.listen)
+
+    def test_unresolved(self) -> None:
+        """
+        A name that does not resolve now may do so later.
+        """
+        self.build(self.document(upstream="nowhere.invalid:443"))

@@ -1,0 +1,207 @@
+# -*- test-case-name: tests.test_values -*-
+"""
+The values of configurations, one by one.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from attrs import Attribute, fields
+from twisted.trial.unittest import SynchronousTestCase
+
+from tlsproxy.route import Limits
+from tlsproxy.settings import ProxySettings, RouteSettings, RuleSettings, TargetSettings
+from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, ServerPolicy
+from tlsproxy.values import convert, kindOf, suggest
+
+CLASSES: tuple[type[Any], ...] = (
+    ProxySettings,
+    RouteSettings,
+    RuleSettings,
+    TargetSettings,
+    ServerPolicy,
+    ClientPolicy,
+    Limits,
+)
+
+
+def attribute(cls: type[Any], name: str) -> Attribute[Any]:
+    """
+    Find an attribute of a class.
+    """
+    found: Attribute[Any] = getattr(fields(cls), name)
+    return found
+
+
+class ConvertTests(SynchronousTestCase):
+    """
+    From what TOML gives to what the code takes.
+    """
+
+    def take(self, cls: type[Any], name: str, value: object) -> object:
+        """
+        Convert a value; files are in C{/etc}.
+        """
+        return convert(attribute(cls, name), value, lambda file: f"/etc/{file}")
+
+    def assertRefused(self, cls: type[Any], name: str, value: object, sentence: str) -> None:
+        """
+        A value is refused with a sentence that says this.
+        """
+        told = str(self.assertRaises(ValueError, self.take, cls, name, value))
+        self.assertIn(sentence, told)
+        self.assertTrue(told.isprintable(), told)
+
+    def test_wrongTypes(self) -> None:
+        """
+        Every key refuses what is of no type that it takes, and says what it takes.
+        """
+        for cls in CLASSES:
+            for one in fields(cls):
+                wrong: tuple[object, ...] = (True, [1], [[]], {"a": 1}, datetime.date(2026, 11, 20))
+                for value in wrong[one.metadata.get("kind") == "boolean" :]:
+                    told = str(self.assertRaises(ValueError, self.take, cls, one.name, value))
+                    self.assertRegex(told, "^(give |several )", (cls, one.name, value))
+
+    def test_strings(self) -> None:
+        """
+        A number is no string, however much it looks like what is meant.
+        """
+        self.assertRefused(ServerPolicy, "minVersion", 1.2, 'give a string, one of "1.2", "1.3", not a number')
+        self.assertRefused(RouteSettings, "listen", 8443, "give a string, not a number")
+        self.assertRefused(ServerPolicy, "cert", 1, "give a string, not a number")
+        self.assertRefused(ServerPolicy, "alpn", 1, "give a string or a list of strings, not a number")
+
+    def test_choices(self) -> None:
+        """
+        One of a few words is taken; another is refused with all of them, and with the one that it is like.
+        """
+        for name, good, bad in (("close", "both", "boht"), ("truncation", "abort", "aborted")):
+            self.assertEqual(good, self.take(RouteSettings, name, good))
+            self.assertRefused(RouteSettings, name, bad, f"do you mean {good}?")
+        self.assertRefused(RouteSettings, "close", "never", '\'never\' is not one of "each", "both"')
+        self.assertRefused(ServerPolicy, "minVersion", "1.1", 'is not one of "1.2", "1.3"')
+        self.assertRefused(ServerPolicy, "clientAuth", "yes", 'is not one of "required", "optional", "none"')
+        self.assertRefused(ProxySettings, "logLevel", "warning", "do you mean warn?")
+        self.assertEqual("close", self.take(RuleSettings, "refuse", "close"))
+        self.assertRefused(RuleSettings, "refuse", "reset", '\'reset\' is not one of "alert", "close"')
+        self.assertRefused(RuleSettings, "refuse", "", '\'\' is not one of "alert", "close"')
+
+    def test_booleans(self) -> None:
+        """
+        What is true or false is written without quotes, and in no other way.
+        """
+        for value in (True, False):
+            self.assertIs(value, self.take(RouteSettings, "requireTls", value))
+        for text in ("yes", "true", ""):
+            self.assertRefused(RouteSettings, "requireTls", text, f"give true or false, not the string {text!r}")
+        self.assertRefused(RouteSettings, "requireTls", 0, "give true or false, not a number")
+        self.assertRefused(RouteSettings, "requireTls", [True], "give true or false, not a list")
+
+    def test_later(self) -> None:
+        """
+        What is kept for later is refused as such.
+        """
+        for cls, name, value in (
+            (ClientPolicy, "auth", "dane"),
+            (ServerPolicy, "alpn", "mirror"),
+            (ServerPolicy, "alpn", ["h2", "mirror"]),
+            (ServerPolicy, "cert", "a.p12"),
+            (ServerPolicy, "cert", ["a.pem", "b.pem"]),
+            (RouteSettings, "mode", "sequential-client"),
+            (RouteSettings, "upstream", [{"address": "a:1"}]),
+            (RuleSettings, "upstream", ["a:1", "b:1"]),
+        ):
+            self.assertRefused(cls, name, value, "not yet supported")
+
+    def test_seconds(self) -> None:
+        """
+        Limits are seconds from 0.
+        """
+        for phase in fields(Limits):
+            self.assertEqual(0.0, self.take(Limits, phase.name, 0))
+            self.assertEqual(2.5, self.take(Limits, phase.name, 2.5))
+            for value in (-1, -0.1, float("nan"), float("inf"), float("-inf"), "5", True, [5], 10**400):
+                self.assertRefused(Limits, phase.name, value, "give a number of seconds, 0 for no limit")
+
+    def test_files(self) -> None:
+        """
+        Names of files become paths; C{system} is one only where it means something.
+        """
+        self.assertEqual(("system", "/etc/a.pem"), self.take(ClientPolicy, "ca", ["system", "a.pem"]))
+        self.assertEqual(("/etc/a.pem",), self.take(ServerPolicy, "clientCa", "a.pem"))
+        self.assertEqual(("/etc/system",), self.take(ServerPolicy, "clientCa", "system"))
+        self.assertEqual("/etc/state", self.take(ProxySettings, "stateDir", "state"))
+        self.assertEqual("/etc/users", self.take(RouteSettings, "users", "users"))
+        for cls, name in ((ClientPolicy, "ca"), (ServerPolicy, "clientCa")):
+            self.assertRefused(cls, name, [], "give one file at least")
+        named: tuple[tuple[type[Any], str], ...] = (
+            (ClientPolicy, "ca"),
+            (ServerPolicy, "cert"),
+            (ProxySettings, "stateDir"),
+            (RouteSettings, "users"),
+        )
+        for owner, name in named:
+            self.assertRefused(owner, name, "", "not an empty string")
+
+    def test_certificate(self) -> None:
+        """
+        A certificate is one file, or one of the chain and one of the key.
+        """
+        files = {"chain": "a.pem", "key": "b.pem"}
+        self.assertEqual(CertificateFiles("/etc/a.pem"), self.take(ServerPolicy, "cert", "a.pem"))
+        self.assertEqual(CertificateFiles("/etc/a.pem"), self.take(ServerPolicy, "cert", ["a.pem"]))
+        self.assertEqual(CertificateFiles("/etc/a.pem"), self.take(ServerPolicy, "cert", {"chain": "a.pem"}))
+        self.assertEqual(CertificateFiles("/etc/a.pem", "/etc/b.pem"), self.take(ServerPolicy, "cert", [files]))
+        self.assertRefused(ServerPolicy, "cert", {"key": "b.pem"}, "give a file, or {chain")
+        self.assertRefused(ServerPolicy, "cert", {**files, "x": "y"}, "give a file, or {chain")
+        self.assertRefused(ServerPolicy, "cert", {**files, "key": 1}, "give a string, not a number")
+        self.assertRefused(ServerPolicy, "cert", [], "not an empty string")
+
+    def test_several(self) -> None:
+        """
+        Where several strings may stand, one may do without the list; commas divide nothing.
+        """
+        for cls in (RuleSettings, TargetSettings):
+            for one in fields(cls):
+                if one.metadata.get("kind") == "list":
+                    self.assertEqual(("a,b",), self.take(cls, one.name, "a,b"))
+                    self.assertEqual(("a", "b"), self.take(cls, one.name, ["a", "b"]))
+                    self.assertEqual((), self.take(cls, one.name, []))
+                    self.assertRefused(cls, one.name, {"a": 1}, "give a string or a list of strings, not a table")
+                    self.assertRefused(cls, one.name, ["a", 1], "give a string, not a number")
+
+    def test_lists(self) -> None:
+        """
+        What OpenSSL takes with colons between may be a list.
+        """
+        for name in ("ciphers", "ciphersuites", "groups"):
+            self.assertEqual("A:B", self.take(ServerPolicy, name, "A:B"))
+            self.assertEqual("A:B", self.take(ServerPolicy, name, ["A", "B"]))
+        self.assertEqual(("h2",), self.take(ServerPolicy, "alpn", "h2"))
+        self.assertEqual((), self.take(ServerPolicy, "alpn", []))
+
+
+class WordTests(SynchronousTestCase):
+    """
+    Words for people.
+    """
+
+    def test_suggest(self) -> None:
+        """
+        A word is suggested if it is near.
+        """
+        self.assertEqual("; do you mean bridge?", suggest("brigde", ["bridge", "offload"]))
+        self.assertEqual("", suggest("tunnel", ["bridge", "offload"]))
+        self.assertEqual("; do you mean --deny-target?", suggest("deny-targets", ["deny-target"], "--"))
+
+    def test_kinds(self) -> None:
+        """
+        Whatever TOML may hold has a name.
+        """
+        now = datetime.datetime(2026, 11, 20)
+        values: tuple[object, ...] = (True, 1, 1.0, "", [], {}, now, now.date(), now.time())
+        for value in values:
+            self.assertTrue(kindOf(value))
