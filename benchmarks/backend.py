@@ -1,8 +1,9 @@
 """
 The server behind the proxies, in a process of its own so that its work is not counted as theirs.
 
-C{python backend.py CHAIN.pem KEY.pem} prints one line of JSON with the ports it chose (C{plain}, C{tls}, C{echo}) and
-serves until its standard input ends. The first two take the orders of L{traffic}; the third sends back what comes.
+C{python backend.py CHAIN.pem KEY.pem} prints one line of JSON with the ports it chose and serves until its standard
+input ends. C{plain} and C{tls} take the orders of L{traffic}, C{hello} the same in plain behind a ClientHello, which it
+reads and forgets; C{echo} sends back what comes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import select
 import socket
 import ssl
+import struct
 import sys
 import threading
 from collections.abc import Callable
@@ -20,6 +22,8 @@ from pathlib import Path
 from traffic import HOST, ORDER_SIZE, Order, TrafficError, drain, push, readExactly, serverContext, speaks
 
 _BACKLOG = 4096
+_RECORD_HEAD = struct.Struct(">B2xH")
+_HANDSHAKE = 22
 _filler = os.urandom(1 << 16)
 
 
@@ -68,12 +72,17 @@ class _Crowd:
     Serves many small plain connections from one thread.
 
     @param listener: where they come in.
-    @param answer: called with a connection and what it sent; returns C{False} to give the connection away.
+    @param answer: called with a connection and what it sent; returns an order that needs a thread of its own, if any.
+    @param hello: whether each connection begins with a ClientHello that is to be forgotten.
     """
 
-    def __init__(self, listener: socket.socket, answer: Callable[[socket.socket, bytes], bool]) -> None:
+    def __init__(
+        self, listener: socket.socket, answer: Callable[[socket.socket, bytes], Order | None], hello: bool = False
+    ) -> None:
         self._listener = listener
         self._answer = answer
+        self._hello = hello
+        self._new: set[int] = set()
         self._connections: dict[int, socket.socket] = {}
         self._poll = select.epoll()
 
@@ -95,39 +104,55 @@ class _Crowd:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connections[connection.fileno()] = connection
         self._poll.register(connection.fileno(), select.EPOLLIN)
+        if self._hello:
+            self._new.add(connection.fileno())
 
     def _read(self, connection: socket.socket) -> None:
         descriptor = connection.fileno()
         try:
+            if descriptor in self._new:
+                self._new.discard(descriptor)
+                _forgetHello(connection)
+                return
             data = connection.recv(1 << 16)
-            keep = bool(data) and self._answer(connection, data)
-        except OSError:
-            keep, data = False, b""
-        if keep:
+            order = self._answer(connection, data) if data else None
+        except (OSError, TrafficError):
+            data, order = b"", None
+        if data and order is None:
             return
         del self._connections[descriptor]
-        if data:
-            self._poll.unregister(descriptor)
-        else:
+        self._poll.unregister(descriptor)
+        if order is None:
             connection.close()
+        else:
+            # From here on the descriptor is the thread's, which may close it at any time.
+            threading.Thread(target=_obeyAll, args=(connection, order), daemon=True).start()
 
 
-def _echo(connection: socket.socket, data: bytes) -> bool:
+def _forgetHello(connection: socket.socket) -> None:
+    """
+    Read the one record that a ClientHello is, and not a byte more.
+    """
+    kind, size = _RECORD_HEAD.unpack(readExactly(connection, _RECORD_HEAD.size))
+    if kind != _HANDSHAKE:
+        raise TrafficError(f"a record of type {kind} is no ClientHello")
+    readExactly(connection, size)
+
+
+def _echo(connection: socket.socket, data: bytes) -> None:
     connection.sendall(data)
-    return True
 
 
-def _serveOrder(connection: socket.socket, data: bytes) -> bool:
+def _serveOrder(connection: socket.socket, data: bytes) -> Order | None:
     if len(data) < ORDER_SIZE:
         data += readExactly(connection, ORDER_SIZE - len(data))
     order = Order.fromBytes(data[:ORDER_SIZE])
     if order.verb == "get":
         connection.sendall(_filler[: order.size])
-        return True
+        return None
     if order.verb == "up":
         order = Order("up", order.size - (len(data) - ORDER_SIZE))
-    threading.Thread(target=_obeyAll, args=(connection, order), daemon=True).start()
-    return False
+    return order
 
 
 def _serveTLS(listener: socket.socket, context: ssl.SSLContext) -> None:
@@ -146,17 +171,31 @@ def _handshake(connection: socket.socket, context: ssl.SSLContext) -> None:
     _obeyAll(secured)
 
 
+def _die(failure: threading.ExceptHookArgs) -> None:
+    """
+    End at once: a backend with a dead thread would only keep everyone waiting.
+    """
+    threading.__excepthook__(failure)
+    sys.stderr.flush()
+    os._exit(1)
+
+
 def main() -> None:
     """
-    Open the three ports, name them, and serve until standard input ends.
+    Open the ports, name them, and serve until standard input ends.
     """
     chain, key = sys.argv[1:]
-    plain, secured, echo = _listen(), _listen(), _listen()
+    threading.excepthook = _die
     context = serverContext(Path(chain), Path(key))
-    for run in (_Crowd(plain, _serveOrder).run, _Crowd(echo, _echo).run, lambda: _serveTLS(secured, context)):
+    listeners = {name: _listen() for name in ("plain", "hello", "tls", "echo")}
+    for run in (
+        _Crowd(listeners["plain"], _serveOrder).run,
+        _Crowd(listeners["hello"], _serveOrder, hello=True).run,
+        lambda: _serveTLS(listeners["tls"], context),
+        _Crowd(listeners["echo"], _echo).run,
+    ):
         threading.Thread(target=run, daemon=True).start()
-    ports = {"plain": plain.getsockname()[1], "tls": secured.getsockname()[1], "echo": echo.getsockname()[1]}
-    print(json.dumps(ports), flush=True)
+    print(json.dumps({name: listener.getsockname()[1] for name, listener in listeners.items()}), flush=True)
     sys.stdin.read()
 
 

@@ -19,13 +19,16 @@ from pathlib import Path
 from attrs import evolve
 from measure import Bench, Running, Work, bench
 from peers import OURS, PEERS, STOCK, Peer
-from processes import Memory, ProcessError
-from report import MEMORY, ROWS, STALLED, Results, Row, render
+from processes import Holding, ProcessError
+from report import HELD, ROWS, STALLED, Results, Row, render
 
 _MEMORY_ROUNDS = 3
-_QUICK = Work(bulk=64 << 20, connections=100, requests=2000, held=100)
-_FREE = ("memory", "stalled")
+_QUICK = Work(bulk=64 << 20, connections=100, requests=2000, held=100, tunnels=1000)
+_FREE = (*HELD, "stalled")
 """The rows that start a fresh process for each number."""
+
+_OTHER_FILES = 1000
+"""Enough for all that a proxy opens beside its connections."""
 
 _CHOICES = [row.name for row in ROWS if row.kind] + list(_FREE)
 
@@ -72,6 +75,7 @@ def _arguments(line: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--clients", type=int, help="how many of them at a time (default: 4)")
     parser.add_argument("--requests", type=int, help="small requests a round (default: 50000)")
     parser.add_argument("--held", type=int, help="idle connections whose memory is read (default: 2000)")
+    parser.add_argument("--tunnels", type=int, help="idle tunnels whose memory is read (default: 8000)")
     parser.add_argument("--no-pin", action="store_true", help="reserve no core for the proxy")
     parser.add_argument("--output", type=Path, help="write the tables to this file, too")
     return parser.parse_args(line)
@@ -85,8 +89,20 @@ def _work(given: argparse.Namespace) -> Work:
         "clients": given.clients,
         "requests": given.requests,
         "held": given.held,
+        "tunnels": given.tunnels,
     }
     return evolve(work, **{name: value for name, value in changes.items() if value is not None})
+
+
+def _raiseFileLimit() -> int:
+    """
+    Let this process and all that it starts open as many files as they may.
+
+    @return: how many connections, of two files each, a proxy can hold then.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return (most - _OTHER_FILES) // 2
 
 
 def _peers(given: argparse.Namespace, results: Results) -> list[Peer]:
@@ -150,7 +166,7 @@ def _measureCPU(place: Bench, results: Results, peers: Sequence[Peer], rows: Seq
                         _fail(results, [row], proxy.peer, failure)
                         continue
                     results.add(row, proxy.peer.name, value)
-                    said.append(f"{proxy.peer.name} {value:.3g}")
+                    said.append(f"{proxy.peer.name} {results.numbers(row, proxy.peer.name)[-1]:.3g}")
                 _say(f"round {number + 1} of {results.rounds}, {row.name}: {', '.join(said)}")
 
 
@@ -160,26 +176,29 @@ def _measureMemory(place: Bench, results: Results, peers: Sequence[Peer], rows: 
     """
     for number in range(min(results.rounds, _MEMORY_ROUNDS)):
         for peer in peers:
-            if "memory" in rows:
-                try:
-                    idle, burst = place.held(peer, results.work)
-                except ProcessError as failure:
-                    _fail(results, list(MEMORY.values()), peer, failure)
-                else:
-                    _addMemory(results, peer, idle, burst)
+            for name in (name for name in HELD if name in rows):
+                _measureHeld(place, results, peer, name)
             if "stalled" in rows:
                 try:
-                    results.add(STALLED, peer.name, place.stalled(peer, results.work).rss / 1024)
+                    results.add(STALLED, peer.name, place.stalled(peer, results.work).rss)
                 except ProcessError as failure:
                     _fail(results, [STALLED], peer, failure)
         _say(f"memory, round {number + 1}: done")
 
 
-def _addMemory(results: Results, peer: Peer, idle: Memory, burst: Memory) -> None:
-    seen = {"idle": idle, "burst": burst}
-    for (moment, counted), row in MEMORY.items():
-        value = seen[moment].rss if counted == "rss" else seen[moment].pss
-        results.add(row, peer.name, value / 1024)
+def _measureHeld(place: Bench, results: Results, peer: Peer, name: str) -> None:
+    rows = HELD[name]
+    mode = next(iter(rows.values())).mode
+    if mode not in peer.modes:
+        return
+    try:
+        idle, burst = place.held(peer, mode, results.work)
+    except ProcessError as failure:
+        _fail(results, list(rows.values()), peer, failure)
+        return
+    seen: dict[str, Holding] = {"idle": idle, "burst": burst}
+    for (moment, counted), row in rows.items():
+        results.add(row, peer.name, getattr(seen[moment], counted))
 
 
 def main(line: Sequence[str]) -> int:
@@ -189,12 +208,14 @@ def main(line: Sequence[str]) -> int:
     @return: 1 if a proxy failed at something, else 0.
     """
     given = _arguments(line)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     # Whoever ends this early shall find no proxy left running.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(1))
-    results = Results(1 if given.quick else given.rounds, _work(given), not given.no_pin)
+    work, holdable = _work(given), _raiseFileLimit()
+    if "tunnels-idle" in given.rows and work.tunnels > holdable:
+        _say(f"only {holdable} idle tunnels: the hard limit of open files allows no more")
+        work = evolve(work, tunnels=holdable)
+    results = Results(1 if given.quick else given.rounds, work, not given.no_pin)
     if results.load > 0.5:
         _say(f"the load average is {results.load:.2f}: these numbers will be noise")
     peers = _peers(given, results)

@@ -1,9 +1,9 @@
 """
 The client before the proxies, in a process of its own so that its work is not counted as theirs.
 
-C{python load.py KIND PORT [--ca FILE] [--size N] [--count N] [--clients N]}; with C{--ca} the connections are TLS. A
-kind that has stages (C{requests}, C{hold}, C{stall}) prints a line at each and waits for a line on its standard input.
-All print one line when every byte is there, or fail.
+C{python load.py KIND PORT [--ca FILE | --sni NAME | --target HOST:PORT] [--size N] [--count N] [--clients N]}: see
+L{door} for the way in. A kind that has stages (C{requests}, C{hold}, C{stall}) prints a line at each and waits for a
+line on its standard input. All print one line when every byte is there, or fail.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import threading
 import time
 from pathlib import Path
 
-from traffic import ORDER_SIZE, Order, TrafficError, clientContext, close, connect, drain, push, readExactly
+from door import Door
+from traffic import ORDER_SIZE, Order, TrafficError, close, drain, push, readExactly
 
 _REPLY = 64
 _RESPONSE = 200
@@ -26,28 +27,28 @@ _WORD = 5
 _BURST = 60_000
 
 
-def down(port: int, context: ssl.SSLContext | None, size: int) -> None:
+def down(door: Door, size: int) -> None:
     """
     One connection that takes C{size} bytes.
     """
-    connection = connect(port, context)
+    connection = door.open()
     connection.sendall(Order("down", size).toBytes())
     drain(connection, size)
     close(connection)
 
 
-def up(port: int, context: ssl.SSLContext | None, size: int) -> None:
+def up(door: Door, size: int) -> None:
     """
     One connection that gives C{size} bytes and waits until the backend says that it has them.
     """
-    connection = connect(port, context)
+    connection = door.open()
     connection.sendall(Order("up", size).toBytes())
     push(connection, size)
     readExactly(connection, ORDER_SIZE)
     close(connection)
 
 
-def connections(port: int, context: ssl.SSLContext | None, count: int, clients: int) -> None:
+def connections(door: Door, count: int, clients: int) -> None:
     """
     New connections, each with one exchange of 64 bytes and an orderly end.
 
@@ -65,7 +66,7 @@ def connections(port: int, context: ssl.SSLContext | None, count: int, clients: 
                 if next(todo, None) is None:
                     return
             try:
-                connection = connect(port, context)
+                connection = door.open()
                 connection.sendall(Order("get", _REPLY).toBytes())
                 readExactly(connection, _REPLY)
                 close(connection)
@@ -81,7 +82,7 @@ def connections(port: int, context: ssl.SSLContext | None, count: int, clients: 
         raise TrafficError("a connection failed") from failures[0]
 
 
-def requests(port: int, context: ssl.SSLContext | None, count: int, clients: int) -> None:
+def requests(door: Door, count: int, clients: int) -> None:
     """
     Small requests of 64 bytes, answered with 200, over connections that stay. Two stages set the requests apart from
     the coming and going of the connections.
@@ -95,7 +96,7 @@ def requests(port: int, context: ssl.SSLContext | None, count: int, clients: int
     peers: dict[int, socket.socket] = {}
     due: dict[int, int] = {}
     for _ in range(clients):
-        connection = connect(port, context)
+        connection = door.open()
         connection.setblocking(False)
         peers[connection.fileno()] = connection
         poll.register(connection.fileno(), select.EPOLLIN)
@@ -128,7 +129,7 @@ def requests(port: int, context: ssl.SSLContext | None, count: int, clients: int
         close(connection)
 
 
-def hold(port: int, context: ssl.SSLContext | None, count: int) -> None:
+def hold(door: Door, count: int) -> None:
     """
     Connections that stay: first each says a word of 5 bytes and hears it back, then each sends and hears a burst of
     60 kB. Needs the echoing backend.
@@ -137,7 +138,7 @@ def hold(port: int, context: ssl.SSLContext | None, count: int) -> None:
     """
     held = []
     for _ in range(count):
-        held.append(connect(port, context))
+        held.append(door.open())
         _exchange(held[-1], _WORD)
     _stage("idle")
     for connection in held:
@@ -154,11 +155,11 @@ def _exchange(connection: socket.socket, size: int) -> None:
         raise TrafficError("the echo is not what was sent")
 
 
-def stall(port: int, context: ssl.SSLContext | None, size: int) -> None:
+def stall(door: Door, size: int) -> None:
     """
     One connection that orders C{size} bytes and never reads.
     """
-    connection = connect(port, context)
+    connection = door.open()
     connection.sendall(Order("down", size).toBytes())
     time.sleep(1.0)
     _stage("stalled")
@@ -178,23 +179,25 @@ def main() -> None:
     parser.add_argument("kind", choices=["down", "up", "connections", "requests", "hold", "stall"])
     parser.add_argument("port", type=int)
     parser.add_argument("--ca", type=Path)
+    parser.add_argument("--sni", default="")
+    parser.add_argument("--target", default="")
     parser.add_argument("--size", type=int, default=0)
     parser.add_argument("--count", type=int, default=0)
     parser.add_argument("--clients", type=int, default=1)
     given = parser.parse_args()
-    context = None if given.ca is None else clientContext(given.ca)
+    door = Door(given.port, given.ca, given.sni, given.target)
     if given.kind == "down":
-        down(given.port, context, given.size)
+        down(door, given.size)
     elif given.kind == "up":
-        up(given.port, context, given.size)
+        up(door, given.size)
     elif given.kind == "connections":
-        connections(given.port, context, given.count, given.clients)
+        connections(door, given.count, given.clients)
     elif given.kind == "requests":
-        requests(given.port, context, given.count, given.clients)
+        requests(door, given.count, given.clients)
     elif given.kind == "hold":
-        hold(given.port, context, given.count)
+        hold(door, given.count)
     else:
-        stall(given.port, context, given.size)
+        stall(door, given.size)
     print("done", flush=True)
 
 

@@ -17,15 +17,18 @@ from pathlib import Path
 
 from attrs import field, frozen
 from credentials import Credentials, issue
-from peers import Job, Peer
-from processes import Memory, ProcessError, Program
-from traffic import HOST, ORDER_SIZE, SUITE, Order, TrafficError, clientContext, close, connect, readExactly, speaks
+from door import SNI, Door
+from peers import FAR_TLS, NEAR_TLS, Job, Peer
+from processes import Holding, ProcessError, Program
+from traffic import HOST, ORDER_SIZE, SUITE, Order, TrafficError, close, readExactly, speaks
 
 _HERE = Path(__file__).parent
 _START = 20.0
 _PATIENCE = 300.0
 _STALLED = 100 * 1000 * 1000
 _GIB = 1 << 30
+_UPSTREAMS = {"offload": "plain", "encrypt": "tls", "bridge": "tls", "passthrough": "hello", "connect": "plain"}
+"""The backend that takes orders, by mode."""
 
 
 @frozen
@@ -39,6 +42,7 @@ class Work:
     @param requests: small requests.
     @param keptAlive: the connections they share.
     @param held: idle connections whose memory is read.
+    @param tunnels: idle tunnels whose memory and descriptors are read.
     """
 
     bulk: int = _GIB
@@ -47,8 +51,15 @@ class Work:
     requests: int = 50_000
     keptAlive: int = 32
     held: int = 2000
+    tunnels: int = 8000
 
-    def arguments(self, kind: str) -> list[str]:
+    def holdable(self, mode: str) -> int:
+        """
+        How many connections are held in a mode.
+        """
+        return self.tunnels if mode == "connect" else self.held
+
+    def arguments(self, kind: str, mode: str) -> list[str]:
         """
         The load client's options for a kind of load.
         """
@@ -59,18 +70,14 @@ class Work:
         if kind == "requests":
             return ["--count", str(self.requests), "--clients", str(self.keptAlive)]
         if kind == "hold":
-            return ["--count", str(self.held)]
+            return ["--count", str(self.holdable(mode))]
         return ["--size", str(_STALLED)]
 
-    def perUnit(self, kind: str, seconds: float) -> float:
+    def amount(self, kind: str) -> float:
         """
-        CPU time by the unit the tables show: s/GiB, ms a connection, µs a request.
+        How much one load of a kind is: GiB, connections or requests.
         """
-        if kind == "connections":
-            return seconds * 1e3 / self.connections
-        if kind == "requests":
-            return seconds * 1e6 / self.requests
-        return seconds * _GIB / self.bulk
+        return {"connections": self.connections, "requests": self.requests}.get(kind, self.bulk / _GIB)
 
 
 WARM_UP = Work(bulk=1 << 20, connections=4, clients=1, requests=64)
@@ -99,14 +106,14 @@ class Running:
 
     @param peer: which.
     @param mode: what it does.
-    @param port: where it listens.
+    @param door: the way into it.
     @param program: its processes.
     @param handshake: what was seen when it came up.
     """
 
     peer: Peer
     mode: str
-    port: int
+    door: Door
     program: Program
     handshake: Handshake
 
@@ -141,50 +148,55 @@ class Bench:
         @param upstream: the kind of backend, if not the one that takes orders.
         @raise ProcessError: if it does not come up, or does not speak the TLS it was told to.
         """
-        kind = upstream or ("plain" if mode == "offload" else "tls")
+        target = self.backend[upstream or _UPSTREAMS[mode]]
         folder = self.folder / f"{next(self._serial)}-{peer.name}"
         folder.mkdir()
         with socket.socket() as reserved:
             reserved.bind((HOST, 0))
             port = reserved.getsockname()[1]
-        command = peer.command(Job(mode, port, self.backend[kind], self.credentials, folder))
+        door = Door(
+            port,
+            ca=self.credentials.ca if mode in NEAR_TLS else None,
+            sni=SNI if mode == "passthrough" else "",
+            target=f"{HOST}:{target}" if mode == "connect" and peer.tunnels else "",
+        )
+        command = peer.command(Job(mode, port, target, self.credentials, folder))
         program = Program(peer.name, command, self.proxyCores, self._log(peer.name))
         try:
-            yield Running(peer, mode, port, program, self._firstConversation(program, port, mode))
+            yield Running(peer, mode, door, program, self._firstConversation(program, door, mode))
         finally:
             program.stop()
 
-    def _firstConversation(self, program: Program, port: int, mode: str) -> Handshake:
+    def _firstConversation(self, program: Program, door: Door, mode: str) -> Handshake:
         until = time.monotonic() + _START
         while True:
             time.sleep(0.1)
             program.members()
             try:
-                seen = self._converse(port, mode)
+                seen = self._converse(door)
                 break
             except (OSError, TrafficError) as failure:
                 if time.monotonic() > until:
                     message = f"{program.name}: nothing passes ({failure!r})\n{program.said()}"
                     raise ProcessError(message) from failure
         due = f"TLSv1.3 {SUITE}"
-        for side, said, plain in (("client", seen.near, mode == "encrypt"), ("upstream", seen.far, mode == "offload")):
+        for side, said, modes in (("client", seen.near, NEAR_TLS), ("upstream", seen.far, FAR_TLS)):
             # The echoing backend cannot tell what it sees; it is never behind TLS.
-            if said not in ((due,) if not plain else ("plain", "")):
+            if said not in ((due,) if mode in modes else ("plain", "")):
                 raise ProcessError(f"{program.name} speaks {said!r} to the {side}")
         return seen
 
-    def _converse(self, port: int, mode: str) -> Handshake:
+    def _converse(self, door: Door) -> Handshake:
         tickets: list[object] = []
 
         def message(connection: object, direction: str, version: object, kind: object, type: object, _: bytes) -> None:
             if direction == "read" and getattr(type, "name", "") == "NEWSESSION_TICKET":
                 tickets.append(type)
 
-        context = None if mode == "encrypt" else clientContext(self.credentials.ca)
-        if context is not None:
+        if door.context is not None:
             # Tickets come after the handshake and nothing public counts them.
-            context._msg_callback = message  # type: ignore[attr-defined]
-        connection = connect(port, context)
+            door.context._msg_callback = message  # type: ignore[attr-defined]
+        connection = door.open()
         try:
             connection.settimeout(5.0)
             connection.sendall(Order("tell", 0).toBytes())
@@ -197,9 +209,8 @@ class Bench:
 
     @contextmanager
     def _load(self, running: Running, kind: str, work: Work) -> Iterator[Program]:
-        command = [sys.executable, str(_HERE / "load.py"), kind, str(running.port), *work.arguments(kind)]
-        if running.mode != "encrypt":
-            command += ["--ca", str(self.credentials.ca)]
+        command = [sys.executable, str(_HERE / "load.py"), kind, *running.door.options()]
+        command += work.arguments(kind, running.mode)
         load = Program(f"{kind} through {running.peer.name}", command, self.loadCores, self._log("load"), talks=True)
         try:
             yield load
@@ -211,7 +222,7 @@ class Bench:
         Send one load through a proxy.
 
         @param kind: C{down}, C{up}, C{connections} or C{requests}.
-        @return: what it cost the proxy, in CPU time per unit.
+        @return: what it cost the proxy: seconds of CPU for each GiB, connection or request.
         @raise ProcessError: if a byte was lost or a process died.
         """
         program = running.program
@@ -220,14 +231,14 @@ class Bench:
         with self._load(running, kind, work) as load:
             load.line(_PATIENCE)
             if kind != "requests":
-                return work.perUnit(kind, program.settledCPU(members) - before)
+                return (program.settledCPU(members) - before) / work.amount(kind)
             before = program.settledCPU(members)
             load.go()
             load.line(_PATIENCE)
             spent = program.settledCPU(members) - before
             load.go()
             load.line(_PATIENCE)
-            return work.perUnit(kind, spent)
+            return spent / work.amount(kind)
 
     def warmUp(self, running: Running) -> None:
         """
@@ -236,41 +247,38 @@ class Bench:
         for kind in ("down", "up", "connections", "requests"):
             self.cpu(running, kind, WARM_UP)
 
-    def held(self, peer: Peer, work: Work) -> tuple[Memory, Memory]:
+    def held(self, peer: Peer, mode: str, work: Work) -> tuple[Holding, Holding]:
         """
         What an idle connection costs a fresh process.
 
-        @return: growth in bytes a connection: after a word, and after a burst.
+        @return: growth for each connection: after a word, and after a burst.
         """
-        with self.proxy(peer, "offload", "echo") as running:
-            before = running.program.memory()
+        with self.proxy(peer, mode, "echo") as running:
+            before = self._rest(running)
             with self._load(running, "hold", work) as load:
                 load.line(_PATIENCE)
                 idle = self._rest(running)
                 load.go()
                 load.line(_PATIENCE)
                 burst = self._rest(running)
-        return _each(before, idle, work.held), _each(before, burst, work.held)
+        count = work.holdable(mode)
+        return before.growth(idle, count), before.growth(burst, count)
 
-    def stalled(self, peer: Peer, work: Work) -> Memory:
+    def stalled(self, peer: Peer, work: Work) -> Holding:
         """
         What a client that orders 100 MB and reads none costs a fresh process.
 
-        @return: growth in bytes.
+        @return: growth in all.
         """
         with self.proxy(peer, "offload") as running:
-            before = running.program.memory()
+            before = self._rest(running)
             with self._load(running, "stall", work) as load:
                 load.line(_PATIENCE)
-                return _each(before, self._rest(running), 1)
+                return before.growth(self._rest(running), 1)
 
-    def _rest(self, running: Running) -> Memory:
+    def _rest(self, running: Running) -> Holding:
         running.program.settledCPU(running.program.members())
-        return running.program.memory()
-
-
-def _each(before: Memory, after: Memory, count: int) -> Memory:
-    return Memory((after.rss - before.rss) // count, (after.pss - before.pss) // count)
+        return running.program.holds()
 
 
 @contextmanager

@@ -3,7 +3,7 @@ The proxies that are compared, each with its configuration, command line and ver
 
 Equal for all: one worker, TLS 1.3 only, X25519 only, one cipher suite, one EC P-256 certificate, no log, TCP_NODELAY on
 both sides, the session tickets OpenSSL sends unasked, buffers as each program ships them, the upstream's chain and name
-verified (hitch cannot).
+verified (hitch cannot). Where TLS is left alone or absent, haproxy and tlsproxy splice, and nginx cannot.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from attrs import frozen
 from credentials import Credentials
+from door import SNI
 from traffic import GROUP, HOST, NAME, SUITE
 
 OURS = "tlsproxy"
@@ -27,7 +29,16 @@ OURS = "tlsproxy"
 STOCK = "stock"
 """The name of the one peer that runs only when asked for."""
 
-MODES = ("offload", "encrypt", "bridge")
+MODES = ("offload", "encrypt", "bridge", "passthrough", "connect")
+
+NEAR_TLS = ("offload", "bridge")
+"""The modes in which the proxy speaks TLS with the client."""
+
+FAR_TLS = ("encrypt", "bridge")
+"""The modes in which it does with the upstream."""
+
+_OTHER_FILES = 500
+"""Enough for what haproxy opens beside its connections, pipes included."""
 
 
 @frozen
@@ -35,7 +46,8 @@ class Job:
     """
     What a proxy has to do.
 
-    @param mode: one of L{MODES}: TLS to plain, plain to TLS, TLS to TLS.
+    @param mode: one of L{MODES}: TLS to plain, plain to TLS, TLS to TLS, TLS left alone and routed by its SNI, tunnels
+        by CONNECT. Who knows no CONNECT forwards plain TCP to the one upstream instead.
     @param listen: its port on the loopback address.
     @param upstream: the port it connects to.
     @param credentials: the certificates, for either side.
@@ -63,14 +75,14 @@ class Job:
         """
         Whether the client speaks TLS.
         """
-        return self.mode != "encrypt"
+        return self.mode in NEAR_TLS
 
     @property
     def far(self) -> bool:
         """
         Whether the upstream speaks TLS.
         """
-        return self.mode != "offload"
+        return self.mode in FAR_TLS
 
 
 @frozen
@@ -96,6 +108,7 @@ class Peer:
     @param modes: those of L{MODES} it can do.
     @param command: writes the configuration for a job and returns the command line.
     @param version: asks the program who it is.
+    @param tunnels: whether it is told by CONNECT where to go, in the mode of that name.
     """
 
     name: str
@@ -103,6 +116,7 @@ class Peer:
     modes: tuple[str, ...]
     command: Callable[[Job], list[str]]
     version: Callable[[], Version]
+    tunnels: bool = False
 
 
 def _ask(*command: str) -> str:
@@ -131,8 +145,14 @@ def _ours(job: Job) -> list[str]:
         'name = "bench"',
         f'mode = "{job.mode}"',
         f'listen = "{HOST}:{job.listen}"',
-        f'upstream = "{HOST}:{job.upstream}"',
     ]
+    upstream = f'upstream = "{HOST}:{job.upstream}"'
+    if job.mode == "passthrough":
+        lines += ["[[route.rule]]", f'sni = "{SNI}"', upstream]
+    elif job.mode == "connect":
+        lines += ["[route.targets]", f'allow = ["{HOST}:{job.upstream}"]']
+    else:
+        lines.append(upstream)
     tls = ['min_version = "1.3"', f'groups = "{GROUP}"', f'ciphersuites = "{SUITE}"']
     if job.near:
         lines += ["[route.tls]", f'cert = "{own.chain}"', f'key = "{own.key}"', *tls]
@@ -171,17 +191,29 @@ def _haproxy(job: Job) -> list[str]:
     bind = f" ssl crt {own.both} curves {GROUP} {tls}" if job.near else ""
     # This version has no list of groups on the server side: the backend there takes no other group.
     server = f" ssl verify required ca-file {own.ca} verifyhost {NAME} sni str({NAME}) {tls}" if job.far else ""
+    # It refuses to start where it might run out of files.
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # With "splice-auto" a steady transfer is copied: see README.rst.
+    splice = "    option splice-request\n    option splice-response\n"
+    route = f"""
+    tcp-request inspect-delay 5s
+    tcp-request content accept if {{ req.ssl_hello_type 1 }}
+    use_backend upstream if {{ req.ssl_sni -i {SNI} }}
+"""
     text = f"""
 global
     nbthread 1
-    maxconn 8192
+    maxconn {min(8192, (files - _OTHER_FILES) // 2)}
+    maxpipes 64
 defaults
     mode tcp
     timeout connect 10s
     timeout client 10m
     timeout server 10m
-listen bench
+{"" if job.near or job.far else splice}frontend bench
     bind {HOST}:{job.listen} backlog 4096{bind}
+{route if job.mode == "passthrough" else "    default_backend upstream"}
+backend upstream
     server upstream {HOST}:{job.upstream}{server}
 """
     return ["haproxy", "-db", "-f", job.write("haproxy.cfg", text)]
@@ -214,18 +246,21 @@ def _nginx(job: Job) -> list[str]:
         proxy_ssl_server_name on;
         proxy_ssl_session_reuse off;
 """
+    route = "ssl_preread on; proxy_pass $routed;" if job.mode == "passthrough" else "proxy_pass bench;"
     text = f"""{load}
 user root;
 worker_processes 1;
 daemon off;
 pid {job.folder}/nginx.pid;
 error_log stderr emerg;
-events {{ worker_connections 8192; }}
+events {{ worker_connections 18000; }}
 stream {{
     access_log off;
+    upstream bench {{ server {HOST}:{job.upstream}; }}
+    map $ssl_preread_server_name $routed {{ {SNI} bench; }}
     server {{
         listen {HOST}:{job.listen} backlog=4096{" ssl" if job.near else ""};
-        proxy_pass {HOST}:{job.upstream};{near if job.near else ""}{far if job.far else ""}
+        {route}{near if job.near else ""}{far if job.far else ""}
     }}
 }}
 """
@@ -303,7 +338,7 @@ def _hitchVersion() -> Version:
 
 
 PEERS = (
-    Peer(OURS, _twistd(), MODES, _ours, _oursVersion),
+    Peer(OURS, _twistd(), MODES, _ours, _oursVersion, tunnels=True),
     Peer("haproxy", "haproxy", MODES, _haproxy, _haproxyVersion),
     Peer("nginx", "nginx", MODES, _nginx, _nginxVersion),
     Peer("stunnel", "stunnel", ("offload", "encrypt"), _stunnel, _stunnelVersion),

@@ -28,16 +28,28 @@ class ProcessError(Exception):
 
 
 @frozen
-class Memory:
+class Holding:
     """
-    What a program and its children hold.
+    What a program and its children hold, or by how much that grew for each connection.
 
     @param rss: resident bytes, shared pages counted in each process.
     @param pss: resident bytes, shared pages divided among those who share them.
+    @param descriptors: open files, sockets and pipes.
     """
 
-    rss: int
-    pss: int
+    rss: float
+    pss: float
+    descriptors: float
+
+    def growth(self, after: Holding, count: int) -> Holding:
+        """
+        What each of C{count} things that came since has added.
+        """
+        return Holding(
+            (after.rss - self.rss) / count,
+            (after.pss - self.pss) / count,
+            (after.descriptors - self.descriptors) / count,
+        )
 
 
 def _parents() -> dict[int, int]:
@@ -124,18 +136,19 @@ class Program:
                 break
         return spent
 
-    def memory(self) -> Memory:
+    def holds(self) -> Holding:
         """
         What the program holds now.
         """
-        rss = pss = 0
+        rss = pss = descriptors = 0
         for pid in self.members():
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
                 if line.startswith("Rss:"):
                     rss += int(line.split()[1]) * 1024
                 elif line.startswith("Pss:"):
                     pss += int(line.split()[1]) * 1024
-        return Memory(rss, pss)
+            descriptors += len(os.listdir(f"/proc/{pid}/fd"))
+        return Holding(rss, pss, descriptors)
 
     def members(self) -> frozenset[int]:
         """

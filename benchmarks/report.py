@@ -25,7 +25,7 @@ class Row:
 
     @param name: what C{--rows} calls it.
     @param unit: of its numbers; less is better in all of them.
-    @param mode: what the proxies do.
+    @param mode: what the proxies do; see L{peers.Job}.
     @param kind: the load, or C{None} for a row that is summed or read from memory.
     @param parts: the rows that this one sums, round by round.
     """
@@ -46,13 +46,25 @@ def _pair(name: str, mode: str) -> tuple[Row, Row, Row]:
     )
 
 
-MEMORY = {
-    ("idle", "rss"): Row("memory idle, RSS", "KiB each", "offload"),
-    ("idle", "pss"): Row("memory idle, PSS", "KiB each", "offload"),
-    ("burst", "rss"): Row("memory burst, RSS", "KiB each", "offload"),
-    ("burst", "pss"): Row("memory burst, PSS", "KiB each", "offload"),
+UNITS = {"s/GiB": 1.0, "ms": 1e3, "µs": 1e6, "KiB each": 1 / 1024, "KiB": 1 / 1024, "each": 1.0}
+"""How many of a row's unit are in one second, byte or piece."""
+
+HELD = {
+    "memory": {
+        ("idle", "rss"): Row("memory idle, RSS", "KiB each", "offload"),
+        ("idle", "pss"): Row("memory idle, PSS", "KiB each", "offload"),
+        ("burst", "rss"): Row("memory burst, RSS", "KiB each", "offload"),
+        ("burst", "pss"): Row("memory burst, PSS", "KiB each", "offload"),
+    },
+    "tunnels-idle": {
+        ("idle", "rss"): Row("tunnels idle, RSS", "KiB each", "connect"),
+        ("idle", "pss"): Row("tunnels idle, PSS", "KiB each", "connect"),
+        ("idle", "descriptors"): Row("tunnels idle, files", "each", "connect"),
+        ("burst", "rss"): Row("tunnels burst, RSS", "KiB each", "connect"),
+        ("burst", "descriptors"): Row("tunnels burst, files", "each", "connect"),
+    },
 }
-"""What C{memory} fills: by moment and by what is counted."""
+"""What the rows of these names in C{--rows} fill: by moment and by what is counted."""
 
 STALLED = Row("stalled, RSS", "KiB", "offload")
 
@@ -62,8 +74,13 @@ ROWS = (
     Row("requests", "µs", "offload", "requests"),
     *_pair("encrypt", "encrypt"),
     *_pair("bridge", "bridge"),
-    *MEMORY.values(),
+    *_pair("passthrough", "passthrough"),
+    Row("passes", "µs", "passthrough", "connections"),
+    *_pair("tunnel", "connect"),
+    Row("tunnels", "µs", "connect", "connections"),
+    *HELD["memory"].values(),
     STALLED,
+    *HELD["tunnels-idle"].values(),
 )
 """All rows in the order of the tables."""
 
@@ -95,8 +112,10 @@ class Results:
     def add(self, row: Row, name: str, value: float) -> None:
         """
         Keep the number of one round.
+
+        @param value: in seconds, bytes or pieces.
         """
-        self.values.setdefault(row.name, {}).setdefault(name, []).append(value)
+        self.values.setdefault(row.name, {}).setdefault(name, []).append(value * UNITS[row.unit])
 
     def numbers(self, row: Row, name: str) -> list[float]:
         """
@@ -192,9 +211,17 @@ def _goals(results: Results) -> list[tuple[str, str, str]]:
     ratio("new connection: below stunnel", "connections", median("connections", "stunnel"), 1.0, True)
     ratio("small request: at most 1.8 of haproxy", "requests", median("requests", "haproxy"), 1.8)
     ratio("small request: below stunnel", "requests", median("requests", "stunnel"), 1.0, True)
+    for name, text in (("passthrough", "passthrough"), ("tunnel", "tunnel of CONNECT")):
+        row = f"{name}, sum"
+        ratio(f"{text}, down and up: at most 0.3 of nginx", row, median(row, "nginx"), 0.3)
+        ratio(f"{text}, down and up: at most 1.0 of haproxy", row, median(row, "haproxy"), 1.0)
+    ratio("new passthrough connection: at most 2.3 of haproxy", "passes", median("passes", "haproxy"), 2.3)
     limit("idle connection, both sides: at most 36 KiB of RSS", "memory idle, RSS", 36)
     limit("the same after a burst of 60 kB", "memory burst, RSS", 36)
     limit("a reader that stalls a push of 100 MB: below 1024 KiB", "stalled, RSS", 1023.99)
+    limit("idle tunnel, both sides: at most 12 KiB of RSS", "tunnels idle, RSS", 12)
+    # A spare kernel pipe or two are nobody's.
+    limit("descriptors of an idle tunnel: 2", "tunnels idle, files", 2.005)
     return lines
 
 
@@ -210,7 +237,7 @@ def _where(results: Results) -> str:
         f"load average {results.load:.2f} before the start.\n"
         f"Medians of {results.rounds} interleaved rounds (memory: of at most 3 fresh processes). One round is "
         f"{work.bulk / (1 << 20):.0f} MiB each way, {work.connections} new connections, {work.requests} requests over "
-        f"{work.keptAlive} connections, {work.held} idle connections.\n"
+        f"{work.keptAlive} connections, {work.held} idle connections, {work.tunnels} idle tunnels.\n"
         "TLS 1.3, X25519, TLS_AES_256_GCM_SHA384, EC P-256 certificate, one worker, no log, no resumption.\n"
     )
 

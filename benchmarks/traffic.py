@@ -16,6 +16,7 @@ import os
 import socket
 import ssl
 import struct
+from functools import cache
 from pathlib import Path
 
 from attrs import frozen
@@ -30,6 +31,7 @@ NAME = "localhost"
 
 _ORDER = struct.Struct(">4sQ52x")
 _PIECE = 1 << 20
+_PAGES = 128 << 20
 _random = os.urandom(_PIECE)
 
 
@@ -107,14 +109,23 @@ def push(connection: socket.socket, size: int) -> None:
         for start in range(0, size, _PIECE):
             connection.sendall(view[: min(_PIECE, size - start)])
         return
+    source = _pages()
+    done = 0
+    while done < size:
+        offset = done % _PAGES
+        done += os.sendfile(connection.fileno(), source, offset, min(size - done, _PIECE, _PAGES - offset))
+
+
+@cache
+def _pages() -> int:
+    """
+    A file in memory, made once and larger than the processor's caches: what comes from a network is in none of them,
+    and a proxy that copies must not find it there.
+    """
     source = os.memfd_create("push")
-    try:
+    for _ in range(_PAGES // _PIECE):
         os.write(source, _random)
-        left = size
-        while left:
-            left -= os.sendfile(connection.fileno(), source, 0, min(left, _PIECE))
-    finally:
-        os.close(source)
+    return source
 
 
 def clientContext(ca: Path) -> ssl.SSLContext:
@@ -144,29 +155,6 @@ def _narrow(context: ssl.SSLContext) -> ssl.SSLContext:
     with contextlib.suppress(ssl.SSLError):  # Some versions of the module know no other groups than curves of NIST's.
         context.set_ecdh_curve(GROUP)  # The proxies, which are asked for the same, leave no choice.
     return context
-
-
-def connect(port: int, context: ssl.SSLContext | None) -> socket.socket:
-    """
-    A new blocking connection to a proxy, after its TLS handshake where there is one.
-
-    @param port: the port on the loopback address.
-    @param context: C{None} for a plain connection.
-    @raise TrafficError: if the handshake resumed an old session.
-    """
-    raw = socket.create_connection((HOST, port))
-    try:
-        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if context is None:
-            return raw
-        connection = context.wrap_socket(raw, server_hostname=NAME)
-    except BaseException:
-        raw.close()
-        raise
-    if connection.session_reused:
-        connection.close()
-        raise TrafficError("the handshake resumed a session: new connections must be new")
-    return connection
 
 
 def speaks(connection: socket.socket) -> str:

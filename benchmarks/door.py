@@ -1,0 +1,112 @@
+"""
+How the load client comes into a proxy: what it has to say before its first order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from pathlib import Path
+
+from attrs import field, frozen
+from traffic import HOST, NAME, TrafficError, clientContext
+
+SNI = "bench.example"
+"""The name that a proxy routes by where it leaves the TLS alone."""
+
+_HEAD_END = b"\r\n\r\n"
+_LONGEST_HEAD = 4096
+
+
+def clientHello(name: str) -> bytes:
+    """
+    What a TLS client of this Python says first, as one whole record.
+
+    @param name: whom it wants to talk to.
+    """
+    out = ssl.MemoryBIO()
+    tls = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), out, server_hostname=name)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return out.read()
+
+
+@frozen
+class Door:
+    """
+    A proxy's port and the way in. Without any of the others the connection is plain from its first byte.
+
+    @param port: on the loopback address.
+    @param ca: the root certificate's file, where the client speaks TLS with the proxy.
+    @param sni: a name to be routed by. A real ClientHello is sent, and plain bytes behind it: no proxy that leaves TLS
+        alone looks further, and neither client nor backend is slowed by a cipher.
+    @param target: where the proxy is told to go by CONNECT, C{HOST:PORT}.
+    """
+
+    port: int
+    ca: Path | None = None
+    sni: str = ""
+    target: str = ""
+    context: ssl.SSLContext | None = field(init=False)
+    _hello: bytes = field(init=False)
+
+    @context.default
+    def _makeContext(self) -> ssl.SSLContext | None:
+        return None if self.ca is None else clientContext(self.ca)
+
+    @_hello.default
+    def _makeHello(self) -> bytes:
+        return clientHello(self.sni) if self.sni else b""
+
+    def options(self) -> list[str]:
+        """
+        The same, as the load client's command line has it.
+        """
+        words = [str(self.port)]
+        for name, value in (("--ca", self.ca), ("--sni", self.sni), ("--target", self.target)):
+            if value:
+                words += [name, str(value)]
+        return words
+
+    def open(self) -> socket.socket:
+        """
+        A new blocking connection, ready for orders.
+
+        @raise TrafficError: if the handshake resumed an old session, or the proxy refused the target.
+        """
+        raw = socket.create_connection((HOST, self.port))
+        try:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.context is not None:
+                return _handshake(raw, self.context)
+            if self._hello:
+                raw.sendall(self._hello)
+            if self.target:
+                _tunnel(raw, self.target)
+        except BaseException:
+            raw.close()
+            raise
+        return raw
+
+
+def _handshake(raw: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+    connection = context.wrap_socket(raw, server_hostname=NAME)
+    if connection.session_reused:
+        connection.close()
+        raise TrafficError("the handshake resumed a session: new connections must be new")
+    return connection
+
+
+def _tunnel(raw: socket.socket, target: str) -> None:
+    raw.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode("ascii"))
+    head = b""
+    while _HEAD_END not in head:
+        piece = raw.recv(_LONGEST_HEAD)
+        head += piece
+        if not piece or len(head) > _LONGEST_HEAD:
+            raise TrafficError(f"the answer to CONNECT has no end: {head[:64]!r}")
+    # The backend never speaks first, so nothing may stand behind the head.
+    status = head.partition(b"\r\n")[0]
+    if status.split(b" ")[1:2] != [b"200"] or not head.endswith(_HEAD_END):
+        raise TrafficError(f"the answer to CONNECT is {status!r}")
