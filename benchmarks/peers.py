@@ -26,6 +26,9 @@ from traffic import GROUP, HOST, NAME, SUITE
 OURS = "tlsproxy"
 """The name of the proxy that all others are measured against."""
 
+SPLICING = "haproxy-splice"
+"""The name of haproxy where it splices all that it can."""
+
 STOCK = "stock"
 """The name of the one peer that runs only when asked for."""
 
@@ -185,7 +188,7 @@ def _stockVersion() -> Version:
     return _pythonVersion(f"listenSSL and portforward of Twisted {twisted}")
 
 
-def _haproxy(job: Job) -> list[str]:
+def _haproxy(job: Job, splicing: str = "    option splice-auto\n") -> list[str]:
     own = job.credentials
     tls = f"ssl-min-ver TLSv1.3 ssl-max-ver TLSv1.3 ciphersuites {SUITE}"
     bind = f" ssl crt {own.both} curves {GROUP} {tls}" if job.near else ""
@@ -193,8 +196,6 @@ def _haproxy(job: Job) -> list[str]:
     server = f" ssl verify required ca-file {own.ca} verifyhost {NAME} sni str({NAME}) {tls}" if job.far else ""
     # It refuses to start where it might run out of files.
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # With "splice-auto" a steady transfer is copied: see README.rst.
-    splice = "    option splice-request\n    option splice-response\n"
     route = f"""
     tcp-request inspect-delay 5s
     tcp-request content accept if {{ req.ssl_hello_type 1 }}
@@ -210,13 +211,20 @@ defaults
     timeout connect 10s
     timeout client 10m
     timeout server 10m
-{"" if job.near or job.far else splice}frontend bench
+{"" if job.near or job.far else splicing}frontend bench
     bind {HOST}:{job.listen} backlog 4096{bind}
 {route if job.mode == "passthrough" else "    default_backend upstream"}
 backend upstream
     server upstream {HOST}:{job.upstream}{server}
 """
     return ["haproxy", "-db", "-f", job.write("haproxy.cfg", text)]
+
+
+def _haproxySplicing(job: Job) -> list[str]:
+    """
+    Have haproxy splice all of it.  With C{splice-auto} a steady transfer is copied: see README.rst.
+    """
+    return _haproxy(job, "    option splice-request\n    option splice-response\n")
 
 
 def _haproxyVersion() -> Version:
@@ -340,6 +348,7 @@ def _hitchVersion() -> Version:
 PEERS = (
     Peer(OURS, _twistd(), MODES, _ours, _oursVersion, tunnels=True),
     Peer("haproxy", "haproxy", MODES, _haproxy, _haproxyVersion),
+    Peer(SPLICING, "haproxy", ("passthrough", "connect"), _haproxySplicing, _haproxyVersion),
     Peer("nginx", "nginx", MODES, _nginx, _nginxVersion),
     Peer("stunnel", "stunnel", ("offload", "encrypt"), _stunnel, _stunnelVersion),
     Peer("hitch", "hitch", ("offload", "encrypt"), _hitch, _hitchVersion),

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from attrs import Factory, define, frozen
 from measure import Handshake, Work
-from peers import OURS, PEERS, STOCK, Version
+from peers import OURS, PEERS, SPLICING, STOCK, Version
 
+_APART = (OURS, SPLICING, STOCK)
+"""Who is not one of the four."""
 _NONE = "n/a"
 
 
@@ -190,7 +192,7 @@ def _goals(results: Results) -> list[tuple[str, str, str]]:
     lines = []
 
     def best(row: str) -> float | None:
-        everyone = all(median(row, peer.name) is not None for peer in PEERS if peer.name not in (OURS, STOCK))
+        everyone = all(median(row, peer.name) is not None for peer in PEERS if peer.name not in _APART)
         return results.best(row) if everyone else None
 
     def ratio(text: str, row: str, by: float | None, most: float, strictly: bool = False) -> None:

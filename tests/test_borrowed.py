@@ -138,19 +138,6 @@ class UntilTests(BorrowedCase):
         """
         self.assertEqual(7, self.successResultOf(self.borrowed.until(lambda: 7)))
 
-    def test_notEager(self) -> None:
-        """
-        A step that should wait for the socket is not tried before.
-        """
-        calls: list[int] = []
-        done = self.borrowed.until(lambda: calls.append(1), eager=False)
-        self.reactor.pump()
-        self.assertNoResult(done)
-        self.theirs.send(b"x")
-        self.reactor.pump()
-        self.assertEqual([1], calls)
-        self.successResultOf(done)
-
     def test_readable(self) -> None:
         """
         A step that wants to read waits for bytes.
@@ -221,12 +208,16 @@ class UntilTests(BorrowedCase):
         What else a step raises ends the wait.
         """
         done = self.borrowed.until(self.receive)
+        self.failureResultOf(self.cancelled(done), CancelledError)
+        calls: list[int] = []
 
         def again() -> None:
-            raise PeerEnded("no more")
+            if calls:
+                raise PeerEnded("no more")
+            calls.append(1)
+            raise SSL.WantReadError()
 
-        self.failureResultOf(self.cancelled(done), CancelledError)
-        failing = self.borrowed.until(again, eager=False)
+        failing = self.borrowed.until(again)
         self.theirs.send(b"x")
         self.reactor.pump()
         self.failureResultOf(failing, PeerEnded)

@@ -182,11 +182,10 @@ class Borrowed(Protocol):
             lost, self.onLost = self.onLost, None
             lost(reason)
 
-    def until(self, step: Callable[[], T], eager: bool = True) -> Deferred[T]:
+    def until(self, step: Callable[[], T]) -> Deferred[T]:
         """
         Try a step now, and whenever the socket is ready, until it is done.
 
-        @param eager: Whether to try now, and not only once the socket is readable.
         @param step: It may raise C{SSL.WantReadError} or C{SSL.WantWriteError} to be called again; any other
             exception ends it.
         @return: What the step returns, in its time.  Cancelling it leaves the transport held.
@@ -195,11 +194,7 @@ class Borrowed(Protocol):
             raise PeerReset(f"{self.who} is gone")
         attempt = _Attempt(self, step)
         self._waiting = attempt.done
-        if eager:
-            attempt.again(first=True)
-        else:
-            self.transport.doRead = attempt.again
-            self.transport.startReading()
+        attempt.again(first=True)
         return attempt.done
 
     def sleep(self, seconds: float) -> Deferred[None]:

@@ -65,7 +65,9 @@ class Dialer:
         """
         try:
             if isinstance(where, TCP):
-                return await self._dialTCP(where)
+                if isLiteral(where.host):
+                    return await connectFirst(self._reactor, (where.host,), where.port)
+                return await self._dialName(where)
             if isinstance(where, Unix):
                 return await self._through(UNIXClientEndpoint(self._reactor, where.path, timeout=_NO_TIMEOUT))
             endpoint = clientFromString(self._reactor, where.description) if isinstance(where, Endpoint) else where
@@ -111,8 +113,8 @@ class Dialer:
             self._names.prefer(host, peer.host)
         return end
 
-    async def _dialTCP(self, where: TCP) -> End:
-        known = not isLiteral(where.host) and self._names.knows(where.host or "localhost")
+    async def _dialName(self, where: TCP) -> End:
+        known = self._names.knows(where.host or "localhost")
         addresses = await self.lookUp(where)
         try:
             return await self.dialAddresses(where, addresses)

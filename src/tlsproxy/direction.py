@@ -175,6 +175,7 @@ class Direction:
             if self.clogged:
                 return
         if self.ended and not self.over:
+            self.sink.transport.stopWriting()
             self.passEnd()
             return
         if not self.opposite.starved:
@@ -214,7 +215,6 @@ class Direction:
             sink.transport.doWrite = self.flush
             sink.transport.startWriting()
             return
-        sink.transport.stopWriting()
         if self.opposite.starved:
             sink.transport.startWriting()
         if not self.opposite.over:

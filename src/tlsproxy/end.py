@@ -112,7 +112,7 @@ class End(Borrowed):
 
         try:
             while True:
-                hello = await self.until(step, eager=False)  # Hardly ever it is there already.
+                hello = await self.until(step)
                 if hello is not None:
                     return hello
                 await self.sleep(_POLL)

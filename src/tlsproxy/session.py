@@ -142,8 +142,9 @@ class Session:
         keeper = self.keeper
         self.phase = phase
         limit = keeper.seconds[phase]
-        self._end = keeper.reactor.seconds() + limit if limit else inf
-        keeper.deadlines.watch(self)
+        before, self._end = self._end, keeper.reactor.seconds() + limit if limit else inf
+        if self._end < before or not self.bucket:
+            keeper.deadlines.watch(self)  # Otherwise it is looked at early enough.
 
     def deadline(self) -> float:
         """
