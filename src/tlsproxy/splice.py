@@ -32,6 +32,8 @@ _LEAST: Final = 1 << 16
 """What a pipe has to take, or to copy would cost less."""
 _MOST: Final = _CAPACITY
 """How many bytes are asked for at once, which is also the most that a stalled sink leaves in a pipe."""
+_FEW: Final = 1 << 17
+"""How many are asked for where a stalled sink would leave them in memory."""
 _IDLE: Final = 4
 """How many pipes are kept for the next use."""
 _KEPT: Final = 32
@@ -142,9 +144,10 @@ class Splice(Direction):
         relay.active = relay.clock.now
         source = self.source.socket.fileno()
         stream = self.source.reading
+        most = _MOST if _pool.lent <= _KEPT else _FEW
         for turn in range(TURNS):
             try:
-                count = _splice(source, pipe.writer, _MOST, flags=_FLAGS)
+                count = _splice(source, pipe.writer, most, flags=_FLAGS)
             except OSError as e:
                 if e.errno != errno.EAGAIN and e.errno not in _REFUSALS:
                     stream.state, stream.problem = RESET, e.with_traceback(None)
@@ -164,7 +167,7 @@ class Splice(Direction):
             self._pour(pipe)
             if pipe.held or self.clogged:
                 return
-            if count < _MOST:
+            if count < most:
                 stream.state = DRAINED
                 break
             stream.state = MORE

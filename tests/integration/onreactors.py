@@ -103,5 +103,6 @@ class RealStreams(streams.Streams):
 if "TLSPROXY_SOCKETS" in os.environ:
     cases = conformance.pairings(__name__, RealStreams, conformance.PairingConformance)
     if os.environ["TLSPROXY_SOCKETS"] == "unix":  # The kinds of streams do not care for the kind of socket.
-        cases = {name: cases[name] for name in ("PlainToPlainTests", "TLSv12ToTLSv13Tests", "TLSv13ToPlainTests")}
+        chosen = ("PlainToPlainTests", "PlainToPlainCopyingTests", "TLSv12ToTLSv13Tests", "TLSv13ToPlainTests")
+        cases = {name: cases[name] for name in chosen}
     globals().update(cases)

@@ -5,13 +5,14 @@ Every mode, with every TLS version on each of its TLS sides, and both peers in t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 from attrs import frozen
 
-from tests.integration.running import IntegrationTestCase, Proxy
+from tests.integration.running import COPYING, IntegrationTestCase, Proxy
 from tests.integration.talking import Listener, Talker, clientContext, connect, serverContext
 
 
@@ -23,12 +24,32 @@ class Pairing:
     @ivar mode: The mode.
     @ivar near: The TLS version of the client's side; empty for plain.
     @ivar far: The TLS version of the upstream's side; empty for plain.
+    @ivar inner: The TLS version that client and upstream speak with each other, which the proxy does not decrypt;
+        empty for plain.
+    @ivar route: What the route is called.
     """
 
     mode: str
     near: str
     far: str
+    inner: str = ""
+    route: str = ""
 
+    @property
+    def name(self) -> str:
+        """
+        Tell what the route is called.
+        """
+        return self.route or self.mode
+
+
+UNDECRYPTED = (
+    Pairing("passthrough", "", "", "1.2"),
+    Pairing("passthrough", "", "", "1.3"),
+    Pairing("passthrough", "", "", route="anything"),
+    Pairing("connect", "", ""),
+)
+"""Those that the kernel moves the bytes of."""
 
 PAIRINGS = (
     Pairing("offload", "1.2", ""),
@@ -39,6 +60,8 @@ PAIRINGS = (
     Pairing("bridge", "1.2", "1.3"),
     Pairing("bridge", "1.3", "1.2"),
     Pairing("bridge", "1.3", "1.3"),
+    Pairing("connect", "1.3", "", route="secure-connect"),
+    *UNDECRYPTED,
 )
 
 
@@ -48,7 +71,11 @@ class PassageTestCase(IntegrationTestCase):
 
     @ivar upstream: What all routes dial.
     @ivar through: The proxy.
+    @ivar prefix: The start of the command line of the proxy.
+    @cvar pairings: The ways that it goes.
     """
+
+    pairings: Sequence[Pairing] = PAIRINGS
 
     def setUp(self) -> None:
         """
@@ -56,18 +83,24 @@ class PassageTestCase(IntegrationTestCase):
         """
         super().setUp()
         self.upstream = Listener(self)
+        self.prefix: Sequence[str] = ()
         self._told = 0
 
     def start(self, **more: Any) -> None:
         """
-        Start the proxy with a route for each mode.
+        Start the proxy with all routes that are gone by.
 
         @param more: Further keys of each route.
         """
-        port = self.upstream.port
-        self.through: Proxy = self.proxy(
-            self.offload(port, **more), self.encrypt(port, **more), self.bridge(port, **more)
-        )
+        routes = {}
+        for pairing in self.pairings:
+            route = getattr(self, pairing.mode)(self.upstream.port, name=pairing.name, **more)
+            if pairing.name == "secure-connect":
+                route["tls"] = {"cert": str(self.pem)}
+            elif pairing.name == "anything":
+                route["require_tls"] = False
+            routes[pairing.name] = route
+        self.through: Proxy = self.proxy(*routes.values(), prefix=self.prefix)
 
     def open(self, pairing: Pairing) -> tuple[Talker, Talker]:
         """
@@ -76,14 +109,24 @@ class PassageTestCase(IntegrationTestCase):
         @return: The client and the upstream.
         """
         near = clientContext(self.certificates.ca, pairing.near) if pairing.near else None
-        client = connect(self, self.through.port(pairing.mode), near)
-        return client, self.acceptFrom(pairing)
+        client = connect(self, self.through.port(pairing.name), near)
+        if pairing.mode == "connect":
+            client.askTunnel(self.upstream.port)
+        if not pairing.inner:
+            return client, self.acceptFrom(pairing)
+        # Each waits for the other.
+        with ThreadPoolExecutor(1) as pool:
+            shaken = pool.submit(client.startTLS, clientContext(self.certificates.ca, pairing.inner))
+            server = self.acceptFrom(pairing)
+            shaken.result()
+        return client, server
 
     def acceptFrom(self, pairing: Pairing) -> Talker:
         """
         Take what the proxy dials.
         """
-        return self.upstream.accept(serverContext(self.pem, pairing.far) if pairing.far else None)
+        version = pairing.far or pairing.inner
+        return self.upstream.accept(serverContext(self.pem, version) if version else None)
 
     @contextmanager
     def session(self, pairing: Pairing) -> Iterator[tuple[Talker, Talker]]:
@@ -105,3 +148,12 @@ class PassageTestCase(IntegrationTestCase):
         """
         self._told += 1
         return self.through.session(self._told - 1)
+
+
+class Copying(PassageTestCase):
+    """
+    Mixed into a test, has the proxy move the bytes itself where otherwise the kernel does.
+    """
+
+    pairings = UNDECRYPTED
+    program = COPYING

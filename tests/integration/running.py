@@ -38,11 +38,18 @@ GUARD = 60.0
 """Seconds after which a test is ended."""
 
 TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=", "tlsproxy")
+COPYING = (
+    *(sys.executable, "-c", "import os; vars(os).pop('splice', None); from twisted.scripts.twistd import run; run()"),
+    *TWISTD[3:],
+)
+"""As on a system that has no splice(2)."""
 TOOL = (sys.executable, "-c", "import sys; from tlsproxy.cli import main; sys.exit(main())")
 
 _SESSION = re.compile(
-    r"\[tlsproxy\.session#info\] (?P<route>\S+) client=(?P<client>\S+) sni=(?P<sni>\S+) tls=(?P<tls>\S+) "
-    r"upstream=(?P<upstream>\S+) upstream_tls=(?P<upstreamTLS>\S+) in=(?P<received>\d+) out=(?P<sent>\d+) "
+    r"\[tlsproxy\.session#info\] (?P<route>\S+) client=(?P<client>\S+)(?: user=(?P<user>\S+))? sni=(?P<sni>\S+)"
+    r"(?: ja4=(?P<ja4>\S+) versions=(?P<versions>\S+) groups=(?P<groups>\S+) alpn=(?P<alpn>\S+))? tls=(?P<tls>\S+)"
+    r"(?: target=(?P<target>\S+))? upstream=(?P<upstream>\S+) upstream_tls=(?P<upstreamTLS>\S+)"
+    r" in=(?P<received>\d+) out=(?P<sent>\d+) "
     r"seconds=(?P<seconds>[\d.]+) outcome=(?P<outcome>\S+)"
     r'(?: client_cert="(?P<certificate>.*?)")?(?: phase=(?P<phase>\S+) reason="(?P<reason>.*)")?$',
     re.MULTILINE,
@@ -195,14 +202,21 @@ class Proxy(Child):
     """
 
     def __init__(
-        self, case: SynchronousTestCase, folder: Path, config: Path, count: int = 1, prefix: Sequence[str] = ()
+        self,
+        case: SynchronousTestCase,
+        folder: Path,
+        config: Path,
+        count: int = 1,
+        prefix: Sequence[str] = (),
+        program: Sequence[str] = TWISTD,
     ) -> None:
         """
         @param config: The configuration file.
         @param count: How many addresses it will listen on.
         @param prefix: The start of the command line, such as what puts it into a network of its own.
+        @param program: What runs it: L{TWISTD} or L{COPYING}.
         """
-        super().__init__(case, folder, f"{config.stem}.proxy", [*prefix, *TWISTD, "--config", str(config)])
+        super().__init__(case, folder, f"{config.stem}.proxy", [*prefix, *program, "--config", str(config)])
         case.addCleanup(self._finish)
         self.waitFor(rf"(?s)(?:.*? listens on ){{{count}}}[^\n]*$")
 
@@ -269,15 +283,17 @@ def toml(routes: Sequence[Mapping[str, Any]]) -> str:
     """
     Write a configuration.
 
-    @param routes: The keys of each route; a mapping is a table.
+    @param routes: The keys of each route; a mapping is a table, and C{rule} a list of tables.
     """
     lines = []
     for route in routes:
         lines.append("[[route]]")
-        lines += [f"{key} = {json.dumps(value)}" for key, value in route.items() if not isinstance(value, Mapping)]
-        for table, keys in route.items():
-            if isinstance(keys, Mapping):
-                lines += [f"[route.{table}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
+        tables = [("[route.{}]", name, keys) for name, keys in route.items() if isinstance(keys, Mapping)]
+        tables += [("[[route.{}]]", "rule", keys) for keys in route.get("rule", ())]
+        inner = {name for _, name, _ in tables}
+        lines += [f"{key} = {json.dumps(value)}" for key, value in route.items() if key not in inner]
+        for head, name, keys in tables:
+            lines += [head.format(name), *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
     return "\n".join([*lines, ""])
 
 
@@ -288,9 +304,12 @@ class IntegrationTestCase(SynchronousTestCase):
     @ivar folder: The folder.
     @ivar certificates: An authority, which both sides of the proxy trust.
     @ivar pem: A certificate of its making for C{localhost} and C{127.0.0.1}.
+    @cvar guard: The seconds after which it is ended.
+    @cvar program: What runs the proxy: L{TWISTD} or L{COPYING}.
     """
 
     guard = GUARD
+    program: Sequence[str] = TWISTD
 
     def setUp(self) -> None:
         """
@@ -308,16 +327,17 @@ class IntegrationTestCase(SynchronousTestCase):
     def _tooLong(self, number: int, frame: FrameType | None) -> None:
         raise AssertionError(f"the test took longer than {self.guard:g} s")
 
-    def proxy(self, *routes: Mapping[str, Any]) -> Proxy:
+    def proxy(self, *routes: Mapping[str, Any], prefix: Sequence[str] = ()) -> Proxy:
         """
         Start the proxy.
 
         @param routes: The keys of each route.  C{name} is the mode and C{listen} any port, where they do not say.
+        @param prefix: The start of the command line.
         """
         whole = [{"name": route["mode"], "listen": "127.0.0.1:0", **route} for route in routes]
         config = self.folder / "config.toml"
         config.write_text(toml(whole), "utf-8")
-        return Proxy(self, self.folder, config, len(whole))
+        return Proxy(self, self.folder, config, len(whole), prefix, self.program)
 
     def offload(self, upstream: int, **more: Any) -> dict[str, Any]:
         """
@@ -342,6 +362,20 @@ class IntegrationTestCase(SynchronousTestCase):
         """
         far = self.encrypt(upstream, upstream_tls=more.pop("upstream_tls", {}))
         return {**far, **self.offload(upstream, **more), "mode": "bridge"}
+
+    def passthrough(self, upstream: int, **more: Any) -> dict[str, Any]:
+        """
+        A route of mode C{passthrough}.
+        """
+        return {"mode": "passthrough", "upstream": f"127.0.0.1:{upstream}", **more}
+
+    def connect(self, upstream: int, **more: Any) -> dict[str, Any]:
+        """
+        A route of mode C{connect}.
+
+        @param upstream: The one port of loopback that clients may ask for.
+        """
+        return {"mode": "connect", "targets": {"allow": [f"127.0.0.1:{upstream}"]}, **more}
 
     def run_(
         self, command: Sequence[str], input: bytes = b"", status: int | None = 0

@@ -17,6 +17,7 @@ from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.running import PATIENCE, waitUntil
+from tlsproxy.wire.connect import ESTABLISHED
 
 VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 
@@ -91,14 +92,28 @@ class Talker:
         self.how = ""
         self.tls: SSL.Connection | None = None
         if context is not None:
-            self.tls = SSL.Connection(context, sock)
-            if server:
-                self.tls.set_accept_state()
-            else:
-                self.tls.set_connect_state()
-                if name:
-                    self.tls.set_tlsext_host_name(name.encode("ascii"))
-            self.tls.do_handshake()
+            self.startTLS(context, server, name)
+
+    def startTLS(self, context: SSL.Context, server: bool = False, name: str = "localhost") -> None:
+        """
+        Speak TLS from now on.
+        """
+        self.tls = tls = SSL.Connection(context, self.socket)
+        if server:
+            tls.set_accept_state()
+        else:
+            tls.set_connect_state()
+            if name:
+                tls.set_tlsext_host_name(name.encode("ascii"))
+        tls.do_handshake()
+
+    def askTunnel(self, port: int) -> None:
+        """
+        Ask for a tunnel to a port of loopback, and read that it stands.
+        """
+        self.send(b"CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % (port, port))
+        answer = self.read(len(ESTABLISHED))
+        assert answer == ESTABLISHED, answer + self.readAll()
 
     def send(self, data: bytes) -> None:
         """

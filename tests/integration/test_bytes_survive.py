@@ -14,9 +14,10 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
-from tests.integration.running import IntegrationTestCase
-from tests.integration.talking import Listener
+from tests.integration.running import COPYING, IntegrationTestCase
+from tests.integration.talking import Listener, connect
 
 BLOCK = 1 << 20
 
@@ -92,7 +93,7 @@ class Exchange:
         return self._taken.hexdigest()
 
 
-class SurvivalTests(IntegrationTestCase):
+class Survival(IntegrationTestCase):
     """
     A gigabyte each way at once keeps its SHA-256.
     """
@@ -106,44 +107,56 @@ class SurvivalTests(IntegrationTestCase):
         super().setUp()
         self.upstream = Listener(self)
 
-    def connect(self, port: int, secure: bool) -> socket.socket:
+    def speakTLS(self, sock: socket.socket) -> socket.socket:
         """
-        Be the client.
+        Go on in TLS as the client.
         """
-        sock = socket.create_connection(("127.0.0.1", port))
-        self.addCleanup(sock.close)
-        if secure:
-            context = ssl.create_default_context(cafile=str(self.certificates.ca))
-            sock = context.wrap_socket(sock, server_hostname="localhost")
-            self.addCleanup(sock.close)
-        return sock
+        context = ssl.create_default_context(cafile=str(self.certificates.ca))
+        secure = context.wrap_socket(sock, server_hostname="localhost")
+        self.addCleanup(secure.close)
+        return secure
 
-    def accept(self, secure: bool) -> socket.socket:
+    def answerTLS(self, sock: socket.socket) -> socket.socket:
         """
-        Be the upstream.
+        Go on in TLS as the upstream.
         """
-        sock = self.upstream.accept().socket
-        if secure:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(self.pem)
-            sock = context.wrap_socket(sock, server_side=True)
-            self.addCleanup(sock.close)
-        return sock
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.pem)
+        secure = context.wrap_socket(sock, server_side=True)
+        self.addCleanup(secure.close)
+        return secure
 
-    def survives(self, mode: str, near: bool, far: bool) -> None:
+    def survives(self, mode: str, near: bool, far: bool, **more: object) -> None:
         """
         Exchange all through a mode.
+
+        @param near: Whether the client speaks TLS.
+        @param far: Whether the upstream does.
+        @param more: Further keys of the route.
         """
-        route: Callable[[int], dict[str, object]] = getattr(self, mode)
-        proxy = self.proxy(route(self.upstream.port))
-        client = Exchange(self.connect(proxy.port(mode), near), 1)
-        server = Exchange(self.accept(far), 2)
+        route: Callable[..., dict[str, object]] = getattr(self, mode)
+        proxy = self.proxy(route(self.upstream.port, **more))
+        talker = connect(self, proxy.port(mode))
+        if mode == "connect":
+            talker.askTunnel(self.upstream.port)
+        with ThreadPoolExecutor(1) as pool:
+            # Where the proxy does not decrypt, each waits for the other.
+            secured = pool.submit(self.speakTLS, talker.socket) if near else None
+            accepted = self.upstream.accept().socket
+            server = Exchange(self.answerTLS(accepted) if far else accepted, 2)
+            client = Exchange(secured.result() if secured else talker.socket, 1)
         other = threading.Thread(target=server.run, daemon=True)
         other.start()
         client.run()
         other.join()
         self.assertEqual(client.sent, server.taken)
         self.assertEqual(server.sent, client.taken)
+
+
+class DecryptedTests(Survival):
+    """
+    In TLS with the proxy.
+    """
 
     def test_offload(self) -> None:
         """
@@ -162,3 +175,28 @@ class SurvivalTests(IntegrationTestCase):
         TLS and TLS.
         """
         self.survives("bridge", True, True)
+
+
+class UndecryptedTests(Survival):
+    """
+    Where the kernel moves the bytes, and where there is no splice(2).
+    """
+
+    def test_passthrough(self) -> None:
+        """
+        TLS that is not decrypted.
+        """
+        self.survives("passthrough", True, True)
+
+    def test_connect(self) -> None:
+        """
+        A plain tunnel.
+        """
+        self.survives("connect", False, False)
+
+    def test_copied(self) -> None:
+        """
+        Without splice(2).
+        """
+        self.program = COPYING
+        self.survives("passthrough", False, False, require_tls=False)

@@ -15,6 +15,7 @@ from tests.peers import requirePeer
 from tlsproxy.settings import MODES
 
 TWIST = (sys.executable, "-m", "twisted", "--log-format=text", "tlsproxy")
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
 class DemoTests(IntegrationTestCase):
@@ -32,8 +33,12 @@ class DemoTests(IntegrationTestCase):
         line = child.waitFor(r"^  (curl .*)$")[1]
         # It listens when it says so, or soon after; curl is not told to wait for it.
         child.waitFor(rf"{mode} \({mode}\) listens on")
-        done = self.run_(["sh", "-c", f"{line} --silent --show-error --noproxy '*'"])
+        # As printed; only what this machine's own settings say of proxies is not heeded.
+        unset = [word for name in PROXIES for word in ("-u", name, "-u", name.upper())]
+        done = self.run_(["env", *unset, "sh", "-c", f"{line} --silent --show-error"])
         self.assertIn(f"by way of tlsproxy in mode {mode}: ", done.stdout.decode())
+        # It went through the proxy indeed.
+        child.waitFor(rf"\] {mode} client=127\.0\.0\.1:\d+ .* in=[1-9]\d* out=[1-9]\d* ")
         # Both runners shut down cleanly, and then end by the signal that asked for it.
         self.assertEqual(-signal.SIGTERM, child.end(), child.text())
         self.assertIn("Main loop terminated.", child.text())

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from OpenSSL import SSL
+from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.running import PATIENCE, IntegrationTestCase, Proxy, raiseDescriptors
-from tests.integration.talking import Listener, Server, clientContext, connect, echo, serverContext
+from tests.integration.passages import UNDECRYPTED, Copying, Pairing, PassageTestCase
+from tests.integration.running import PATIENCE, IntegrationTestCase, Proxy, raiseDescriptors, waitUntil
+from tests.integration.talking import Listener, Server, Talker, clientContext, connect, echo, serverContext
 
 STALLED = 2000
 
@@ -30,6 +33,36 @@ def hello() -> bytes:
     except SSL.WantReadError:
         pass
     return connection.bio_read(65536)
+
+
+def blackHole(case: SynchronousTestCase) -> int:
+    """
+    Make a port of loopback that does not answer at all.
+    """
+    hole = socket.socket()
+    case.addCleanup(hole.close)
+    hole.bind(("127.0.0.1", 0))
+    hole.listen(0)
+    for _ in range(3):
+        filler = socket.socket()
+        case.addCleanup(filler.close)
+        filler.setblocking(False)
+        filler.connect_ex(hole.getsockname())
+    port: int = hole.getsockname()[1]
+    return port
+
+
+def trickle(talker: Talker, data: bytes) -> None:
+    """
+    Send a byte at a time, until the proxy has enough of it; that it takes all is an error.
+    """
+    try:
+        for byte in data:
+            talker.send(bytes([byte]))
+            time.sleep(0.05)
+    except ConnectionError:
+        return
+    raise AssertionError("it may take as long as it likes")
 
 
 class DeadlineTests(IntegrationTestCase):
@@ -65,14 +98,7 @@ class DeadlineTests(IntegrationTestCase):
         self.assertExpired(proxy, "hello", reason, 1)
         client.readAll()
         client = connect(self, proxy.port("offload"))
-        try:
-            for byte in hello():
-                client.send(bytes([byte]))
-                time.sleep(0.05)
-        except ConnectionError:
-            pass
-        else:
-            self.fail("the hello may take as long as it likes")
+        trickle(client, hello())
         self.assertExpired(proxy, "hello", reason, 2)
         self.assertFalse(upstream.waiting())
 
@@ -91,16 +117,7 @@ class DeadlineTests(IntegrationTestCase):
         """
         An upstream that does not answer at all: its backlog is full.
         """
-        hole = socket.socket()
-        self.addCleanup(hole.close)
-        hole.bind(("127.0.0.1", 0))
-        hole.listen(0)
-        for _ in range(3):
-            filler = socket.socket()
-            self.addCleanup(filler.close)
-            filler.setblocking(False)
-            filler.connect_ex(hole.getsockname())
-        proxy = self.short("encrypt", hole.getsockname()[1], dial=0.5)
+        proxy = self.short("encrypt", blackHole(self), dial=0.5)
         client = connect(self, proxy.port("encrypt"))
         self.assertExpired(proxy, "dial", "the upstream did not answer within 0.5 s")
         self.assertEqual((b"", "reset"), (client.readAll(), client.how))
@@ -194,3 +211,134 @@ class DeadlineTests(IntegrationTestCase):
         with ThreadPoolExecutor(5) as pool:
             self.assertEqual([b"request %d" % n for n in range(20)], list(pool.map(request, range(20))))
         self.assertEqual(20, server.accepted)
+
+
+class Undecrypted(PassageTestCase):
+    """
+    The same where the proxy does not decrypt: all routes at once.
+    """
+
+    pairings = UNDECRYPTED
+
+    def assertExpired(self, phase: str, reason: str, routes: Sequence[str]) -> None:
+        """
+        Expect a session on each of these routes, and no other, to end for its deadline.
+        """
+        expected = sorted((route, "expired", phase, reason) for route in routes)
+        waitUntil(lambda: len(self.through.sessions()) >= len(routes), "the end of the sessions")
+        lines = self.through.sessions()
+        self.assertEqual(expected, sorted((one["route"], one["outcome"], one["phase"], one["reason"]) for one in lines))
+
+
+class SetUpTests(Undecrypted):
+    """
+    Before the bytes go through.
+    """
+
+    def test_hello(self) -> None:
+        """
+        No hello, half a hello, and one that comes in pieces, whatever they are cut into.
+        """
+        self.start(limits={"hello": 0.5})
+        silent, half, slow = (connect(self, self.through.port("passthrough")) for _ in range(3))
+        half.send(hello()[:-1])
+        trickle(slow, hello())
+        self.assertExpired("hello", "the client did not send a whole hello within 0.5 s", ["passthrough"] * 3)
+        self.assertEqual(b"", silent.readAll())
+        self.assertFalse(self.upstream.waiting())
+
+    def test_head(self) -> None:
+        """
+        No request, half a request, and one that comes in pieces: clients of C{connect} are told what they were waited
+        for.
+        """
+        self.start(limits={"head": 0.5})
+        silent, half, slow = clients = [connect(self, self.through.port("connect")) for _ in range(3)]
+        half.send(b"CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: 127.0.0.1:1\r\n\r")
+        trickle(slow, b"CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: 127.0.0.1:1\r\nX: " + b"y" * 200)
+        self.assertExpired("head", "the client did not send a whole request within 0.5 s", ["connect"] * 3)
+        for client in clients:
+            self.assertEqual(b"HTTP/1.1 408 ", client.readAll()[:13])
+        self.assertFalse(self.upstream.waiting())
+
+    def test_dial(self) -> None:
+        """
+        An upstream that does not answer: who waits for a tunnel is told, others are reset.
+        """
+        self.upstream.port = blackHole(self)
+        self.start(limits={"dial": 0.5})
+        names = ("passthrough", "anything", "connect")
+        tls, anything, tunnel = (connect(self, self.through.port(name)) for name in names)
+        tls.send(hello())
+        tunnel.send(b"CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % self.upstream.port)
+        self.assertExpired("dial", "the upstream did not answer within 0.5 s", names)
+        self.assertEqual((b"", "reset"), (tls.readAll(), tls.how))
+        self.assertEqual((b"", "reset"), (anything.readAll(), anything.how))
+        self.assertEqual((b"HTTP/1.1 504 ", "ended"), (tunnel.readAll()[:13], tunnel.how))
+
+
+class JoinedTests(Undecrypted):
+    """
+    Once the kernel moves the bytes.
+    """
+
+    def openAll(self) -> list[tuple[Pairing, Talker, Talker]]:
+        """
+        Open a session on each route.
+        """
+        return [(pairing, *self.open(pairing)) for pairing in self.pairings]
+
+    def test_idle(self) -> None:
+        """
+        Nobody says anything any more: both sides are reset.
+        """
+        self.start(limits={"idle": 1.0})
+        sessions = self.openAll()
+        names = [pairing.name for pairing in self.pairings]
+        self.assertExpired("idle", "no byte moved within 1 s", names)
+        for pairing, client, server in sessions:
+            self.assertEqual((b"", "reset"), (client.readAll(), client.how), pairing)
+            self.assertEqual((b"", "reset"), (server.readAll(), server.how), pairing)
+
+    def test_halfClosed(self) -> None:
+        """
+        One side has ended, and the other neither says anything nor ends.
+        """
+        self.start(limits={"half_closed": 0.5})
+        for pairing, client, server in self.openAll():
+            client.endWrite()
+            self.assertEqual((b"", "ended"), (server.readAll(), server.how), pairing)
+        names = [pairing.name for pairing in self.pairings]
+        self.assertExpired("half_closed", "no byte moved after one side had ended within 0.5 s", names)
+
+    def test_lifetime(self) -> None:
+        """
+        A session that never falls silent ends, too, and so does one whose reader has stalled.
+        """
+        self.start(limits={"lifetime": 1.0})
+        sessions = self.openAll()
+        _, _, stalled = sessions.pop()
+        stalled.socket.setblocking(False)
+        filling = True
+        names = [pairing.name for pairing in self.pairings]
+        while len(self.through.sessions()) < len(names):
+            for _, client, server in sessions:
+                try:
+                    client.send(b"word")
+                    server.recv(4)
+                except (ConnectionError, SSL.Error):
+                    pass
+            try:
+                while filling:
+                    stalled.socket.send(bytes(1 << 20))
+            except BlockingIOError:
+                pass
+            except ConnectionError:
+                filling = False
+        self.assertExpired("lifetime", "the session was still open within 1 s", names)
+
+
+class CopiedTests(Copying, JoinedTests):
+    """
+    The same without splice(2).
+    """

@@ -5,13 +5,19 @@ Every file in C{examples/} does what its first comment says.
 
 from __future__ import annotations
 
+import re
 import sys
 
-from tests.integration import test_gateway
+from tests.integration import test_gateway, test_passthrough_routes
+from tests.integration.chromium import hosts
 from tests.integration.namespace import EXAMPLES, NamespaceTestCase
 from tests.integration.running import TOOL, Child, Proxy
+from tests.peers import requirePeer
 
-ELSEWHERE = {"gateway.toml": test_gateway.GatewayTests}
+ELSEWHERE = {
+    "cut-hello.py": test_passthrough_routes.RealServerTests,
+    "gateway.toml": test_gateway.GatewayTests,
+}
 """Examples that have a module of tests of their own."""
 
 
@@ -25,21 +31,31 @@ class ExampleTests(NamespaceTestCase):
         No example is without a test.
         """
         for file in EXAMPLES.iterdir():
-            if file.is_file():
-                tested = file.name in ELSEWHERE or hasattr(self, f"test_{file.stem}")
-                self.assertTrue(tested, f"{file.name} has no test")
+            if not file.name.startswith("__"):
+                test = re.sub("-(.)", lambda found: found[1].upper(), f"test_{file.stem}")
+                self.assertTrue(file.name in ELSEWHERE or hasattr(self, test), f"{file.name} has no test")
 
     def test_check(self) -> None:
         """
         All configurations are good, and give rise to no warning.
         """
         self.run_([*TOOL, "devcert", "certs"])
+        self.user()
         for file in EXAMPLES.glob("*.toml"):
             copy = self.folder / file.name
             copy.write_bytes(file.read_bytes())
             done = self.run_([*TOOL, "check", file.name])
             self.assertIn(b": good: ", done.stdout)
             self.assertEqual(b"", done.stderr)
+
+    def user(self) -> None:
+        """
+        Make the file of users, as the example with users says.
+        """
+        done = self.run_([*TOOL, "passwd", "ann"], b"open sesame\n")
+        users = self.folder / "users.txt"
+        users.touch(0o600)
+        users.write_bytes(done.stdout)
 
     def page(self, servers: str) -> None:
         """
@@ -90,3 +106,69 @@ class ExampleTests(NamespaceTestCase):
         self.assertEqual(b"Hello from nginx\n", done.stdout, running.text())
         running.end()
         self.assertNotIn("Traceback", running.text())
+
+    def test_connect(self) -> None:
+        """
+        C{connect.toml} tunnels to a host on its list for a user with the right password, and for nobody else.
+        """
+        config = self.example("connect.toml")
+        self.user()
+        shop = self.certificates.issue("shop", ["www.example.org"])
+        here = "203.0.113.7"
+        self.run_([*self.inside, "ip", "address", "add", f"{here}/32", "dev", "lo"])
+        self.page(f"server {{ listen {here}:443 ssl; ssl_certificate {shop}; ssl_certificate_key {shop}; }}")
+        names = {"localhost": "127.0.0.1", "www.example.org": here, "intra.example.org": "10.1.2.3"}
+        proxy = Proxy(self, self.folder, config, 1, hosts(self, names))
+        curl = ["curl", "--silent", "--show-error", "--cacert", str(self.certificates.ca), "--noproxy", ""]
+        way = ["--proxy", "https://localhost:3129", "--proxy-cacert", "certs/ca.pem", "--proxy-user"]
+        done = self.run_([*self.inside, *curl, *way, "ann:open sesame", "https://www.example.org/"])
+        self.assertEqual(b"Hello from nginx\n", done.stdout)
+        for user, host, status in (
+            ("ann:wrong", "www.example.org", b"407"),
+            ("ann:open sesame", "www.example.com", b"403"),
+            ("ann:open sesame", "intra.example.org", b"403"),
+        ):
+            done = self.run_([*self.inside, *curl, *way, user, f"https://{host}/"], status=56)
+            self.assertIn(b"CONNECT tunnel failed, response " + status, done.stderr)
+        self.assertEqual("ann", proxy.session()["user"])
+
+    def test_dmzPassthrough(self) -> None:
+        """
+        C{dmz-passthrough/run.py} runs all three hosts, and shows that the one in between can read nothing.
+        """
+        done = self.run_([*self.inside, sys.executable, str(EXAMPLES / "dmz-passthrough" / "run.py"), str(self.folder)])
+        text = done.stdout.decode()
+        self.assertIn("BALANCE 4711\n", text)
+        self.assertIn("4711: 1234.56 EUR\n", text)
+        for name, words in (
+            ("files", "dmz.toml log"),
+            ("private keys among them", "none"),
+            ("question and answer in what crossed it, \\d+ bytes", "not found"),
+            ("the answer in the memory of the proxy of dmz", "not found"),
+            ("the answer in the memory of the proxy of mainframe", "found"),
+        ):
+            self.assertRegex(text, f"(?m)^  {name}: +{words}$")
+        self.assertRegex(text, "other.example is told: .*UNRECOGNIZED_NAME\n$")
+        for host in ("dmz", "mainframe"):
+            log = (self.folder / host / "log").read_text()
+            self.assertRegex(log, f"{host} client=\\S+ sni=mainframe.example .* outcome=closed")
+            self.assertNotIn("Traceback", log)
+            done = self.run_([*TOOL, "check", f"{host}/{host}.toml"])
+            self.assertIn(b": good: ", done.stdout)
+            self.assertEqual(b"", done.stderr)
+
+    def test_dmzPassthroughCannotStart(self) -> None:
+        """
+        It says in one sentence that a port is taken, or that its folders are there already, and leaves nothing behind.
+        """
+        run = [*self.inside, sys.executable, str(EXAMPLES / "dmz-passthrough" / "run.py"), str(self.folder / "three")]
+        taken = Child(self, self.folder, "taken", [*self.inside, requirePeer("nc"), "-l", "127.0.0.1", "9443"])
+        self.waitForListener(9443)
+        done = self.run_(run, status=1)
+        sentence = "port 9443 of 127.0.0.1, which this example needs, cannot be had: Address already in use\n"
+        self.assertEqual((b"", sentence), (done.stdout, done.stderr.decode()))
+        self.assertFalse((self.folder / "three").exists())
+        taken.kill()
+        (self.folder / "three" / "client").mkdir(parents=True)
+        done = self.run_(run, status=1)
+        self.assertEqual(f"the folder {self.folder}/three/client cannot be made: File exists\n", done.stderr.decode())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.integration.namespace import NamespaceTestCase
@@ -122,7 +122,13 @@ class Netcat(Child):
 class GatewayTests(NamespaceTestCase):
     """
     The example, with everything it says.
+
+    @cvar between: What else is in its file.
+    @cvar routes: The names of all routes.
     """
+
+    between = ""
+    routes: Sequence[str] = ("in", "out")
 
     def setUp(self) -> None:
         """
@@ -130,6 +136,9 @@ class GatewayTests(NamespaceTestCase):
         """
         super().setUp()
         config = self.example("gateway.toml")
+        if self.between:
+            text = config.read_text().replace('upstream = "localhost:5002"', 'upstream = "localhost:5004"')
+            config.write_text(text + self.between)
         self.capture = self.folder / "middle.pcap"
         self.tcpdump = Child(
             self,
@@ -142,7 +151,7 @@ class GatewayTests(NamespaceTestCase):
             ],
         )
         self.tcpdump.waitFor("listening on lo")
-        self.through = Proxy(self, self.folder, config, 2, self.inside)
+        self.through = Proxy(self, self.folder, config, len(self.routes), self.inside)
 
     def listening(self) -> Netcat:
         """
@@ -168,7 +177,7 @@ class GatewayTests(NamespaceTestCase):
         Stop listening in.
         """
         # The last packets are those of the sessions' end.
-        waitUntil(lambda: len(self.through.sessions()) == 2, "the end of the session on both gateways")
+        waitUntil(lambda: len(self.through.sessions()) == len(self.routes), "the end of the session on all routes")
         self.tcpdump.process.send_signal(signal.SIGINT)
         self.tcpdump.process.wait(PATIENCE)
         return Path(self.capture).read_bytes()
@@ -196,7 +205,7 @@ class GatewayTests(NamespaceTestCase):
         Expect each gateway to have known the other.
         """
         lines = {line["route"]: line for line in self.through.sessions()}
-        self.assertEqual({"in", "out"}, set(lines))
+        self.assertEqual(set(self.routes), set(lines))
         self.assertIn("CN=tlsproxy development client", lines["out"]["certificate"])
         for line in lines.values():
             self.assertEqual("closed", line["outcome"], line)
@@ -220,7 +229,25 @@ class GatewayTests(NamespaceTestCase):
         server = self.listening()
         client = self.assertTalk(server)
         server.end()
-        waitUntil(lambda: len(self.through.sessions()) == 2, "the end of the session on both gateways")
+        waitUntil(lambda: len(self.through.sessions()) == len(self.routes), "the end of the session on all routes")
         waitUntil(client.leaves, "the end of the client that types")
         self.assertSealed()
         self.assertMutual()
+
+
+class RelayedTests(GatewayTests):
+    """
+    The same with a host in between that passes on what it cannot decrypt.
+    """
+
+    routes = ("in", "between", "out")
+    between = """
+[[route]]
+name = "between"
+mode = "passthrough"
+listen = "localhost:5004"
+close = "both"
+[[route.rule]]
+sni = "localhost"
+upstream = "localhost:5002"
+"""

@@ -115,6 +115,14 @@ class PeerTests(IntegrationTestCase):
         self.everyClient(port)
         self.assertEqual("2", self.curl(f"https://localhost:{port}/page"))
 
+    def test_passthrough(self) -> None:
+        """
+        TLS with nginx itself, in HTTP/1.1 and HTTP/2.
+        """
+        port = self.proxy(self.passthrough(self.secure)).port("passthrough")
+        self.everyClient(port)
+        self.assertEqual("2", self.curl(f"https://localhost:{port}/page"))
+
     def test_pair(self) -> None:
         """
         C{encrypt} behind C{offload}: the clients that speak TLS reach nginx's TLS through both.

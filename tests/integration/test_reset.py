@@ -5,7 +5,7 @@ A reset goes on as a reset, and is told.
 
 from __future__ import annotations
 
-from tests.integration.passages import PAIRINGS, PassageTestCase
+from tests.integration.passages import Copying, PassageTestCase
 
 
 class ResetTests(PassageTestCase):
@@ -18,7 +18,7 @@ class ResetTests(PassageTestCase):
         The client's reset reaches the upstream.
         """
         self.start()
-        for pairing in PAIRINGS:
+        for pairing in self.pairings:
             with self.session(pairing) as (client, server):
                 client.send(b"request")
                 self.assertEqual(b"request", server.read(7))
@@ -32,7 +32,7 @@ class ResetTests(PassageTestCase):
         The upstream's reset reaches the client.
         """
         self.start()
-        for pairing in PAIRINGS:
+        for pairing in self.pairings:
             with self.session(pairing) as (client, server):
                 client.send(b"request")
                 self.assertEqual(b"request", server.read(7))
@@ -46,7 +46,7 @@ class ResetTests(PassageTestCase):
         A side that ended its direction, and one whose peer did, can still reset.
         """
         self.start()
-        for pairing in PAIRINGS:
+        for pairing in self.pairings:
             with self.session(pairing) as (client, server):
                 client.endWrite()
                 self.assertEqual((b"", "ended"), (server.readAll(), server.how))
@@ -65,7 +65,7 @@ class ResetTests(PassageTestCase):
         What the upstream sent before it closed a connection with unread bytes, which resets it, is not swallowed.
         """
         self.start()
-        for pairing in PAIRINGS:
+        for pairing in self.pairings:
             with self.session(pairing) as (client, server):
                 server.send(b"answer")
                 self.assertEqual(b"answer", client.read(6))
@@ -74,3 +74,9 @@ class ResetTests(PassageTestCase):
                 server.close()
                 self.assertEqual((b"", "reset"), (client.readAll(), client.how))
                 self.assertEqual("reset", self.line()["outcome"])
+
+
+class CopiedTests(Copying, ResetTests):
+    """
+    The same without splice(2).
+    """

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from tests.integration.running import TWISTD, IntegrationTestCase, freePort, toml, waitUntil
+from tlsproxy.settings import MODES
 
 DAEMON = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "--pidfile=proxy.pid")
 TWIST = (sys.executable, "-m", "twisted", "tlsproxy")
@@ -75,9 +76,9 @@ class WrongInputTests(IntegrationTestCase):
             (("--bogus",), "tlsproxy: there is no option --bogus"),
             (
                 ("--mode", "brigde"),
-                "tlsproxy: --mode 'brigde' is not one of offload, encrypt, bridge; do you mean bridge?",
+                f"tlsproxy: --mode 'brigde' is not one of {', '.join(MODES)}; do you mean bridge?",
             ),
-            ((), "tlsproxy: say which mode: --mode offload|encrypt|bridge, or --config FILE.toml"),
+            ((), f"tlsproxy: say which mode: --mode {'|'.join(MODES)}, or --config FILE.toml"),
         ):
             for program in (TWISTD, TWIST):
                 self.assertEqual([sentence], self.told(2, *program, *words))
