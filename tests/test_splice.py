@@ -234,7 +234,7 @@ class SpliceTests(SplicedStreams):
         self.make()
         source, sink, direction, data = self.clog()
         self.assertTrue(direction.clogged)
-        self.assertEqual((None, 0), (self.spliced(direction)._pipe, splice._pool.lent))
+        self.assertEqual((None, 0), (self.spliced(direction)._pipe, splice._pool.kept))
         sink.peer.reading = True
         self.settle(lambda: sink.peer.received == data)
         self.assertEqual(len(data), self.relay.outward.count)

@@ -86,12 +86,12 @@ class Pool:
     Empty pipes.
 
     @ivar idle: Those that wait for their next use.
-    @ivar lent: How many are out.
+    @ivar kept: How many stalled sinks keep one.
     """
 
     def __init__(self) -> None:
         self.idle: list[Pipe] = []
-        self.lent = 0
+        self.kept = 0
 
     def take(self) -> Pipe | None:
         """
@@ -100,17 +100,14 @@ class Pool:
         @return: The pipe, or L{None} where there is none.
         """
         try:
-            pipe = self.idle.pop() if self.idle else Pipe()
+            return self.idle.pop() if self.idle else Pipe()
         except OSError:
             return None
-        self.lent += 1
-        return pipe
 
     def give(self, pipe: Pipe) -> None:
         """
         Take a pipe back; one that still holds bytes is closed.
         """
-        self.lent -= 1
         if pipe.held or len(self.idle) >= _IDLE:
             pipe.close()
         else:
@@ -142,9 +139,9 @@ class Splice(Direction):
             return
         relay = self._relay
         relay.active = relay.clock.now
-        source = self.source.socket.fileno()
+        source, sink = self.source.socket.fileno(), self.sink.socket.fileno()
         stream = self.source.reading
-        most = _MOST if _pool.lent <= _KEPT else _FEW
+        most = _MOST if _pool.kept < _KEPT else _FEW
         for turn in range(TURNS):
             try:
                 count = _splice(source, pipe.writer, most, flags=_FLAGS)
@@ -164,9 +161,11 @@ class Splice(Direction):
                     return
                 break
             pipe.held = count
-            self._pour(pipe)
-            if pipe.held or self.clogged:
+            sent = self._pour(pipe, sink)
+            if sent != count:
+                self._stalled(pipe, sent)
                 return
+            self.count += count
             if count < most:
                 stream.state = DRAINED
                 break
@@ -175,41 +174,14 @@ class Splice(Direction):
         if stream.state >= WANTS_WRITE:
             self._stopped()
 
-    def _pour(self, pipe: Pipe) -> None:
+    def _pour(self, pipe: Pipe, sink: int) -> int:
         """
-        Have the sink take what is in a pipe, and wait where it does not take all.
-        """
-        sent = self._out(pipe)
-        if sent < 0:
-            _pool.give(pipe)
-            self._broken()
-            return
-        self.count += sent
-        if pipe.held and _pool.lent <= _KEPT:
-            self._pipe = pipe
-            self.wait()
-        elif pipe.held or self._unsent is not None:
-            if pipe.held:
-                self._empty(pipe)
-            _pool.give(pipe)
-            self.wait()
+        Have the sink take what is in a pipe.
 
-    def _empty(self, pipe: Pipe) -> None:
-        """
-        Copy aside what is in a pipe.
-        """
-        data = os.read(pipe.reader, pipe.held)
-        pipe.held -= len(data)
-        self._unsent = memoryview(data)
-
-    def _out(self, pipe: Pipe) -> int:
-        """
-        Move bytes from a pipe to the sink.
-
-        @return: How many, or C{-1} where the sink is broken.
+        @return: How many bytes it took, or C{-1} where it is broken.
         """
         try:
-            sent: int = _splice(pipe.reader, self.sink.socket.fileno(), pipe.held, flags=_FLAGS)
+            sent: int = _splice(pipe.reader, sink, pipe.held, flags=_FLAGS)
         except BlockingIOError:
             return 0
         except OSError as e:
@@ -223,15 +195,46 @@ class Splice(Direction):
         pipe.held -= sent
         return sent
 
+    def _empty(self, pipe: Pipe) -> None:
+        """
+        Copy aside what is in a pipe.
+        """
+        data = os.read(pipe.reader, pipe.held)
+        pipe.held -= len(data)
+        self._unsent = memoryview(data)
+
+    def _stalled(self, pipe: Pipe, sent: int) -> None:
+        """
+        The sink did not take all of what is in a pipe.
+        """
+        if sent < 0:
+            _pool.give(pipe)
+            self._broken()
+            return
+        self.count += sent
+        if pipe.held and _pool.kept < _KEPT:
+            self._pipe = pipe
+            _pool.kept += 1
+        else:
+            if pipe.held:
+                self._empty(pipe)
+            _pool.give(pipe)
+        self.wait()
+
     def _sendRest(self) -> int:
         pipe = self._pipe
         if pipe is None:
             return super()._sendRest()
-        sent = self._out(pipe)
+        sent = self._pour(pipe, self.sink.socket.fileno())
         if not pipe.held:
-            self._pipe = None
-            _pool.give(pipe)
+            self._giveBack()
         return sent
+
+    def _giveBack(self) -> None:
+        pipe, self._pipe = self._pipe, None
+        if pipe is not None:
+            _pool.kept -= 1
+            _pool.give(pipe)
 
     @property
     def clogged(self) -> bool:
@@ -245,6 +248,4 @@ class Splice(Direction):
         Give up what still waits for the sink.
         """
         super().release()
-        pipe, self._pipe = self._pipe, None
-        if pipe is not None:
-            _pool.give(pipe)
+        self._giveBack()

@@ -73,9 +73,7 @@ class RequestTests(SynchronousTestCase):
         """
         for method in ("GET", "HEAD"):
             head = f"{method} /proxy.pac?a=http://b HTTP/1.1\r\nHost: proxy.example:3128\r\n\r\n".encode()
-            self.assertEqual(
-                readHead(head), Request(method, "/proxy.pac?a=http://b", "", 0, "proxy.example:3128", "")
-            )
+            self.assertEqual(readHead(head), Request(method, "/proxy.pac?a=http://b", "", 0, "proxy.example:3128", ""))
 
     def test_pathWithoutHost(self) -> None:
         """
