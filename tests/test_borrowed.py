@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from OpenSSL import SSL
 from twisted.internet import error, tcp
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import StringTransport
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
@@ -21,6 +21,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.socketreactor import KINDS, Connected, SocketReactor, connect, unixPair
 from tlsproxy.borrowed import Borrowed
 from tlsproxy.errors import PeerEnded, PeerReset, WrongTransport
+
+T = TypeVar("T")
 
 
 class BorrowedCase(SynchronousTestCase):
@@ -58,6 +60,12 @@ class BorrowedCase(SynchronousTestCase):
         except BlockingIOError:
             raise SSL.WantReadError() from None
 
+    def until(self, step: Callable[[], T]) -> Deferred[T]:
+        """
+        Begin a step.
+        """
+        return Deferred.fromCoroutine(self.borrowed.until(step))
+
     def fill(self) -> None:
         """
         Write until our socket is full.
@@ -93,13 +101,13 @@ class HoldTests(BorrowedCase):
         self.theirs.send(b"early")
         self.reactor.pump()
         self.assertEqual([], self.reactor.getReaders())
-        self.assertEqual(b"early", self.successResultOf(self.borrowed.until(self.receive)))
+        self.assertEqual(b"early", self.successResultOf(self.until(self.receive)))
 
     def test_heldAgain(self) -> None:
         """
         After a step the side is held as before.
         """
-        done = self.borrowed.until(self.receive)
+        done = self.until(self.receive)
         self.theirs.send(b"one")
         self.reactor.pump()
         self.assertEqual(b"one", self.successResultOf(done))
@@ -115,7 +123,7 @@ class HoldTests(BorrowedCase):
         self.theirs.close()
         self.reactor.pump()
         self.assertFalse(self.borrowed.gone)
-        self.assertEqual(b"", self.successResultOf(self.borrowed.until(self.receive)))
+        self.assertEqual(b"", self.successResultOf(self.until(self.receive)))
 
     def test_holdWhileWriting(self) -> None:
         """
@@ -136,13 +144,13 @@ class UntilTests(BorrowedCase):
         """
         What can be done now is done without the reactor.
         """
-        self.assertEqual(7, self.successResultOf(self.borrowed.until(lambda: 7)))
+        self.assertEqual(7, self.successResultOf(self.until(lambda: 7)))
 
     def test_readable(self) -> None:
         """
         A step that wants to read waits for bytes.
         """
-        done = self.borrowed.until(self.receive)
+        done = self.until(self.receive)
         self.reactor.pump()
         self.assertNoResult(done)
         self.theirs.send(b"hello")
@@ -165,7 +173,7 @@ class UntilTests(BorrowedCase):
                 raise SSL.WantWriteError() from None
             return "sent"
 
-        done = self.borrowed.until(step)
+        done = self.until(step)
         self.reactor.pump()
         self.assertNoResult(done)
         self.assertEqual(1, len(tries))
@@ -195,7 +203,7 @@ class UntilTests(BorrowedCase):
                 raise wants.pop(0)()
             return self.borrowed.socket.recv(10)
 
-        done = self.borrowed.until(step)
+        done = self.until(step)
         self.reactor.pump()
         self.assertEqual(1, len(wants))
         self.theirs.send(b"x")
@@ -207,7 +215,7 @@ class UntilTests(BorrowedCase):
         """
         What else a step raises ends the wait.
         """
-        done = self.borrowed.until(self.receive)
+        done = self.until(self.receive)
         self.failureResultOf(self.cancelled(done), CancelledError)
         calls: list[int] = []
 
@@ -217,7 +225,7 @@ class UntilTests(BorrowedCase):
             calls.append(1)
             raise SSL.WantReadError()
 
-        failing = self.borrowed.until(again)
+        failing = self.until(again)
         self.theirs.send(b"x")
         self.reactor.pump()
         self.failureResultOf(failing, PeerEnded)
@@ -238,20 +246,20 @@ class UntilTests(BorrowedCase):
         def step() -> None:
             raise PeerEnded("no more")
 
-        self.assertRaises(PeerEnded, self.borrowed.until, step)
-        self.assertEqual(3, self.successResultOf(self.borrowed.until(lambda: 3)))
+        self.failureResultOf(self.until(step), PeerEnded)
+        self.assertEqual(3, self.successResultOf(self.until(lambda: 3)))
 
     def test_cancel(self) -> None:
         """
         To be cancelled leaves the side held, with nothing taken from it.
         """
-        done = self.borrowed.until(self.receive)
+        done = self.until(self.receive)
         done.cancel()
         self.failureResultOf(done, CancelledError)
         self.theirs.send(b"later")
         self.reactor.pump()
         self.assertEqual([], self.reactor.getReaders())
-        self.assertEqual(b"later", self.successResultOf(self.borrowed.until(self.receive)))
+        self.assertEqual(b"later", self.successResultOf(self.until(self.receive)))
 
     def test_cancelWhileWriting(self) -> None:
         """
@@ -262,7 +270,7 @@ class UntilTests(BorrowedCase):
             raise SSL.WantWriteError()
 
         self.fill()
-        done = self.borrowed.until(step)
+        done = self.until(step)
         done.cancel()
         self.failureResultOf(done, CancelledError)
         self.drain()
@@ -274,7 +282,7 @@ class UntilTests(BorrowedCase):
         Nothing can be waited for on a side that is gone.
         """
         self.borrowed.finish()
-        self.assertRaises(PeerReset, self.borrowed.until, self.receive)
+        self.failureResultOf(self.until(self.receive), PeerReset)
 
     def test_sleep(self) -> None:
         """
@@ -311,7 +319,7 @@ class LostTests(BorrowedCase):
         Whoever waits is told, and nobody else.
         """
         self.borrowed.onLost = self.losses.append
-        done = self.borrowed.until(self.receive)
+        done = self.until(self.receive)
         self.reactor.lose(self.connected.transport)
         self.assertIn("the client", str(self.failureResultOf(done, PeerReset).value))
         self.assertEqual([], self.losses)
@@ -324,7 +332,7 @@ class LostTests(BorrowedCase):
         self.borrowed.sleep(1)
         self.reactor.lose(self.connected.transport)
         self.reactor.advance(1)
-        self.assertRaises(PeerReset, self.borrowed.until, self.receive)
+        self.failureResultOf(self.until(self.receive), PeerReset)
         self.assertClosed(error.ConnectionLost)
 
     def test_lingering(self) -> None:
@@ -407,7 +415,7 @@ class FinishTests(BorrowedCase):
         """
         Whoever waits is told that it is over.
         """
-        done = self.borrowed.until(self.receive)
+        done = self.until(self.receive)
         self.borrowed.finish()
         self.failureResultOf(done, PeerEnded)
         self.assertClosed(error.ConnectionDone)
@@ -427,7 +435,7 @@ class FinishTests(BorrowedCase):
         """
         A connection that is over leaves nothing to the garbage collector that holds its socket.
         """
-        self.borrowed.until(self.receive).addErrback(lambda _: None)
+        self.until(self.receive).addErrback(lambda _: None)
         self.borrowed.finish()
         self.reactor.pump()
         gc.collect()

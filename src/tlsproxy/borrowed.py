@@ -54,7 +54,9 @@ def _nothing() -> None:
 
 class _Attempt(Generic[T]):
     """
-    A step that is tried until it is done.
+    A step that was tried and has to wait for the socket.
+
+    @ivar done: Fires with what comes of it.
     """
 
     __slots__ = ("_borrowed", "_step", "_writing", "done")
@@ -65,12 +67,28 @@ class _Attempt(Generic[T]):
         self._writing = False
         self.done: Deferred[T] = Deferred(self._cancelled)
 
-    def again(self, first: bool = False) -> None:
+    def waitToRead(self) -> None:
+        """
+        Try again when the socket is readable.
+        """
+        transport = self._borrowed.transport
+        transport.doRead = self.again
+        transport.startReading()
+
+    def waitToWrite(self) -> None:
+        """
+        Try again when the socket is writable.
+        """
+        transport = self._borrowed.transport
+        # What is readable now would wake the reactor in vain.
+        transport.stopReading()
+        self._writing = True
+        transport.doWrite = self.again
+        transport.startWriting()
+
+    def again(self) -> None:
         """
         Try.
-
-        @param first: Whether to raise what goes wrong: nobody waits yet, and a Deferred that has failed already would
-            hold the frames that its failure came through, which hold it.
         """
         transport = self._borrowed.transport
         if self._writing:
@@ -79,19 +97,11 @@ class _Attempt(Generic[T]):
         try:
             result = self._step()
         except SSL.WantReadError:
-            transport.doRead = self.again
-            transport.startReading()
+            self.waitToRead()
         except SSL.WantWriteError:
-            # What is readable now would wake the reactor in vain.
-            transport.stopReading()
-            self._writing = True
-            transport.doWrite = self.again
-            transport.startWriting()
+            self.waitToWrite()
         except Exception:
             self._borrowed.waited()
-            if first:
-                del self.done  # It holds us.
-                raise
             self.done.errback(Failure())
         else:
             self._borrowed.waited()
@@ -182,7 +192,7 @@ class Borrowed(Protocol):
             lost, self.onLost = self.onLost, None
             lost(reason)
 
-    def until(self, step: Callable[[], T]) -> Deferred[T]:
+    async def until(self, step: Callable[[], T]) -> T:
         """
         Try a step now, and whenever the socket is ready, until it is done.
 
@@ -192,10 +202,16 @@ class Borrowed(Protocol):
         """
         if self.gone:
             raise PeerReset(f"{self.who} is gone")
-        attempt = _Attempt(self, step)
+        try:
+            return step()  # More often than not there is nothing to wait for.
+        except SSL.WantReadError:
+            attempt = _Attempt(self, step)
+            attempt.waitToRead()
+        except SSL.WantWriteError:
+            attempt = _Attempt(self, step)
+            attempt.waitToWrite()
         self._waiting = attempt.done
-        attempt.again(first=True)
-        return attempt.done
+        return await attempt.done
 
     def sleep(self, seconds: float) -> Deferred[None]:
         """
