@@ -142,8 +142,8 @@ class Session:
         keeper = self.keeper
         self.phase = phase
         limit = keeper.seconds[phase]
-        before, self._end = self._end, keeper.reactor.seconds() + limit if limit else inf
-        if self._end < before or not self.bucket:
+        self._end = end = keeper.reactor.seconds() + limit if limit else inf
+        if not self.bucket or end < self.bucket * GRANULARITY:
             keeper.deadlines.watch(self)  # Otherwise it is looked at early enough.
 
     def deadline(self) -> float:

@@ -152,10 +152,9 @@ class Splice(Direction):
                 self._copies = e.errno != errno.EAGAIN
                 count = 0
             if count == 0:
-                stream.state = DRAINED
-                if turn == 0:
-                    # The end of the stream, or what cannot be spliced, such as TCP's urgent data: to read it tells.
-                    # Left there, the reactor would be told of it for ever.
+                # The end of the stream, or what cannot be spliced, such as TCP's urgent data: to read it tells.  Left
+                # there, the reactor would be told of it for ever.
+                if turn == 0 and stream.peek(1):
                     _pool.give(pipe)
                     super().carry()
                     return
