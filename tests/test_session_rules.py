@@ -117,6 +117,14 @@ class ChoiceTests(RuledCase):
         self.visit(Browser)
         self.reached(self.other)
 
+    def test_firstNetwork(self) -> None:
+        """
+        So it is among rules that go by networks alone.
+        """
+        self.offload(Rule(client=HERE, upstream=self.other), Rule(client="126.0.0.0/7", refuse="close"))
+        self.visit(Browser)
+        self.reached(self.other)
+
     def test_lastResort(self) -> None:
         """
         A client for whom there is no rule gets the route's own upstream.
@@ -249,6 +257,19 @@ class RefusalTests(RuledCase):
         """
         self.offload(Rule(client=HERE, refuse="close"), upstream=self.upstream)
         self.assertEnded(self.hello(), b"")
+
+    def test_unheard(self) -> None:
+        """
+        Where that is by a close, nobody waits for its hello, and a doubtful one is not answered.
+        """
+        rules = (
+            Rule(client=NOT_HERE, upstream=self.other),
+            Rule(client=HERE, refuse="close"),
+            Rule(sni="*", refuse="alert"),
+        )
+        self.offload(*rules, upstream=self.upstream)
+        self.assertEnded(self.visit(), b"")
+        self.assertOver("refused", "route", "the client connects, and a rule of the route refuses that")
 
     def test_encrypt(self) -> None:
         """

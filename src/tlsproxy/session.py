@@ -275,9 +275,11 @@ class Session:
         for rule in self.route.rules:
             if rule.needsHello or rule.unconditional:
                 break
-            if rule.refuse == "close" and rule.matches(None, self.near.peer):
-                self.phase = "route"
-                raise AdmissionRefused("the client connects, and a rule of the route refuses that")
+            if rule.matches(None, self.near.peer):
+                if rule.refuse == "close":
+                    self.phase = "route"
+                    raise AdmissionRefused("the client connects, and a rule of the route refuses that")
+                break
         self.enter("hello")
         try:
             hello = await self.near.peekHello()
