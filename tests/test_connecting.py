@@ -359,7 +359,7 @@ class IsLocalTests(SynchronousTestCase):
         """
         Other addresses are not, in either family.
         """
-        self.assertElsewhere("198.51.100.1", "203.0.113.255", "2001:db8:ffff::1", "fe80::ffff:ffff:ffff:ffff")
+        self.assertElsewhere("198.51.100.1", "203.0.113.255", "2001:db8:ffff::1")
 
     def test_noFamily(self) -> None:
         """
@@ -367,6 +367,17 @@ class IsLocalTests(SynchronousTestCase):
         """
         self.patch(connecting, "socket", NoFamily())
         self.assertElsewhere("::1", "127.0.0.1")
+
+    def test_doubt(self) -> None:
+        """
+        Where the kernel cannot be asked, an address is taken for one of this machine's.
+        """
+
+        def noDescriptors(*_: object) -> socket.socket:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        self.patch(socket, "socket", noDescriptors)
+        self.assertLocal("198.51.100.1")
 
     def test_nothingLeft(self) -> None:
         """

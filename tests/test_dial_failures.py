@@ -61,7 +61,7 @@ class FailureTests(DialCase):
         """
         This process has too many files open.
         """
-        self.assertSays(errno.EMFILE, "cannot be reached: this process has too many files open")
+        self.assertSays(errno.EMFILE, "cannot be reached: too many files are open")
 
     def test_otherErrors(self) -> None:
         """
@@ -184,7 +184,7 @@ class TimedOutTests(DialCase):
         Dialing has failed, and it is known whether that is because there is no answer.
         """
         problem = self.failureResultOf(dialing, DialFailed).value
-        self.assertEqual((expected, expected), (problem.timedOut, "does not answer" in str(problem)))
+        self.assertEqual((504 if expected else 502, expected), (problem.status, "does not answer" in str(problem)))
 
     def test_kernel(self) -> None:
         """
@@ -213,11 +213,20 @@ class TimedOutTests(DialCase):
             self.open()[0].fail(problem)
             self.assertTimedOut(True, dialing)
 
+    def test_noDescriptors(self) -> None:
+        """
+        Where we lack descriptors, that is nothing that the upstream did.
+        """
+        for code in (errno.EMFILE, errno.ENFILE):
+            dialing = self.dial(TCP("192.0.2.7", 443))
+            self.trying()[0].refuse(code)
+            self.assertEqual(503, self.failureResultOf(dialing, DialFailed).value.status)
+
     def test_others(self) -> None:
         """
         Everything else is something else.
         """
-        for code in (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EMFILE):
+        for code in (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH):
             dialing = self.dial(TCP("192.0.2.7", 443))
             self.trying()[0].refuse(code)
             self.assertTimedOut(False, dialing)

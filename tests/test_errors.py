@@ -64,12 +64,12 @@ class ErrorsTests(SynchronousTestCase):
         )
         self.assertFalse(issubclass(WrongTransport, SessionError))
 
-    def test_timedOut(self) -> None:
+    def test_status(self) -> None:
         """
         An upstream that does not answer is told apart from one that does, and says no.
         """
-        self.assertEqual([False, True], [DialFailed("refused").timedOut, DialFailed("silent", timedOut=True).timedOut])
-        self.assertEqual("silent", str(DialFailed("silent", timedOut=True)))
+        self.assertEqual([502, 504], [DialFailed("refused").status, DialFailed("silent", 504).status])
+        self.assertEqual("silent", str(DialFailed("silent", 504)))
 
     def test_problem(self) -> None:
         """

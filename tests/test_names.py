@@ -196,6 +196,7 @@ class AskingTests(NamesCase):
         def count() -> int:
             return sum(type(one) is Deferred for one in gc.get_objects())
 
+        gc.collect()  # What other tests have left.
         asking = self.askLate()
         before = count()
         for _ in range(100):

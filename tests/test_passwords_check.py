@@ -131,8 +131,10 @@ class CredentialsTests(CheckTestCase):
         for authorization, sentence in (
             ("", "sent no user"),
             (" ", "sent no user"),
-            ("Negotiate YWJj", 'with "Negotiate", not with Basic'),
+            ("Negotiate YWJj", "with Negotiate, not with Basic"),
             ("\x1b[1m x", "not with Basic"),
+            (good.partition(" ")[2], "with another scheme, not with Basic"),
+            ("Basic" + good.partition(" ")[2], "with another scheme, not with Basic"),
             ("Basic", "malformed"),
             ("Basic !", "malformed"),
             ("Basic ä", "malformed"),
@@ -150,6 +152,7 @@ class CredentialsTests(CheckTestCase):
             told = self.refusal(authorization)
             self.assertIn(sentence, told)
             self.assertNotIn("secret", told)
+            self.assertNotIn(b64encode(b"alice").decode()[:6], told)
 
     def test_unknownUser(self) -> None:
         """

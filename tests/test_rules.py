@@ -90,6 +90,14 @@ class SNITests(SynchronousTestCase):
             "**.shop.example", ["www.shop.example", "a.b.c.shop.example."], ["shop.example", "wwwshop.example", None]
         )
 
+    def test_oddNames(self) -> None:
+        """
+        What no host can be called is below nothing.
+        """
+        odd = [".shop.example", "-.shop.example", "a:b.shop.example", "a..shop.example"]
+        for pattern in ("*.shop.example", "**.shop.example"):
+            self.assertNamed(pattern, ["a_b.shop.example"], [*odd, None])
+
     def test_anyName(self) -> None:
         """
         A star alone is any name, and no client that names none.

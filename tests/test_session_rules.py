@@ -201,7 +201,7 @@ class RefusalTests(RuledCase):
         """
         self.offload(Rule(sni="shop.example", refuse="alert"), upstream=self.upstream)
         self.assertEnded(self.hello(), UNRECOGNIZED_NAME)
-        self.assertOver("refused", "route", "the client asks for shop.example, and a rule of the route refuses that")
+        self.assertOver("refused", "route", "the client asks for shop.example, and rule 1 of the route refuses that")
         self.assertEqual(["hello"], self.phases)
 
     def test_close(self) -> None:
@@ -210,7 +210,7 @@ class RefusalTests(RuledCase):
         """
         self.offload(Rule(sni="shop.example", refuse="close"), upstream=self.upstream)
         self.assertEnded(self.hello(), b"")
-        self.assertOver("refused", "route", "the client asks for shop.example, and a rule of the route refuses that")
+        self.assertOver("refused", "route", "the client asks for shop.example, and rule 1 of the route refuses that")
 
     def test_none(self) -> None:
         """
@@ -269,7 +269,7 @@ class RefusalTests(RuledCase):
         )
         self.offload(*rules, upstream=self.upstream)
         self.assertEnded(self.visit(), b"")
-        self.assertOver("refused", "route", "the client connects, and a rule of the route refuses that")
+        self.assertOver("refused", "route", "the client connects, and rule 2 of the route refuses that")
 
     def test_encrypt(self) -> None:
         """
@@ -280,7 +280,7 @@ class RefusalTests(RuledCase):
             client = self.visit()
             client.write(b"secret")
             self.assertEnded(client, b"")
-            self.assertOver("refused", "route", "the client connects, and a rule of the route refuses that")
+            self.assertOver("refused", "route", "the client connects, and rule 1 of the route refuses that")
             self.forget()
 
     def test_encryptNone(self) -> None:

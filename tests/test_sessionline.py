@@ -84,7 +84,7 @@ class FieldTests(SessionCase):
             f"shop client=127.0.0.1:4321 sni=shop.example ja4={ja4(hello)} versions=1.3,1.2 "
             "groups=X25519MLKEM768,X25519,secp256r1 alpn=h2,http/1.1 tls=- "
             "upstream=- upstream_tls=- in=0 out=0 seconds=0.000 outcome=refused "
-            'phase=route reason="the client asks for shop.example, and a rule of the route refuses that"',
+            'phase=route reason="the client asks for shop.example, and rule 1 of the route refuses that"',
             self.line(),
         )
 

@@ -105,6 +105,24 @@ class Urgent(_Mixin):
         self.settle(lambda: self.far.peer.ended == "end")
         self.assertEqual(b"before", self.far.peer.received)
 
+    def test_answerBehindIt(self) -> None:
+        """
+        Where it is the last before the end, the answer arrives whole all the same, and then the end, without a reset.
+        """
+        self.make()
+        self.near.peer.write(b"request")
+        self.settle(lambda: self.far.peer.received == b"request")
+        self.urge(self.near)
+        self.near.peer.end()
+        self.settle(lambda: self.far.peer.ended == "end")
+        answer = bytes(1 << 20)
+        self.far.peer.write(answer)
+        self.far.peer.end()
+        while self.far.peer.pump():
+            pass
+        self.settle(lambda: bool(self.near.peer.ended))
+        self.assertEqual((len(answer), "end"), (len(self.near.peer.received), self.near.peer.ended))
+
     def test_beforeTheJoin(self) -> None:
         """
         It may come before the session is joined.

@@ -146,10 +146,12 @@ def ask(client: Path, name: str) -> tuple[bytes, bytes, str]:
             tls.unwrap()
         except ssl.SSLWantReadError:
             pass
-        connection.sendall(outgoing.read())
+        sent = outgoing.read()
+        connection.sendall(sent)
+        crossed += sent
         connection.shutdown(socket.SHUT_WR)
-        while connection.recv(65536):
-            pass
+        while received := connection.recv(65536):
+            crossed += received
     assert isinstance(result, bytes)
     return result, bytes(crossed), tls.version() or ""
 

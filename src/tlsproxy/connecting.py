@@ -125,6 +125,7 @@ def isLocal(address: str) -> bool:
     try:
         with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.bind((address, 0))
-    except OSError:
-        return False
+    except OSError as e:
+        # In doubt it is: to be out of descriptors, say, tells nothing.
+        return e.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
     return True

@@ -33,11 +33,13 @@ _NO_TIMEOUT: Final = cast(float, None)
 """Twisted's word for it, which its annotations lack: the caller's deadline bounds the dialing."""
 
 _SILENT: Final = "does not answer"
+_EXHAUSTED: Final = "cannot be reached: too many files are open"
 _WHY: Final = {
     errno.EACCES: "cannot be reached: we are not allowed to connect to it",
     errno.ECONNREFUSED: "refuses connections",
     errno.EHOSTUNREACH: "cannot be reached: there is no route to it",
-    errno.EMFILE: "cannot be reached: this process has too many files open",
+    errno.EMFILE: _EXHAUSTED,
+    errno.ENFILE: _EXHAUSTED,
     errno.ENETUNREACH: "cannot be reached: there is no route to it",
     errno.ENOENT: "cannot be reached: there is no such socket",
     errno.ETIMEDOUT: _SILENT,
@@ -141,7 +143,7 @@ class Dialer:
 
 def _failure(where: object, problem: Exception) -> DialFailed:
     why = _why(problem)
-    return DialFailed(f"the upstream {where} {why}", why == _SILENT)
+    return DialFailed(f"the upstream {where} {why}", {_SILENT: 504, _EXHAUSTED: 503}.get(why, 502))
 
 
 def _why(problem: Exception) -> str:

@@ -101,12 +101,13 @@ class DialFailed(SessionError):
     """
     The upstream cannot be reached.
 
-    @ivar timedOut: Whether that is because it does not answer.
+    @ivar status: The status of HTTP (RFC 9110, section 15.6) that says so: 504 where it does not answer, 503 where we
+        lack what it takes, and else 502.
     """
 
-    def __init__(self, sentence: str, timedOut: bool = False) -> None:
+    def __init__(self, sentence: str, status: int = 502) -> None:
         super().__init__(sentence)
-        self.timedOut = timedOut
+        self.status = status
 
 
 class PeerEnded(SessionError):

@@ -8,6 +8,7 @@ same time wait for the same answer.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -28,6 +29,10 @@ _MOST_ADDRESSES: Final = 32
 """How many addresses of one name are taken: who asks for the name may also be who answers for it."""
 _PATIENCE: Final = 5.0
 """After how many seconds without an answer a question is asked again."""
+_AT_ONCE: Final = 6
+"""How many questions the resolver has at a time: each takes one of the reactor's ten threads, however slow it is."""
+_LOST: Final = 60.0
+"""After how many seconds a question without an answer does not count any more."""
 
 
 @implementer(IResolutionReceiver)
@@ -40,11 +45,11 @@ class _Answer:
     @ivar waiting: Those who want to know.
     """
 
-    def __init__(self, names: Names, name: str, since: float, waiting: list[Deferred[Sequence[str]]]) -> None:
+    def __init__(self, names: Names, name: str, waiting: list[Deferred[Sequence[str]]]) -> None:
         self._names = names
         self._found: dict[str, None] = {}
         self.name = name
-        self.since = since
+        self.since = 0.0
         self.waiting = waiting
 
     def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
@@ -84,6 +89,8 @@ class Names:
         self._reactor = reactor
         self._known: dict[str, tuple[float, Sequence[str]]] = {}
         self._asked: dict[str, _Answer] = {}
+        self._queue: deque[_Answer] = deque()
+        self._running: set[_Answer] = set()
 
     async def lookUp(self, name: str) -> Sequence[str]:
         """
@@ -103,10 +110,26 @@ class Names:
         waiter: Deferred[Sequence[str]] = Deferred(waiting.remove)
         waiting.append(waiter)
         # Twisted's resolver that breaks, as for want of a descriptor, never answers.
-        if asked is None or now - asked.since >= _PATIENCE:
-            answer = self._asked[name] = _Answer(self, name, now, waiting)
-            self._reactor.nameResolver.resolveHostName(answer, name)
+        if asked is None or (asked in self._running and now - asked.since >= _PATIENCE):
+            self._asked[name] = answer = _Answer(self, name, waiting)
+            self._queue.append(answer)
+            self._ask()
         return await waiter
+
+    def _ask(self) -> None:
+        """
+        Ask what is next, as far as the resolver may be asked.
+        """
+        now = self._reactor.seconds()
+        self._running = {one for one in self._running if now - one.since < _LOST}
+        while self._queue and len(self._running) < _AT_ONCE:
+            answer = self._queue.popleft()
+            if answer.waiting:
+                answer.since = now
+                self._running.add(answer)
+                self._reactor.nameResolver.resolveHostName(answer, answer.name)
+            elif self._asked.get(answer.name) is answer:
+                del self._asked[answer.name]  # All who wanted to know have gone.
 
     def knows(self, name: str) -> bool:
         """
@@ -122,6 +145,7 @@ class Names:
         """
         The resolver has answered.
         """
+        self._running.discard(answer)
         name = answer.name
         asked = self._asked.get(name)
         if asked is not None and asked.waiting is answer.waiting:
@@ -130,6 +154,7 @@ class Names:
             if len(self._known) >= _MOST_NAMES:
                 self._known.clear()
             self._known[name] = self._reactor.seconds() + _REMEMBERED, addresses
+        self._ask()
 
     def prefer(self, name: str, address: str) -> None:
         """

@@ -35,18 +35,13 @@ from tlsproxy.tls.pem import printable, shortPrintable
 __all__ = ["Busy", "InThread", "NotAuthenticated", "PasswordProblem", "Users", "checkName", "hashPassword"]
 
 InThread = Callable[[Callable[[], bool]], Deferred[bool]]
-"""
-What runs a function in a thread and tells its result, as C{partial(deferToThreadPool, reactor, pool)} does.
-"""
+"""What runs a function in a thread and tells its result, as C{partial(deferToThreadPool, reactor, pool)} does."""
 
 _AT_ONCE = 2  # verifications
 _MOST_WAITING = 64  # verifications
 
-_ARGON2: Mapping[str, type[Argon2id] | type[Argon2i] | type[Argon2d]] = {
-    "argon2id": Argon2id,
-    "argon2i": Argon2i,
-    "argon2d": Argon2d,
-}
+_Argon2 = type[Argon2id] | type[Argon2i] | type[Argon2d]
+_ARGON2: Mapping[str, _Argon2] = {"argon2id": Argon2id, "argon2i": Argon2i, "argon2d": Argon2d}
 
 # OpenSSL computes the lanes in threads of one pool, and two computations that share it can wait for each other forever.
 _argon2Alone = threading.Lock()
@@ -75,6 +70,7 @@ _OTHER_KINDS = (
     ("", "plain text"),
 )
 
+_OTHER_SCHEMES = frozenset({"bearer", "digest", "negotiate", "ntlm"})
 _WAY_OUT = "make a line with: tlsproxy passwd NAME"
 
 
@@ -296,7 +292,9 @@ def _credentials(authorization: str) -> tuple[str, str]:
         raise NotAuthenticated("the client sent no user and no password")
     scheme, _, token = value.partition(" ")
     if scheme.lower() != "basic":
-        raise NotAuthenticated(f'the client wants to authenticate with "{shortPrintable(scheme)}", not with Basic')
+        # What is no known scheme may be the secret itself.
+        named = scheme.capitalize() if token and scheme.lower() in _OTHER_SCHEMES else "another scheme"
+        raise NotAuthenticated(f"the client wants to authenticate with {named}, not with Basic")
     token = token.lstrip(" ")
     try:
         data = base64.b64decode(token, validate=True)

@@ -23,6 +23,9 @@ read and delivered before the reset goes on; OpenSSL reads no more once a write 
 
 from __future__ import annotations
 
+import fcntl
+import sys
+import termios
 from collections.abc import Callable
 
 from twisted.python.failure import Failure
@@ -52,6 +55,16 @@ def _between(source: End, sink: End) -> type[Direction]:
     return Splice if plain else Direction
 
 
+def _unread(end: End) -> int:
+    """
+    Tell how many bytes the kernel still holds for a peer.
+    """
+    try:
+        return int.from_bytes(fcntl.ioctl(end.socket, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0
+
+
 class Relay:
     """
     Two Ends, joined.
@@ -62,7 +75,19 @@ class Relay:
     @ivar over: Whether it is over, and both Ends are let go.
     """
 
-    __slots__ = ("_abortTruncated", "_done", "_endBoth", "_halfClosed", "active", "clock", "inward", "outward", "over")
+    __slots__ = (
+        "_abortTruncated",
+        "_asked",
+        "_done",
+        "_endBoth",
+        "_halfClosed",
+        "_queued",
+        "active",
+        "clock",
+        "inward",
+        "outward",
+        "over",
+    )
 
     def __init__(
         self,
@@ -81,6 +106,8 @@ class Relay:
         self._halfClosed = halfClosed
         self._endBoth = endBoth
         self._abortTruncated = abortTruncated
+        self._asked = -1.0
+        self._queued = 0
         self.outward = _between(near, far)(self, near, far)
         self.inward = _between(far, near)(self, far, near)
         self.outward.opposite, self.inward.opposite = self.inward, self.outward
@@ -100,6 +127,20 @@ class Relay:
         self.outward.start(True)
         if not self.over:
             self.inward.start(self.inward.source.tls is not None)
+
+    def drains(self) -> bool:
+        """
+        Tell whether a peer still takes bytes that the kernel holds for it, although none has moved here for long.
+
+        Whether any were taken since can be told only when it is asked again; until then they count as being taken.
+        """
+        left = sum(_unread(direction.sink) for direction in (self.outward, self.inward))
+        taken = self._asked != self.active or left < self._queued
+        if not left or not taken:
+            return False
+        self._queued = left
+        self._asked = self.active = self.clock.now
+        return True
 
     def ended(self, direction: Direction) -> None:
         """

@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
 from tlsproxy.address import Address, asAddress
 from tlsproxy.tls.contexts import ClientTLS
 from tlsproxy.wire.clienthello import ClientHello
-from tlsproxy.wire.network import parseNamePattern, parseNetwork, plainAddress
+from tlsproxy.wire.network import isName, parseNamePattern, parseNetwork, plainAddress
 
 __all__ = ["REFUSALS", "Rule", "parseProtocol"]
 
@@ -117,12 +117,10 @@ class Rule:
         if name is None:
             return False
         bare = name.removesuffix(".")
-        return (
-            bare in self._names
-            or bare.partition(".")[2] in self._parents
-            or any(bare.endswith(ancestor) for ancestor in self._ancestors)
-            or "*" in self.sni
-        )
+        if bare in self._names or "*" in self.sni:
+            return True
+        below = bare.partition(".")[2] in self._parents or any(bare.endswith(one) for one in self._ancestors)
+        return below and isName(bare)
 
     def _isFrom(self, peer: IAddress) -> bool:
         host = getattr(peer, "host", None)

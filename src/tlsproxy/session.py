@@ -42,7 +42,6 @@ _NEAR_PHASES: Final = frozenset({"hello", "head", "handshake"})
 _ADMITTING: Final = frozenset({"hello", "head", "route"})
 """The phases in which a client gets an end, and no reset, where it is not let in."""
 _UNRECOGNIZED_NAME: Final = 112  # RFC 6066, section 3
-
 _NOT_HTTPS: Final = response(400, "This port speaks TLS: ask for https://, not for http://")
 
 
@@ -163,8 +162,9 @@ class Session:
         """
         if self.route.limits.lifetime and self.keeper.reactor.seconds() >= self.started + self.route.limits.lifetime:
             self.phase = "lifetime"
-        limit = self.keeper.seconds[self.phase]
-        self._cut("expired", f"{_TOO_LONG[self.phase]} within {limit:g} s")
+        elif self.relay is not None and self.relay.drains():
+            return self.keeper.deadlines.watch(self)
+        self._cut("expired", f"{_TOO_LONG[self.phase]} within {self.keeper.seconds[self.phase]:g} s")
 
     @property
     def late(self) -> bool:
@@ -272,13 +272,13 @@ class Session:
 
         @raise AdmissionRefused: It is doubtful, or none; or whatever it says, a rule refuses whoever comes from there.
         """
-        for rule in self.route.rules:
+        for number, rule in enumerate(self.route.rules, 1):
             if rule.needsHello or rule.unconditional:
                 break
             if rule.matches(None, self.near.peer):
                 if rule.refuse == "close":
                     self.phase = "route"
-                    raise AdmissionRefused("the client connects, and a rule of the route refuses that")
+                    raise AdmissionRefused(f"the client connects, and rule {number} of the route refuses that")
                 break
         self.enter("hello")
         try:
@@ -310,11 +310,11 @@ class Session:
         @raise AdmissionRefused: The client is not let through.
         """
         how, verdict = "alert", "no rule of the route is for that"
-        for rule in self.route.rules:
+        for number, rule in enumerate(self.route.rules, 1):
             if rule.matches(self.hello, self.near.peer):
                 if rule.upstream is not None:
                     return rule.upstream, rule.upstreamTLS
-                how, verdict = rule.refuse, "a rule of the route refuses that"
+                how, verdict = rule.refuse, f"rule {number} of the route refuses that"
                 break
         else:
             if upstream is not None:

@@ -152,12 +152,13 @@ class Splice(Direction):
                 self._copies = e.errno != errno.EAGAIN
                 count = 0
             if count == 0:
-                # The end of the stream, or what cannot be spliced, such as TCP's urgent data: to read it tells.  Left
-                # there, the reactor would be told of it for ever.
-                if turn == 0 and stream.peek(1):
+                if turn == 0:
+                    # The end of the stream, or what cannot be spliced, such as TCP's urgent data.  To read it tells,
+                    # and takes it away: left there, the reactor would be told for ever, and the close be a reset.
                     _pool.give(pipe)
                     super().carry()
                     return
+                stream.state = DRAINED
                 break
             pipe.held = count
             sent = self._pour(pipe, sink)

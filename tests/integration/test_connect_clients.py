@@ -162,7 +162,7 @@ class ClientTests(IntegrationTestCase):
             self.assertEqual("407 0", self.curl(url, *way, *options, status=56))
             line = proxy.session(number)
             told = reason.replace('"', "'")
-            self.assertEqual(("refused", "route", "", told), tuple(line[key] for key in WHY))
+            self.assertEqual(("refused", "route", f"127.0.0.1:{self.secure}", told), tuple(line[key] for key in WHY))
         self.assertNotIn(PASSWORD, proxy.text())
         self.assertNotIn(base64.b64encode(PASSWORD.encode()).decode().strip("="), proxy.text())
 

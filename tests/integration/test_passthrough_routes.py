@@ -168,7 +168,7 @@ class RealServerTests(IntegrationTestCase):
         The first rule that matches decides, though a later one would let the client in.
         """
         self.assertIn("unrecognized name", self.client("-servername", "first.shop.example", status=1))
-        reason = "the client asks for first.shop.example, and a rule of the route refuses that"
+        reason = "the client asks for first.shop.example, and rule 1 of the route refuses that"
         self.assertRefused("first.shop.example", reason)
         self.assertReached("shop", self.client("-servername", "second.shop.example"))
 
@@ -191,7 +191,7 @@ class RealServerTests(IntegrationTestCase):
         talker = connect(self, self.port)
         talker.send(buildClientHello([serverName(b"shut.example")]))
         self.assertEqual((b"", "ended"), (talker.readAll(), talker.how))
-        self.assertRefused("shut.example", "the client asks for shut.example, and a rule of the route refuses that")
+        self.assertRefused("shut.example", "the client asks for shut.example, and rule 6 of the route refuses that")
         self.assertNotIn("unrecognized", self.client("-servername", "shut.example", status=1))
 
     def test_noName(self) -> None:
@@ -263,7 +263,7 @@ class AnythingTests(IntegrationTestCase):
         self.assertEqual(b"\0\1\2", self.chosen.accept().read(3))
         refused = self.come("127.0.0.8")
         self.assertEqual((b"", "ended"), (refused.readAll(), refused.how))
-        self.assertEqual("the client connects, and a rule of the route refuses that", self.through.session()["reason"])
+        self.assertEqual("the client connects, and rule 2 of the route refuses that", self.through.session()["reason"])
         self.assertFalse(self.others.waiting() or self.chosen.waiting())
 
     def test_otherFamily(self) -> None:

@@ -119,7 +119,7 @@ class RefusalTests(ConnectCase):
             (ask("db.internal:5432", credentials(password="wrong")), wrong),
             (
                 ask(TARGET, "Proxy-Authorization: Bearer secret"),
-                "the client wants to authenticate with 'Bearer', not with Basic",
+                "the client wants to authenticate with Bearer, not with Basic",
             ),
         ):
             fields = self.refused(request, 407, body, "route", reason)

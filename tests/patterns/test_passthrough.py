@@ -238,7 +238,7 @@ class PassthroughTests(SessionCase):
         client.write(GOOD)
         self.settle(lambda: client.ended == "end")
         self.assertEqual((b"", 0), (bytes(client.received), self.upstream.dialed))
-        self.assertOver("refused", "route", "the client connects, and a rule of the route refuses that")
+        self.assertOver("refused", "route", "the client connects, and rule 2 of the route refuses that")
 
 
 class TCPPassthroughTests(PassthroughTests):

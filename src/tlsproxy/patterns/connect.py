@@ -69,8 +69,12 @@ class Connect:
             request = await self._readRequest(session, reader)
             if request.method != "CONNECT":
                 self._serve(session, request, reader.bodyless)
-            far = await self._reach(session, request)
+            where = TCP(request.host, request.port)
+            session.target = str(where)
+            far = await self._reach(session, request, where)
         except RequestRefused as e:
+            # What may be a password or the like is not for the log.
+            session.target = reader.target.partition("?")[0] if "@" not in reader.target else ""
             session.answer(response(e.status, str(e), e.headers, bodyless=reader.bodyless))
             raise AdmissionRefused(str(e)) from e
         except NotAuthenticated:
@@ -83,7 +87,7 @@ class Connect:
             session.answer(response(403, e.public))
             raise
         except DialFailed as e:
-            session.answer(response(504 if e.timedOut else 502, str(e)))
+            session.answer(response(e.status, str(e)))
             raise
         except CancelledError:
             if session.late and session.phase in _LATE:
@@ -105,7 +109,7 @@ class Connect:
             await near.read(reader.read(data))
         return reader.request
 
-    async def _reach(self, session: Session, request: Request) -> End:
+    async def _reach(self, session: Session, request: Request, where: TCP) -> End:
         if self.users is not None:
             session.enter("route")
             reactor = session.keeper.reactor
@@ -114,8 +118,6 @@ class Connect:
                 return deferToThreadPool(reactor, reactor.getThreadPool(), check)
 
             session.user = await self.users.check(request.authorization, inThread)
-        where = TCP(request.host, request.port)
-        session.target = str(where)
         self.targets.admit(where.host, where.port)
         session.enter("dial")
         found = await session.keeper.dialer.lookUp(where)

@@ -85,17 +85,18 @@ class Request:
 
 class RequestReader:
     """
-    Reads the head of one request out of the first bytes of a connection, however they are cut.  The work grows with
-    the bytes and not with the number of calls.  What is wrong with a line is told at its end at the latest.
+    Reads the head of one request, however it is cut, in time that grows with its bytes alone.
 
     @cvar LIMIT: The most bytes a head may have.
     @ivar request: What the client asks for, once its head is whole.
+    @ivar target: Its target, as sent, as soon as the first line is.
     """
 
     LIMIT = 8192
 
     def __init__(self) -> None:
         self.request: Request | None = None
+        self.target = ""
         self._head = bytearray()
         self._line = 0  # where in the head the line begins that is not yet whole
         self._inMethod = True
@@ -183,7 +184,7 @@ class RequestReader:
         parts = line.split(" ")
         if len(parts) != 3 or not all(parts):
             raise RequestRefused("the first line of the client's request is not METHOD TARGET HTTP/1.1")
-        method, target, version = parts
+        method, self.target, version = parts
         if method == "PRI":
             raise RequestRefused("the client speaks HTTP/2, and this port speaks HTTP/1.1 only")
         if version not in ("HTTP/1.0", "HTTP/1.1"):
@@ -192,13 +193,13 @@ class RequestReader:
             raise RequestRefused(f"the client's method {_quoted(method)} is not known", 501)
         if method == "CONNECT":
             what = "the client's CONNECT target"
-            host, port = parseAuthority(target, what)
+            host, port = parseAuthority(self.target, what)
             if port is None:
                 raise RequestRefused(f"{what} names no port: it takes HOST:PORT, as in shop.example:443")
             self._wanted = host, port
         else:
-            _checkPath(method, target)
-        return method, target, version
+            _checkPath(method, self.target)
+        return method, self.target, version
 
     def _readField(self, line: bytes) -> None:
         """
