@@ -62,3 +62,21 @@ class ManyTests(NamesCase):
         self.reactor.advance(61)
         self.resolver.quick = True
         self.assertEqual(BOTH, self.successResultOf(self.ask()))
+        self.resolver.known["lost0.example"] = BOTH
+        self.assertEqual(BOTH, self.successResultOf(self.ask("lost0.example")))
+
+    def test_forgotten(self) -> None:
+        """
+        What nobody wants to know any more takes no memory for long, while the resolver is stuck.
+        """
+        slow = [self.askLate(f"slow{number}.example") for number in range(_AT_ONCE)]
+        for number in range(3000):
+            asking = self.askLate(f"gone{number}.example")
+            asking.cancel()
+            self.failureResultOf(asking, CancelledError)
+        self.assertLess(len(self.names._queue) + len(self.names._asked), 2100)
+        while self.resolver.waiting:
+            self.resolver.answer()
+        for one in slow:
+            self.failureResultOf(one, DNSLookupError)
+        self.assertEqual(({}, 0), (self.names._asked, len(self.names._queue)))

@@ -41,7 +41,7 @@ class _Answer:
     One question to the resolver.
 
     @ivar name: What is asked for.
-    @ivar since: When it was asked.
+    @ivar since: When it was asked; L{None} while it waits for its turn.
     @ivar waiting: Those who want to know.
     """
 
@@ -49,7 +49,7 @@ class _Answer:
         self._names = names
         self._found: dict[str, None] = {}
         self.name = name
-        self.since = 0.0
+        self.since: float | None = None
         self.waiting = waiting
 
     def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
@@ -110,26 +110,33 @@ class Names:
         waiter: Deferred[Sequence[str]] = Deferred(waiting.remove)
         waiting.append(waiter)
         # Twisted's resolver that breaks, as for want of a descriptor, never answers.
-        if asked is None or (asked in self._running and now - asked.since >= _PATIENCE):
+        if asked is None or (asked.since is not None and now - asked.since >= _PATIENCE):
             self._asked[name] = answer = _Answer(self, name, waiting)
             self._queue.append(answer)
-            self._ask()
+            self._ask(now)
         return await waiter
 
-    def _ask(self) -> None:
+    def _ask(self, now: float) -> None:
         """
         Ask what is next, as far as the resolver may be asked.
         """
-        now = self._reactor.seconds()
-        self._running = {one for one in self._running if now - one.since < _LOST}
+        if len(self._queue) > _MOST_NAMES:
+            self._queue = deque(answer for answer in self._queue if self._isWanted(answer))
+        self._running = {one for one in self._running if one.since is not None and now - one.since < _LOST}
         while self._queue and len(self._running) < _AT_ONCE:
             answer = self._queue.popleft()
-            if answer.waiting:
+            if self._isWanted(answer):
                 answer.since = now
                 self._running.add(answer)
                 self._reactor.nameResolver.resolveHostName(answer, answer.name)
-            elif self._asked.get(answer.name) is answer:
-                del self._asked[answer.name]  # All who wanted to know have gone.
+
+    def _isWanted(self, answer: _Answer) -> bool:
+        """
+        Tell whether anybody still wants to know, and forget the question if not.
+        """
+        if not answer.waiting and self._asked.get(answer.name) is answer:
+            del self._asked[answer.name]
+        return bool(answer.waiting)
 
     def knows(self, name: str) -> bool:
         """
@@ -154,7 +161,7 @@ class Names:
             if len(self._known) >= _MOST_NAMES:
                 self._known.clear()
             self._known[name] = self._reactor.seconds() + _REMEMBERED, addresses
-        self._ask()
+        self._ask(self._reactor.seconds())
 
     def prefer(self, name: str, address: str) -> None:
         """
