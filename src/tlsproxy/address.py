@@ -13,7 +13,6 @@ A known endpoint name beats a host of that name.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import socket
@@ -29,6 +28,7 @@ from twisted.internet.protocol import Factory
 
 from tlsproxy.errors import TLSProxyError
 from tlsproxy.wire.host import isLiteral
+from tlsproxy.wire.network import plainAddress
 
 __all__ = [
     "TCP",
@@ -230,12 +230,6 @@ def asAddress(where: Any) -> Any:
     return parseAddress(where) if isinstance(where, str) else where
 
 
-def _plain(host: str) -> str:
-    mapped = ipaddress.ip_address(host) if ":" in host and "%" not in host else None
-    v4 = mapped.ipv4_mapped if isinstance(mapped, ipaddress.IPv6Address) else None
-    return str(v4) if v4 is not None else host
-
-
 def tellPeer(peer: IAddress, otherwise: str = "unix") -> str:
     """
     Write a peer's address as people do: IPv4 in its own form also where a socket of both families took it.
@@ -243,7 +237,8 @@ def tellPeer(peer: IAddress, otherwise: str = "unix") -> str:
     @param otherwise: What to write for an address that is no IP address.
     """
     if isinstance(peer, (address.IPv4Address, address.IPv6Address)):
-        return str(TCP(_plain(peer.host), peer.port))
+        host = str(plainAddress(peer.host)) if ":" in peer.host and "%" not in peer.host else peer.host
+        return str(TCP(host, peer.port))
     return otherwise
 
 

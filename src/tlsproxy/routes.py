@@ -23,10 +23,10 @@ from tlsproxy.patterns.offload import Offload
 from tlsproxy.patterns.passthrough import Passthrough
 from tlsproxy.reading import Reader
 from tlsproxy.route import Limits, Route
-from tlsproxy.rules import Rule, parseProtocol
+from tlsproxy.rules import Rule
 from tlsproxy.settings import MODES, RouteSettings, RuleSettings, TargetSettings
 from tlsproxy.targets import Target, Targets, parseTarget
-from tlsproxy.tls.contexts import ClientTLS, ServerTLS
+from tlsproxy.tls.contexts import ClientTLS, ServerTLS, parseProtocol
 from tlsproxy.tls.policy import ClientPolicy, ServerPolicy
 from tlsproxy.wire.host import isLiteral
 from tlsproxy.wire.network import parseNamePattern, parseNetwork

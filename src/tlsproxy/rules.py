@@ -16,11 +16,11 @@ from attrs import field, frozen
 from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
 
 from tlsproxy.address import Address, asAddress
-from tlsproxy.tls.contexts import ClientTLS
+from tlsproxy.tls.contexts import ClientTLS, parseProtocol
 from tlsproxy.wire.clienthello import ClientHello
 from tlsproxy.wire.network import isName, parseNamePattern, parseNetwork, plainAddress
 
-__all__ = ["REFUSALS", "Rule", "parseProtocol"]
+__all__ = ["REFUSALS", "Rule"]
 
 REFUSALS = ("alert", "close")
 """How a rule refuses: with the TLS alert C{unrecognized_name} (RFC 6066, section 3), or by no more than an end."""
@@ -28,18 +28,6 @@ REFUSALS = ("alert", "close")
 
 def _patterns(given: str | Iterable[str]) -> tuple[str, ...]:
     return tuple(parseNamePattern(one) for one in ((given,) if isinstance(given, str) else given))
-
-
-def parseProtocol(name: str | bytes) -> bytes:
-    """
-    Take the name of an application protocol (RFC 7301).
-
-    @raise ValueError: It is none.
-    """
-    encoded = name.encode() if isinstance(name, str) else name
-    if not 0 < len(encoded) < 256:
-        raise ValueError(f"{name!r} is no ALPN protocol name: 1 to 255 bytes")
-    return encoded
 
 
 def _protocols(given: str | bytes | Iterable[str | bytes]) -> tuple[bytes, ...]:

@@ -21,7 +21,7 @@ from tlsproxy.tls.pem import few
 from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, Policy, ServerPolicy
 from tlsproxy.wire.host import asciiName, isLiteral
 
-__all__ = ["ClientTLS", "ServerTLS", "contextFor"]
+__all__ = ["ClientTLS", "ServerTLS", "contextFor", "parseProtocol"]
 
 T = TypeVar("T")
 
@@ -87,10 +87,16 @@ def _setCiphersuites(context: SSL.Context, ciphersuites: str) -> None:
     context.set_tls13_ciphersuites(ciphersuites.encode("ascii"))
 
 
-def _checkALPN(protocols: Sequence[str]) -> None:
-    for protocol in protocols:
-        if not 0 < len(protocol.encode()) < 256:
-            raise ValueError(f"{protocol!r} is no ALPN protocol name: 1 to 255 bytes")
+def parseProtocol(name: str | bytes) -> bytes:
+    """
+    Take the name of an application protocol (RFC 7301).
+
+    @raise ValueError: It is none.
+    """
+    encoded = name.encode() if isinstance(name, str) else name
+    if not 0 < len(encoded) < 256:
+        raise ValueError(f"{name!r} is no ALPN protocol name: 1 to 255 bytes")
+    return encoded
 
 
 def contextFor(method: int, policy: Policy, checks: _Checks) -> SSL.Context:
@@ -111,7 +117,7 @@ def contextFor(method: int, policy: Policy, checks: _Checks) -> SSL.Context:
     if policy.ciphersuites:
         checks.attempt("ciphersuites", lambda: _setCiphersuites(context, policy.ciphersuites))
     checks.attempt("groups", lambda: setGroups(context, policy.groups))
-    checks.attempt("alpn", lambda: _checkALPN(policy.alpn))
+    checks.attempt("alpn", lambda: [parseProtocol(name) for name in policy.alpn])
     return context
 
 
