@@ -15,6 +15,7 @@ __all__ = [
     "ConfigurationError",
     "DialFailed",
     "HandshakeFailed",
+    "NegotiationFailed",
     "PeerEnded",
     "PeerReset",
     "Problem",
@@ -108,6 +109,12 @@ class DialFailed(SessionError):
     def __init__(self, sentence: str, status: int = 502) -> None:
         super().__init__(sentence)
         self.status = status
+
+
+class NegotiationFailed(SessionError):
+    """
+    The talk before the bytes flow came to nothing.
+    """
 
 
 class PeerEnded(SessionError):

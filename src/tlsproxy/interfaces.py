@@ -5,21 +5,33 @@ The words that all floors share: the ways a stream stops, and the interfaces.
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from collections.abc import Coroutine
+from typing import Any, Final, Literal, Protocol
 
+from twisted.plugin import IPlugin
 from zope.interface import Attribute, Interface
 
 __all__ = [
     "DRAINED",
     "ENDED",
     "FAILED",
+    "FAR",
+    "HOW",
+    "INWARD",
     "MORE",
+    "NEAR",
+    "OUTWARD",
     "PHASES",
     "RESET",
     "TRUNCATED",
     "WANTS_WRITE",
+    "IHandlerOptions",
     "IPattern",
+    "IProtocolHandler",
+    "IProtocolHandlerFactory",
+    "ISessionObserver",
     "Stream",
+    "Way",
 ]
 
 # Why a stream stopped giving bytes.  In this order, so that the hot path tells by one comparison whether anything
@@ -38,6 +50,21 @@ RESET: Final = 5
 """The connection was reset."""
 FAILED: Final = 6
 """TLS failed: a record that does not verify, or a fatal alert."""
+
+HOW: Final = {ENDED: "ended", TRUNCATED: "truncated", RESET: "reset", FAILED: "failed"}
+"""How a stream stopped for good, in the words that protocol handlers are told."""
+
+Way = Literal["outward", "inward"]
+"""A direction through a session."""
+OUTWARD: Final = "outward"
+"""From the client to the upstream."""
+INWARD: Final = "inward"
+"""From the upstream to the client."""
+
+NEAR: Final = "near"
+"""The side of the client."""
+FAR: Final = "far"
+"""The side of the upstream."""
 
 PHASES: Final = (
     "hello",
@@ -111,3 +138,110 @@ class IPattern(Interface):
         """
 
     mode = Attribute("The name of the mode, as in C{--mode}.")
+
+
+class IProtocolHandlerFactory(IPlugin):
+    """
+    A kind of protocol handler, as a plugin registers it.  L{tlsproxy.handler.HandlerFactory} is one to use.
+    """
+
+    name = Attribute("The word for it in C{--handler} and C{[[route.handler]]}: lower-case letters, digits, hyphens.")
+    help = Attribute("What it is for, in one line.")
+
+    def options() -> type:
+        """
+        Find the class of its options: an attrs class, whose instances provide L{IHandlerOptions}.
+
+        Called only when the handler is asked for, so that one that is not used costs no import.
+        """
+
+
+class IHandlerOptions(Interface):
+    """
+    A protocol handler as a route has it, with its options: what makes the handlers of its sessions.
+    L{tlsproxy.handler.HandlerOptions} is a class to start from.
+    """
+
+    startsTLS = Attribute(
+        "The sides (L{NEAR}, L{FAR}) on which the handler starts the TLS that the mode has there: a set of strings."
+    )
+    serverFirst = Attribute(
+        "Whether the upstream is dialed before the client has been admitted, because it speaks first."
+    )
+    datagrams = Attribute("Whether the handler understands datagrams.")
+    mostHeld = Attribute("The most bytes that a handler may hold in one direction.")
+
+    def handler(session: Any, flow: Any) -> IProtocolHandler:
+        """
+        Make the handler of one session.
+
+        @param session: The L{tlsproxy.session.Session}.
+        @param flow: The L{tlsproxy.flow.Flow}, by which the handler acts on the bytes.
+        """
+
+
+class IProtocolHandler(Interface):
+    """
+    What stands between the two sides of one session.  L{tlsproxy.handler.ProtocolHandler} is a class to start from.
+
+    What any of these methods raises ends this session and no other: a L{tlsproxy.errors.SessionError} with its own
+    outcome and sentence, anything else as a failure of the handler, with its traceback in the log.
+    """
+
+    def negotiate(near: Any, far: Any) -> Coroutine[Any, Any, None]:
+        """
+        Talk with both sides before their bytes flow.
+
+        @param near: The client's L{tlsproxy.side.Side}.
+        @param far: The upstream's.
+        @return: A coroutine, which ends when the bytes may flow.
+        """
+
+    def received(direction: Way, data: bytes) -> bytes | None:
+        """
+        Some bytes have come, however the network has cut them.
+
+        @param direction: L{OUTWARD} or L{INWARD}.
+        @param data: At least one byte.
+        @return: What goes on now: the same bytes, others, or C{b""} for none; L{None} where the handler keeps the
+            bytes and gives back what it has kept later, by returning it or by C{flow.release}.
+        """
+
+    def ended(direction: Way, how: str) -> None:
+        """
+        A direction has ended: no bytes come in it any more.  What is released before this returns goes before the
+        end, and what the handler still holds is dropped.
+
+        @param how: C{"ended"} or C{"truncated"}: it ended without the close_notify that TLS owes.
+        """
+
+    def closed(outcome: str) -> None:
+        """
+        The session is over.  Called once for every handler that was made.
+
+        @param outcome: As in the log: C{"closed"}, C{"reset"}, C{"expired"} and so on.
+        """
+
+
+class ISessionObserver(Interface):
+    """
+    Sees the sessions of a route.  What it raises is logged, and changes nothing.
+    """
+
+    def started(session: Any) -> None:
+        """
+        A client has connected.
+        """
+
+    def entered(session: Any, phase: str) -> None:
+        """
+        A session has entered a phase, one of L{PHASES}.
+        """
+
+    def ended(session: Any, outcome: str, reason: str) -> None:
+        """
+        A session is over.
+
+        @param outcome: One word, as in the log.
+        @param reason: One sentence; C{""} where there is nothing to say.
+        """
