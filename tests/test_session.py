@@ -12,14 +12,16 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from tests.sessions import Browser, Origin, SessionCase, Upstream, clientTLS, serverTLS
-from tests.streampeers import Peer
 from tlsproxy.end import End
 from tlsproxy.interfaces import IPattern
+from tlsproxy.opening import dial
 from tlsproxy.patterns.bridge import Bridge
 from tlsproxy.patterns.encrypt import Encrypt
 from tlsproxy.patterns.offload import Offload
 from tlsproxy.session import Session
+from tlsproxy.testing.certificates import clientTLS, serverTLS
+from tlsproxy.testing.sessions import Browser, Origin, SessionCase, Upstream
+from tlsproxy.testing.streampeers import Peer
 
 
 @implementer(IPattern)
@@ -249,7 +251,7 @@ class BugTests(SessionCase):
         self.assertIn("a mistake", failure.getTraceback())
         self.assertIn("in script", failure.getTraceback())
         del failure
-        self.events._events.clear()
+        self.events.clear()
         self.factory.logged = False
         gc.collect()  # A traceback that is told holds what it holds.
 
@@ -274,7 +276,7 @@ class BugTests(SessionCase):
         """
 
         async def script(session: Session) -> tuple[End, End]:
-            far = await session.dial(self.upstream)
+            far = await dial(session, self.upstream)
             if len(self.upstream.peers) == 2:
                 raise ValueError("a mistake")
             return session.near, far
@@ -292,7 +294,7 @@ class BugTests(SessionCase):
         self.settle()
         self.assertEqual({("failed", "dial"): 1, ("closed", "half_closed"): 1}, dict(self.factory.counters))
         self.assertEqual(1, len(self.flushLoggedErrors(ValueError)))
-        self.events._events.clear()
+        self.events.clear()
         self.factory.logged = False
         gc.collect()
 
@@ -312,7 +314,7 @@ class BugTests(SessionCase):
         self.settle()
         self.assertOver("failed", "route", "tlsproxy itself failed; its traceback is in the log")
         self.assertEqual(1, len(self.flushLoggedErrors()))
-        self.events._events.clear()
+        self.events.clear()
         self.factory.logged = False
 
     def test_relay(self) -> None:
@@ -321,7 +323,7 @@ class BugTests(SessionCase):
         """
 
         async def script(session: Session) -> tuple[End, End]:
-            far = await session.dial(self.upstream)
+            far = await dial(session, self.upstream)
 
             def fill(buffer: object) -> int:
                 raise ValueError("a mistake in script")

@@ -9,12 +9,14 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from tests.sessions import Browser, Origin, SessionCase, Upstream, clientTLS, serverTLS
-from tests.streampeers import Peer
 from tests.test_session import Scripted
 from tlsproxy.end import End
+from tlsproxy.opening import dial
 from tlsproxy.patterns.bridge import Bridge
 from tlsproxy.session import Session
+from tlsproxy.testing.certificates import clientTLS, serverTLS
+from tlsproxy.testing.sessions import Browser, Origin, SessionCase, Upstream
+from tlsproxy.testing.streampeers import Peer
 
 
 class StopTests(SessionCase):
@@ -143,7 +145,7 @@ class RaceTests(SessionCase):
         """
 
         async def script(session: Session) -> tuple[End, End]:
-            far = await session.dial(self.upstream)
+            far = await dial(session, self.upstream)
             return session.near, far
 
         self.upstream.answers = False
@@ -163,7 +165,7 @@ class RaceTests(SessionCase):
         """
 
         async def script(session: Session) -> tuple[End, End]:
-            return session.near, await session.dial(self.upstream)
+            return session.near, await dial(session, self.upstream)
 
         client = self.scripted(script)
         self.assertEqual("idle", self.one().phase)
@@ -177,7 +179,7 @@ class RaceTests(SessionCase):
         """
 
         async def script(session: Session) -> tuple[End, End]:
-            return session.near, await session.dial(self.upstream)
+            return session.near, await dial(session, self.upstream)
 
         self.upstream.answers = False
         self.scripted(script, dial=1.1, idle=5)
@@ -198,7 +200,7 @@ class RaceTests(SessionCase):
 
         async def script(session: Session) -> None:
             try:
-                await session.dial(self.upstream)
+                await dial(session, self.upstream)
             finally:
                 await release
 
@@ -216,7 +218,7 @@ class RaceTests(SessionCase):
         """
 
         async def script(session: Session) -> None:
-            await session.dial(self.upstream)
+            await dial(session, self.upstream)
 
         self.upstream.answers = False
         self.scripted(script, dial=1)
@@ -239,7 +241,7 @@ class RaceTests(SessionCase):
                 attempt.errback(ConnectionRefusedError(111, "Connection refused"))
 
         async def script(session: Session) -> None:
-            await session.dial(self.upstream)
+            await dial(session, self.upstream)
 
         self.upstream = Confused(self, answers=False)
         self.scripted(script, dial=1)

@@ -12,6 +12,7 @@ Between two plain sockets the kernel moves the bytes instead, see L{tlsproxy.spl
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from tlsproxy.deadlines import Deadlines
@@ -19,9 +20,9 @@ from tlsproxy.end import End
 from tlsproxy.interfaces import ENDED, MORE, RESET, WANTS_WRITE
 from tlsproxy.tls.native import Buffer
 
-__all__ = ["TURNS", "Direction", "Joint"]
+__all__ = ["TURNS", "Direction", "Joint", "buffer"]
 
-_buffer: Final = Buffer(131072)
+buffer: Final = Buffer(131072)
 """
 Where all bytes pass through.  One for the process: whoever fills it empties it before it returns to the reactor.
 """
@@ -63,6 +64,11 @@ class Joint(Protocol):
         Cut the session.
         """
 
+    def rejoin(self, direction: Direction) -> None:
+        """
+        Go on with a direction in whatever way is the cheapest now.
+        """
+
 
 class Direction:
     """
@@ -71,34 +77,47 @@ class Direction:
     @ivar count: How many bytes the sink has taken.
     @ivar ended: How the source ended, one of the states of L{tlsproxy.interfaces}; 0 while it has not.
     @ivar over: Whether the end, too, has been passed on.
+    @ivar paused: Whether the source is not to be read now.
+    @cvar handled: Whether protocol handlers stand in between.
     """
 
     __slots__ = (
         "_drain",
         "_fill",
+        "_left",
         "_relay",
         "_unsent",
         "count",
         "ended",
         "opposite",
         "over",
+        "paused",
         "sink",
         "source",
         "starved",
     )
     opposite: Direction
+    handled = False
 
     def __init__(self, relay: Joint, source: End, sink: End) -> None:
         self._relay = relay
         self.source = source
         self.sink = sink
-        self._fill = source.reading.fill
-        self._drain = sink.writing.drain
+        self._take()
+        self._left: Callable[[], None] | None = None
         self._unsent: memoryview | None = None
         self.count = 0
         self.ended = 0
         self.over = False
+        self.paused = False
         self.starved = False
+
+    def _take(self) -> None:
+        """
+        Take the streams as the Ends have them now.
+        """
+        self._fill = self.source.reading.fill
+        self._drain = self.sink.writing.drain
 
     def carry(self) -> None:
         """
@@ -108,9 +127,9 @@ class Direction:
         relay.active = relay.clock.now
         stream = self.source.reading
         for _ in range(TURNS):
-            count = self._fill(_buffer)
+            count = self._fill(buffer)
             if count:
-                sent = self._drain(_buffer, count)
+                sent = self._drain(buffer, count)
                 if sent != count:
                     self._clogged(sent, count)
                     break
@@ -128,7 +147,7 @@ class Direction:
             self._broken()
             return
         self.count += sent
-        self._unsent = memoryview(bytes(_buffer.view[sent:count]))
+        self._unsent = memoryview(bytes(buffer.view[sent:count]))
         self.wait()
 
     def wait(self) -> None:
@@ -161,7 +180,7 @@ class Direction:
         if self.opposite.starved:
             # The sink's own TLS had to write before it could be read.
             self.opposite.starved = False
-            if not self.opposite.ended and not self.opposite.clogged:
+            if not self.opposite.ended and not self.opposite.clogged and not self.opposite.paused:
                 self.sink.transport.startReading()
                 self.opposite.carry()
             if self._relay.over:
@@ -181,9 +200,18 @@ class Direction:
         if not self.opposite.starved:
             self.sink.transport.stopWriting()
         if not self.ended:
-            self.source.transport.doRead = self.carry
-            self.source.transport.startReading()
-            self.carry()  # OpenSSL may hold bytes that the reactor cannot see.
+            self.flushed()
+
+    def flushed(self) -> None:
+        """
+        The sink has taken all that was left: go on reading.
+        """
+        if not self.paused:
+            # OpenSSL may hold bytes that the reactor cannot see.
+            self.start(True)
+        elif self._left is not None:
+            left, self._left = self._left, None
+            left()
 
     def _stopped(self) -> None:
         """
@@ -198,7 +226,7 @@ class Direction:
             return
         if self.ended:
             return
-        self.ended = state
+        self.ended = self.source.endedAs(state)
         self._relay.ended(self)
         if not self.clogged and not self.over and not self._relay.over:
             self.passEnd()
@@ -217,8 +245,7 @@ class Direction:
             return
         if self.opposite.starved:
             sink.transport.startWriting()
-        if not self.opposite.over:
-            sink.shutdownWrite()  # Otherwise both sides are closed next, and that is a FIN, too.
+        sink.shutdownWrite(self.ended, closing=self.opposite.over)
         self.over = True
         self._relay.passed(self)
 
@@ -245,6 +272,65 @@ class Direction:
         Give up what still waits for the sink.
         """
         self._unsent = None
+
+    def pause(self) -> None:
+        """
+        Leave the source alone until L{resume}.  What already is on its way goes on to the sink.
+        """
+        self.paused = True
+        if not self.ended:
+            source = self.source.transport
+            source.stopReading()
+            source.doRead = source.stopReading  # The reactor may hold an event for it.
+
+    def resume(self) -> None:
+        """
+        Go on reading.
+        """
+        self.paused = False
+        if not self.ended and not self.clogged:
+            self.start(True)
+
+    def leave(self, left: Callable[[], None]) -> None:
+        """
+        Stop at a byte: pause, and tell when the sink has taken all that was read.
+
+        @param left: Called once, perhaps at once; never where the direction ends first.
+        """
+        self.pause()
+        if self.clogged:
+            self._left = left
+        elif not self.ended:
+            left()
+
+    def rejoin(self) -> None:
+        """
+        Go on after L{leave}, with the streams as the Ends have them now.
+        """
+        self._take()
+        self.resume()
+
+    def succeed(self, former: Direction) -> None:
+        """
+        Take the place of another direction between the same Ends, at this very byte, and go on.
+
+        @param former: It, with nothing left for the sink.  It is of no use any more.
+        """
+        self.count, self.starved, self.opposite = former.count, former.starved, former.opposite
+        self.opposite.opposite = self
+        sink = self.sink.transport
+        if sink.doWrite == former.flush:
+            sink.doWrite = self.flush
+        del former.opposite, former._relay
+        self.start(True)
+
+    def close(self) -> None:
+        """
+        All is over: cut the circles.
+        """
+        self.release()
+        self._left = None
+        del self.opposite, self._relay
 
     def start(self, eager: bool) -> None:
         """

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from tlsproxy.deadlines import Deadlines
 from tlsproxy.dial import Dialer
 from tlsproxy.end import End
+from tlsproxy.interfaces import ISessionObserver
 from tlsproxy.route import Route
 from tlsproxy.session import Session
 from tlsproxy.sessionline import factsOf, formatOf
@@ -38,6 +39,7 @@ class RouteFactory(Factory[End]):
     @ivar counters: How many sessions came to which outcome in which phase.
     @ivar listeners: What this proxy listens on, hosts and ports; the same list for all routes of a service.
     @ivar logged: Whether each session's end is logged.
+    @ivar observers: Who sees the sessions: those given here, and the route's.
     """
 
     noisy = False
@@ -50,6 +52,7 @@ class RouteFactory(Factory[End]):
         dialer: Dialer,
         listeners: Sequence[tuple[str, int]] = (),
         logged: bool = True,
+        observers: Sequence[ISessionObserver] = (),
     ) -> None:
         self.route = route
         self.reactor = reactor
@@ -57,6 +60,7 @@ class RouteFactory(Factory[End]):
         self.dialer = dialer
         self.listeners = listeners
         self.logged = logged
+        self.observers = (*observers, *route.observers)
         self.sessions: set[Session] = set()
         self.counters: Counter[tuple[str, str]] = Counter()
         self.seconds: dict[str, float] = {snake(name): limit for name, limit in asdict(route.limits).items()}

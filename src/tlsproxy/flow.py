@@ -1,70 +1,300 @@
 # -*- test-case-name: tests.test_flow -*-
 """
-By what a protocol handler acts on the bytes of its session.
+Bytes that pass protocol handlers.
+
+Each handler of a session has a L{Flow}, by which it acts on the bytes, and the flows of a session form a L{Chain}.
+Where a handler has a say, L{tlsproxy.handled} moves the bytes.
+
+How held bytes are bounded
+==========================
+
+A handler may keep what it is given, by returning L{None}, and give it back later.  The framework counts: what was kept
+is added, what is released is taken off, and a handler that returns bytes holds none any more.  Who holds more than it
+may ends its session.  A handler that waits for something other than more bytes should pause its direction meanwhile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from tlsproxy.interfaces import Way
+from tlsproxy.direction import Direction, Joint
+from tlsproxy.errors import AdmissionRefused, SessionError, forgetFrames
+from tlsproxy.handled import Handled
+from tlsproxy.interfaces import INWARD, OUTWARD, IProtocolHandler, Way
 
-__all__ = ["Flow"]
+__all__ = ["Chain", "Flow"]
+
+_log = Logger()
+
+
+class _Joined(Joint, Protocol):
+    """
+    What a chain knows of the relay.
+    """
+
+    outward: Direction
+    inward: Direction
+
+    def refuse(self, reason: str, answer: bytes) -> None:
+        """
+        Cut the session, but let the client have what it was told last.
+        """
 
 
 class Flow:
     """
     The bytes of one session, where one handler stands.
+
+    The handlers of a route stand in their order between the client and the upstream, the first nearest the client.
+
+    @ivar name: What the handler is called in messages.
     """
+
+    __slots__ = ("_calls", "_chain", "_done", "_ended", "_held", "_mostHeld", "_paused", "_reactor", "_tasks", "name")
+
+    def __init__(self, chain: Chain, name: str, mostHeld: int, reactor: Any) -> None:
+        self.name = name
+        self._chain: Chain | None = chain
+        self._mostHeld = mostHeld
+        self._reactor = reactor
+        self._done: set[Way] = set()
+        self._paused: set[Way] = set()
+        self._ended: set[Way] = set()
+        self._held: dict[Way, int] = {OUTWARD: 0, INWARD: 0}
+        self._calls: set[IDelayedCall] = set()
+        self._tasks: set[Deferred[Any]] = set()
 
     def release(self, direction: Way, data: bytes) -> None:
         """
-        Send bytes on.
+        Send bytes on from here: some that were kept, or some of the handler's own.
+
+        After the session is over, this does nothing.
+
+        @param direction: L{OUTWARD} for the later handlers and the upstream, L{INWARD} for the earlier ones and the
+            client.
+        @raise RuntimeError: The bytes do not flow yet, or none can follow in this direction.
         """
-        raise NotImplementedError
+        way = self._way(direction)
+        if way is None or not data:
+            return
+        if direction in self._done:
+            raise RuntimeError(f"handler {self.name} is done {direction}, so it cannot release any more bytes there")
+        if not isinstance(way, Handled) or not way.open(self):
+            raise RuntimeError(f"the {direction} direction has ended, so no more bytes can follow")
+        self._held[direction] = max(0, self._held[direction] - len(data))
+        way.give(self, data)
 
     def pause(self, direction: Way) -> None:
         """
-        Stop reading a direction.
+        Have a direction's source not read any more, and its end not passed on, until L{resume}.
         """
-        raise NotImplementedError
+        self._paused.add(direction)
+        way = self._way(direction, False)
+        if way is not None and direction not in self._done:
+            way.pause()
 
     def resume(self, direction: Way) -> None:
         """
-        Go on reading a direction.
+        Go on where the direction was paused; it stays so while another handler pauses it.
         """
-        raise NotImplementedError
+        if direction in self._paused:
+            self._paused.remove(direction)
+            way = self._way(direction, False)
+            if isinstance(way, Handled):
+                way.resumed()
 
     def done(self, direction: Way) -> None:
         """
-        Step out of a direction.
+        Step out of a direction: the handler is not called for it any more, and what comes passes it by.
+
+        @raise RuntimeError: The handler still holds bytes, which nobody would ever see.
         """
-        raise NotImplementedError
+        if self._held[direction]:
+            raise RuntimeError(
+                f"handler {self.name} is done {direction}, but still holds {self._held[direction]} bytes"
+            )
+        self._done.add(direction)
+        self._paused.discard(direction)
+        way = self._way(direction, False)
+        if isinstance(way, Handled):
+            way.resumed()
 
     def refuse(self, sentence: str, answer: bytes = b"") -> None:
         """
         End the session as refused.
+
+        @param sentence: Why, for the log.
+        @param answer: What the client is told before, in its own protocol: little, so that its socket takes it.
         """
-        raise NotImplementedError
+        chain = self._chain
+        if chain is None:
+            return
+        if chain.relay is None:
+            raise AdmissionRefused(sentence)
+        way = self._way(INWARD)
+        if isinstance(way, Handled) and INWARD not in self._done and way.open(self):
+            self.release(INWARD, answer)
+            answer = b""
+        chain.relay.refuse(f"handler {self.name}: {sentence}", answer)
 
     def callLater(self, seconds: float, call: Callable[..., object], *arguments: Any) -> IDelayedCall:
         """
-        Have something called later.
+        Have something called later, as long as the session lasts.  What it raises ends the session, as it would from
+        the handler's own methods.
+
+        @return: The call, which can be cancelled.
         """
-        raise NotImplementedError
+
+        def run() -> None:
+            self._calls.discard(delayed)
+            self._attempt(call, *arguments)
+
+        delayed: IDelayedCall = self._reactor.callLater(seconds, run)
+        self._calls = {one for one in self._calls if one.active()}
+        self._calls.add(delayed)
+        if self._chain is None:
+            delayed.cancel()
+        return delayed
 
     def watch(self, task: Coroutine[Any, Any, Any] | Deferred[Any]) -> None:
         """
-        Run something beside the bytes.
+        Run something beside the bytes.  What it raises ends the session; at the end of the session it is cancelled.
         """
-        raise NotImplementedError
+        running: Deferred[Any] = task if isinstance(task, Deferred) else Deferred.fromCoroutine(task)
+
+        def over(result: object) -> None:
+            self._tasks.discard(running)
+            if isinstance(result, Failure):
+                problem = result.value
+                if problem is not None and not result.check(CancelledError):
+                    self._failed(problem)
+                forgetFrames(problem)
+                result.cleanFailure()
+
+        self._tasks.add(running)
+        running.addBoth(over)
+        if self._chain is None:
+            running.cancel()
 
     def seconds(self) -> float:
         """
-        Tell the time of the reactor's clock.
+        Tell the time of the reactor's clock, in seconds.
         """
-        raise NotImplementedError
+        now: float = self._reactor.seconds()
+        return now
+
+    def _way(self, direction: Way, needed: bool = True) -> Direction | None:
+        """
+        Find a direction.
+
+        @param needed: Whether it is wrong to ask before the bytes flow.
+        """
+        chain = self._chain
+        if chain is None or (chain.relay is not None and chain.relay.over):
+            return None
+        if chain.relay is None:
+            if needed:
+                raise RuntimeError("the bytes do not flow yet: before that, a side is written to")
+            return None
+        return chain.relay.outward if direction == OUTWARD else chain.relay.inward
+
+    def _attempt(self, call: Callable[..., object], *arguments: Any) -> Any:
+        """
+        Call what is the handler's.
+        """
+        try:
+            return call(*arguments)
+        except Exception as e:
+            self._failed(e)
+            return None
+
+    def _failed(self, problem: BaseException) -> None:
+        if self._chain is not None:
+            self._chain.fail(self.name, problem)
+
+    def close(self) -> None:
+        """
+        The session is over.
+        """
+        self._chain = None
+        for call in self._calls:
+            if call.active():
+                call.cancel()
+        self._calls = set()
+        for task in list(self._tasks):
+            task.cancel()
+
+
+class Chain:
+    """
+    The handlers of one session.
+
+    @ivar relay: What carries the bytes, once it does.
+    """
+
+    __slots__ = ("_cut", "_route", "links", "relay")
+
+    def __init__(self, route: str, cut: Callable[[str, str], None]) -> None:
+        """
+        @param route: What the route is called in logs.
+        @param cut: Ends the session, with the outcome in one word and the reason in one sentence.
+        """
+        self._route = route
+        self._cut = cut
+        self.links: list[tuple[Flow, IProtocolHandler]] = []
+        self.relay: _Joined | None = None
+
+    def handles(self, way: Way) -> bool:
+        """
+        Tell whether any handler has a say in a direction.
+        """
+        return any(way not in flow._done for flow, _ in self.links)
+
+    def fail(self, name: str, problem: BaseException) -> None:
+        """
+        A handler has raised an exception: end its session.
+        """
+        outcome, reason = self.blame(name, problem)
+        self._cut(outcome, reason)
+
+    def blamed(self, name: str, problem: Exception) -> SessionError:
+        """
+        Make of an exception of a handler what ends the set-up of its session.
+        """
+        outcome, reason = self.blame(name, problem)
+        blamed = SessionError(reason)
+        blamed.outcome = outcome
+        return blamed
+
+    def blame(self, name: str, problem: BaseException) -> tuple[str, str]:
+        """
+        Say what an exception of a handler means to its session: the outcome and the reason.
+        """
+        if isinstance(problem, SessionError):
+            outcome, reason = problem.outcome, f"handler {name}: {problem}"
+        else:
+            outcome, reason = "failed", f"handler {name} failed; its traceback is in the log"
+            failure = Failure(problem)
+            _log.failure("{route}: handler {handler} failed", failure, route=self._route, handler=name)
+            failure.cleanFailure()
+        forgetFrames(problem)
+        return outcome, reason
+
+    def close(self, outcome: str) -> None:
+        """
+        The session is over.
+        """
+        links, self.links, self.relay = self.links, [], None
+        for flow, handler in links:
+            flow.close()
+            try:
+                handler.closed(outcome)
+            except Exception as e:
+                self.blame(flow.name, e)
+        del self._cut

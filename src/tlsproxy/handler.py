@@ -4,17 +4,13 @@ What the author of a protocol handler starts from.
 
 A handler is three things: a class of options (L{HandlerOptions}), whose instance is the handler as a route has it; a
 class of handlers (L{ProtocolHandler}), of which each session gets one; and, for the command line and configuration
-files to find it by its name, one L{HandlerFactory} in a module of C{twisted.plugins}.
+files to find it by its name, one L{HandlerFactory} in a module of C{twisted.plugins}, which imports it from
+L{tlsproxy.plugin}, so that other commands of C{twistd} start no later.
 """
 
 from __future__ import annotations
 
-import re
-from typing import Any
-
-from attrs import frozen, has
-from twisted.plugin import IPlugin
-from twisted.python.reflect import namedAny
+from attrs import frozen
 from zope.interface import implementer
 
 from tlsproxy.flow import Flow
@@ -25,9 +21,9 @@ from tlsproxy.interfaces import (
     OUTWARD,
     IHandlerOptions,
     IProtocolHandler,
-    IProtocolHandlerFactory,
     Way,
 )
+from tlsproxy.plugin import HandlerFactory
 from tlsproxy.session import Session
 from tlsproxy.side import Side
 from tlsproxy.tls.policy import option
@@ -96,6 +92,13 @@ class HandlerOptions:
     """
 
     @property
+    def name(self) -> str:
+        """
+        What it is called in messages: that of the class, where it says nothing else.
+        """
+        return type(self).__name__
+
+    @property
     def startsTLS(self) -> frozenset[str]:
         """
         The sides on which the handler starts the TLS that the mode has there: L{NEAR}, L{FAR}, both, or none.
@@ -128,35 +131,3 @@ class HandlerOptions:
         Make the handler of one session.
         """
         raise NotImplementedError(f"{type(self).__name__} makes no handler: it lacks the method handler(session, flow)")
-
-
-@implementer(IPlugin, IProtocolHandlerFactory)
-class HandlerFactory:
-    """
-    Registers a handler under a name.  An instance of it, in a module of C{twisted.plugins}, is all that it takes.
-
-    @ivar name: The word for it in C{--handler} and C{[[route.handler]]}.
-    @ivar help: What it is for, in one line.
-    """
-
-    def __init__(self, name: str, where: str, help: str) -> None:
-        """
-        @param where: The class of its options, as in C{"package.module.Class"}; it is imported when it is asked for.
-        @raise ValueError: The name is none.
-        """
-        if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
-            raise ValueError(f"{name!r} is no name for a handler: lower-case letters, digits and hyphens")
-        self.name = name
-        self.help = help
-        self._where = where
-
-    def options(self) -> type[Any]:
-        """
-        See L{IProtocolHandlerFactory}.
-
-        @raise TypeError: What is found there makes no handlers.
-        """
-        found: Any = namedAny(self._where)
-        if not (isinstance(found, type) and has(found) and IHandlerOptions.implementedBy(found)):
-            raise TypeError(f"{self._where} is no attrs class that provides IHandlerOptions")
-        return found

@@ -162,6 +162,7 @@ class IHandlerOptions(Interface):
     L{tlsproxy.handler.HandlerOptions} is a class to start from.
     """
 
+    name = Attribute("What it is called in messages.")
     startsTLS = Attribute(
         "The sides (L{NEAR}, L{FAR}) on which the handler starts the TLS that the mode has there: a set of strings."
     )

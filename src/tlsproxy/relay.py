@@ -17,6 +17,10 @@ What a source says of its end goes on as what it was:
 A plain stream's FIN is all the end it has, so it counts as an end.  TLS that fails (a record that does not verify, a
 fatal alert) goes on as a reset.  The other direction goes on until its own end: half-close is passed on.
 
+A direction can be left and joined anew at any byte: L{Relay.leave} stops it when its sink has taken all, and
+L{Relay.rejoin} goes on in the way that then is the cheapest.  Where handlers stand between the Ends, the bytes go by
+way of them until the last is done (see L{tlsproxy.flow}).
+
 A sink that is broken (a write fails) may still hold bytes that it sent before it broke.  From a plain one they are
 read and delivered before the reset goes on; OpenSSL reads no more once a write has failed.
 """
@@ -33,7 +37,9 @@ from twisted.python.failure import Failure
 from tlsproxy.deadlines import Deadlines
 from tlsproxy.direction import Direction
 from tlsproxy.end import End
-from tlsproxy.interfaces import ENDED, FAILED, RESET, TRUNCATED
+from tlsproxy.flow import Chain
+from tlsproxy.handled import Handled
+from tlsproxy.interfaces import ENDED, FAILED, INWARD, OUTWARD, RESET, TRUNCATED, Way
 from tlsproxy.plain import PlainStream
 from tlsproxy.splice import Splice
 from tlsproxy.tls.explain import explainFailure
@@ -98,6 +104,7 @@ class Relay:
         halfClosed: Callable[[], None],
         endBoth: bool,
         abortTruncated: bool,
+        chain: Chain | None,
     ) -> None:
         self.clock = clock
         self.active = clock.now
@@ -108,9 +115,16 @@ class Relay:
         self._abortTruncated = abortTruncated
         self._asked = -1.0
         self._queued = 0
-        self.outward = _between(near, far)(self, near, far)
-        self.inward = _between(far, near)(self, far, near)
+        if chain is not None:
+            chain.relay = self
+        self.outward = self._direction(OUTWARD, near, far, chain)
+        self.inward = self._direction(INWARD, far, near, chain)
         self.outward.opposite, self.inward.opposite = self.inward, self.outward
+
+    def _direction(self, way: Way, source: End, sink: End, chain: Chain | None) -> Direction:
+        if chain is not None and chain.handles(way):
+            return Handled(self, source, sink, chain.links, way)
+        return _between(source, sink)(self, source, sink)
 
     def start(self) -> None:
         """
@@ -127,6 +141,49 @@ class Relay:
         self.outward.start(True)
         if not self.over:
             self.inward.start(self.inward.source.tls is not None)
+
+    def leave(self, direction: Direction, left: Callable[[], None]) -> None:
+        """
+        Stop a direction at a byte: it is not read any more, and all that was read is on its way to the sink.
+
+        The streams of its Ends may be others when it is joined anew; the sink may be written to in between, with
+        C{sink.writing}.
+
+        @param direction: One of the two.
+        @param left: Called once that is so, perhaps at once; never where the direction or the session ends first.
+        """
+        direction.leave(left)
+
+    def rejoin(self, direction: Direction) -> None:
+        """
+        Go on with a direction, in whatever way is the cheapest now.
+        """
+        way = type(direction) if direction.handled else _between(direction.source, direction.sink)
+        if type(direction) is way:
+            direction.rejoin()
+            return
+        following = way(self, direction.source, direction.sink)
+        if direction is self.outward:
+            self.outward = following
+        else:
+            self.inward = following
+        following.succeed(direction)
+
+    def refuse(self, reason: str, answer: bytes) -> None:
+        """
+        Cut the session, but let the client have what it was told last.
+
+        @param answer: What it is told besides: little, so that its socket takes it.
+        """
+        near = self.outward.source
+        if self.over:
+            return
+        if answer and not self.inward.clogged:
+            near.writing.send(answer)
+        if self.inward.clogged or self.inward.over or not near.writing.endWrite():
+            self.abort("refused", reason)
+        else:
+            self.abort("refused", reason, lingering=near)
 
     def drains(self) -> bool:
         """
@@ -180,7 +237,7 @@ class Relay:
             return  # Once that is sent, it goes on.
         if other.ended:
             other.passEnd()  # Now it is a reset.
-        else:
+        elif not other.paused:
             other.carry()
 
     def abort(self, outcome: str, reason: str, lingering: End | None = None) -> None:
@@ -228,8 +285,7 @@ class Relay:
         for direction in (self.outward, self.inward):
             if direction.source.gone:
                 direction.source.close()
-            direction.release()
-            del direction.opposite, direction._relay
+            direction.close()
 
     def _truncation(self, source: End) -> str:
         return f"{source.who} ended the stream without ending TLS"
@@ -252,6 +308,7 @@ def join(
     halfClosed: Callable[[], None],
     endBoth: bool = False,
     abortTruncated: bool = False,
+    chain: Chain | None = None,
 ) -> Relay:
     """
     Join two Ends.
@@ -264,6 +321,7 @@ def join(
     @param halfClosed: Called when the first direction has ended and the other goes on.
     @param endBoth: Whether the end of either direction ends both.
     @param abortTruncated: Whether a truncated stream resets the session.
+    @param chain: The protocol handlers that stand in between, if any.
     @return: The relay, to be started.
     """
-    return Relay(near, far, clock, done, halfClosed, endBoth, abortTruncated)
+    return Relay(near, far, clock, done, halfClosed, endBoth, abortTruncated, chain)

@@ -5,11 +5,14 @@ A route: where to listen, how to open both sides, and the bounds.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from attrs import Factory, field, frozen
 from twisted.internet.interfaces import IStreamServerEndpoint
 
 from tlsproxy.address import Address, asAddress
-from tlsproxy.interfaces import IPattern
+from tlsproxy.interfaces import IHandlerOptions, IPattern, ISessionObserver
 from tlsproxy.rules import Rule
 from tlsproxy.tls.policy import option
 
@@ -63,6 +66,13 @@ class Route:
     @ivar limits: Deadlines.
     @ivar close: C{"each"}: the end of one direction is passed on, and the other goes on; C{"both"}: it ends both.
     @ivar truncation: C{"tell"}: a stream that ended without its close_notify goes on as such; C{"abort"}: as a reset.
+    @ivar handlers: What stands between the two sides of each session, the one nearest the client first.
+    @ivar authorize: Asked for each L{tlsproxy.session.Session} once its client is known (hello, rules, handshake,
+        certificate or user), before anything is dialed for it: it is let in if this returns C{True}.  It may be
+        asynchronous; what it raises refuses the client.
+    @ivar chooseUpstream: Asked after that, where to connect the session: an address, as a string too, or a client
+        endpoint; L{None} leaves it to the rules and the pattern.  It may be asynchronous.
+    @ivar observers: Who sees the sessions.
     """
 
     name: str
@@ -72,7 +82,14 @@ class Route:
     limits: Limits = Factory(Limits)
     close: str = field(default="each")
     truncation: str = field(default="tell")
+    handlers: tuple[IHandlerOptions, ...] = field(default=(), converter=tuple)
+    authorize: Callable[[Any], Any] | None = None
+    chooseUpstream: Callable[[Any], Any] | None = None
+    observers: tuple[ISessionObserver, ...] = field(default=(), converter=tuple)
 
     def __attrs_post_init__(self) -> None:
-        if self.rules and not getattr(self.pattern, "ruled", True):
-            raise ValueError(f"mode {self.pattern.mode} goes by no rules")
+        if not getattr(self.pattern, "ruled", True):
+            if self.rules:
+                raise ValueError(f"mode {self.pattern.mode} goes by no rules")
+            if self.chooseUpstream is not None:
+                raise ValueError(f"mode {self.pattern.mode} dials what its clients ask for, so nothing else chooses")

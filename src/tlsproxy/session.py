@@ -2,7 +2,7 @@
 """
 A session: one client's connection, from its acceptance to its one line in the log.
 
-Set-up is one coroutine, the pattern's C{open}, made of the steps that L{Session} offers.  Each step is a phase with a
+Set-up is one coroutine, the pattern's C{open}, made of the steps in L{tlsproxy.opening}.  Each step is a phase with a
 deadline.  When both sides are open they are joined, and from then on the relay carries and the session only waits.
 """
 
@@ -13,24 +13,24 @@ from math import inf
 from typing import Any, Final, Protocol
 
 from attrs import fields
+from cryptography import x509
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from tlsproxy.address import TCP, Address
+from tlsproxy.address import Address
 from tlsproxy.deadlines import GRANULARITY, Deadlines
 from tlsproxy.dial import Dialer
 from tlsproxy.end import End
-from tlsproxy.errors import AdmissionRefused, HandshakeFailed, SessionError, forgetFrames
+from tlsproxy.errors import SessionError, forgetFrames
+from tlsproxy.flow import Chain, Flow
+from tlsproxy.interfaces import ISessionObserver
 from tlsproxy.relay import Relay, join
 from tlsproxy.route import Limits, Route
-from tlsproxy.tls.certificates import describe
-from tlsproxy.tls.contexts import ClientTLS, ServerTLS
 from tlsproxy.tls.policy import snake
-from tlsproxy.wire.clienthello import ClientHello, HelloError
-from tlsproxy.wire.connect import response
-from tlsproxy.wire.helloline import HelloWords, describeHello
+from tlsproxy.wire.clienthello import ClientHello
+from tlsproxy.wire.helloline import HelloWords
 
 __all__ = ["Keeper", "Session"]
 
@@ -41,8 +41,6 @@ _NEAR_PHASES: Final = frozenset({"hello", "head", "handshake"})
 """The phases in which a client is waited for."""
 _ADMITTING: Final = frozenset({"hello", "head", "route"})
 """The phases in which a client gets an end, and no reset, where it is not let in."""
-_UNRECOGNIZED_NAME: Final = 112  # RFC 6066, section 3
-_NOT_HTTPS: Final = response(400, "This port speaks TLS: ask for https://, not for http://")
 
 
 class Keeper(Protocol):
@@ -55,6 +53,7 @@ class Keeper(Protocol):
     @ivar dialer: What dials.
     @ivar seconds: The limit of each phase.
     @ivar listeners: What this proxy listens on: hosts and ports.
+    @ivar observers: Who sees the sessions.
     """
 
     route: Route
@@ -63,6 +62,7 @@ class Keeper(Protocol):
     dialer: Dialer
     seconds: dict[str, float]
     listeners: Sequence[tuple[str, int]]
+    observers: tuple[ISessionObserver, ...]
 
     def ended(self, session: Session, outcome: str, reason: str) -> None:
         """
@@ -88,6 +88,7 @@ class Session:
     @ivar keeper: Who accepted it.
     @ivar started: When the client connected, in seconds of the reactor's clock.
     @ivar relay: What carries the bytes, once both sides are open.
+    @ivar chain: Its protocol handlers, if there are any, once they are made.
     """
 
     __slots__ = (
@@ -96,6 +97,7 @@ class Session:
         "_setUp",
         "_verdict",
         "bucket",
+        "chain",
         "clientCertificate",
         "far",
         "hello",
@@ -127,6 +129,7 @@ class Session:
         self.bucket = 0
         self._end = 0.0
         self.relay: Relay | None = None
+        self.chain: Chain | None = None
         self._setUp: Deferred[None] | None = None
         self._verdict: tuple[str, str] | None = None
         self._answered = False
@@ -144,6 +147,18 @@ class Session:
         self._end = end = keeper.reactor.seconds() + limit if limit else inf
         if not self.bucket or end < self.bucket * GRANULARITY:
             keeper.deadlines.watch(self)  # Otherwise it is looked at early enough.
+        if keeper.observers:
+            self._tell("entered", phase)
+
+    def _tell(self, what: str, *facts: str) -> None:
+        """
+        Tell those who see the sessions.
+        """
+        for observer in self.keeper.observers:
+            try:
+                getattr(observer, what)(self, *facts)
+            except Exception:
+                _log.failure("{route}: {observer} failed", route=self.route.name, observer=observer)
 
     def deadline(self) -> float:
         """
@@ -164,7 +179,7 @@ class Session:
             self.phase = "lifetime"
         elif self.relay is not None and self.relay.drains():
             return self.keeper.deadlines.watch(self)
-        self._cut("expired", f"{_TOO_LONG[self.phase]} within {self.keeper.seconds[self.phase]:g} s")
+        self.cut("expired", f"{_TOO_LONG[self.phase]} within {self.keeper.seconds[self.phase]:g} s")
 
     @property
     def late(self) -> bool:
@@ -179,11 +194,14 @@ class Session:
         """
         Set the session up, join it, and see to its end.
         """
+        if self.keeper.observers:
+            self._tell("started")
         self._setUp = Deferred.fromCoroutine(self._open())
         self._setUp.addErrback(self._failed)
 
     async def _open(self) -> None:
         near, far = await self.route.pattern.open(self)
+        chain = self.makeHandlers() if self.route.handlers else None
         self._setUp = self.hello = None
         self.relay = join(
             near,
@@ -193,9 +211,24 @@ class Session:
             self._halfClosed,
             self.route.close == "both",
             self.route.truncation == "abort",
+            chain,
         )
         self.enter("idle")
         self.relay.start()
+
+    def makeHandlers(self) -> Chain:
+        """
+        Make the protocol handlers, unless they are made already.
+        """
+        if self.chain is None:
+            chain = self.chain = Chain(self.route.name, self.cut)
+            for options in self.route.handlers:
+                flow = Flow(chain, options.name, options.mostHeld, self.keeper.reactor)
+                try:
+                    chain.links.append((flow, options.handler(self, flow)))
+                except Exception as e:
+                    raise chain.blamed(options.name, e) from None
+        return self.chain
 
     def _halfClosed(self) -> None:
         self.enter("half_closed")
@@ -219,19 +252,23 @@ class Session:
         if self.relay is not None:
             self.relay.abort(outcome, reason)
             return
-        self._letGo(outcome)
+        self._letGo(outcome, isinstance(problem, SessionError))
         self._done(outcome, reason)
 
-    def _letGo(self, outcome: str) -> None:
+    def _letGo(self, outcome: str, told: bool) -> None:
         """
         Close what set-up has opened.
 
         A side with TLS lingers, so that an alert on its way arrives, and gets no close_notify, since nothing ended as
         it should.  A plain side is reset for the same reason, unless it has been answered or was not even let in.  Who
         kept us waiting gets no further time.
+
+        @param told: Whether it ends by what was found out, and not by a mistake of ours.
         """
         stalled = outcome == "stopped" or (outcome == "expired" and self.phase in _NEAR_PHASES)
         answered = self._answered or (self.phase in _ADMITTING and outcome in ("refused", "ended"))
+        # Whoever talks with a client in clear has told it what it can understand.
+        answered = answered or (self.phase == "negotiate" and told and outcome != "expired")
         for end in (self.near, self.far):
             if end is None or end.gone:
                 continue
@@ -246,9 +283,15 @@ class Session:
         """
         End the session because the service stops.
         """
-        self._cut("stopped", "the service stopped")
+        self.cut("stopped", "the service stopped")
 
-    def _cut(self, outcome: str, reason: str) -> None:
+    def cut(self, outcome: str, reason: str) -> None:
+        """
+        End the session at once.
+
+        @param outcome: The one word for the log and the counters.
+        @param reason: One sentence.
+        """
         if self.relay is not None:
             self.relay.abort(outcome, reason)
         elif self._setUp is not None:
@@ -260,72 +303,14 @@ class Session:
         All is over: count it and tell it.
         """
         self.keeper.deadlines.forget(self)
+        chain, self.chain = self.chain, None
+        if chain is not None:
+            chain.close(outcome)
         self.keeper.ended(self, outcome, reason)
+        if self.keeper.observers:
+            self._tell("ended", outcome, reason)
         # Whoever still holds the Ends holds no session any more.
         self._setUp = None
-
-    # -- the steps that patterns are made of ------------------------------------------------------------------------
-
-    async def readHello(self) -> ClientHello:
-        """
-        Wait for the client's whole hello, and leave it where it is.
-
-        @raise AdmissionRefused: It is doubtful, or none; or whatever it says, a rule refuses whoever comes from there.
-        """
-        for number, rule in enumerate(self.route.rules, 1):
-            if rule.needsHello or rule.unconditional:
-                break
-            if rule.matches(None, self.near.peer):
-                if rule.refuse == "close":
-                    self.phase = "route"
-                    raise AdmissionRefused(f"the client connects, and rule {number} of the route refuses that")
-                break
-        self.enter("hello")
-        try:
-            hello = await self.near.peekHello()
-        except HelloError as e:
-            rules = self.route.rules
-            if not rules or rules[-1].refuse != "close" or not rules[-1].unconditional:
-                if e.plainHTTP:
-                    self.near.writing.send(_NOT_HTTPS)
-                elif e.alert is not None:
-                    self._alert(e.alert)
-            raise AdmissionRefused(str(e)) from e
-        self.hello = hello
-        self.helloWords = describeHello(hello)
-        self.serverName = hello.serverName
-        return hello
-
-    def _alert(self, alert: int) -> None:
-        self.near.writing.send(bytes((21, 3, 3, 0, 2, 2, alert)))
-
-    def choose(
-        self, upstream: Address | IStreamClientEndpoint | None
-    ) -> tuple[Address | IStreamClientEndpoint, ClientTLS | None]:
-        """
-        Choose the upstream, by the first of the route's rules that matches.
-
-        @param upstream: What to dial where none does; L{None} to refuse then.
-        @return: What to dial, and the TLS toward it where it is not the pattern's.
-        @raise AdmissionRefused: The client is not let through.
-        """
-        how, verdict = "alert", "no rule of the route is for that"
-        for number, rule in enumerate(self.route.rules, 1):
-            if rule.matches(self.hello, self.near.peer):
-                if rule.upstream is not None:
-                    return rule.upstream, rule.upstreamTLS
-                how, verdict = rule.refuse, f"rule {number} of the route refuses that"
-                break
-        else:
-            if upstream is not None:
-                return upstream, None
-        self.phase = "route"
-        if self.hello is None:
-            raise AdmissionRefused(f"the client connects, and {verdict}")
-        if how == "alert":
-            self._alert(_UNRECOGNIZED_NAME)
-        asked = f"asks for {self.serverName}" if self.serverName is not None else "names no server"
-        raise AdmissionRefused(f"the client {asked}, and {verdict}")
 
     def answer(self, response: bytes) -> None:
         """
@@ -338,17 +323,22 @@ class Session:
             self.near.writing.send(response)
             self.near.writing.endWrite()
 
-    async def acceptTLS(self, tls: ServerTLS) -> None:
-        """
-        Let the client in: the TLS handshake, and its certificate where one is demanded.
+    # -- what is known of the client --------------------------------------------------------------------------------
 
-        @raise HandshakeFailed: With a sentence on why.
+    @property
+    def client(self) -> IAddress:
         """
-        self.enter("handshake")
-        stream = await self.near.startTLS(tls)
-        if tls.policy.clientCa:
-            certificate = stream.connection.get_peer_certificate(as_cryptography=True)
-            self.clientCertificate = describe(certificate) if certificate is not None else ""
+        The client's address.
+        """
+        return self.near.peer()
+
+    @property
+    def certificate(self) -> x509.Certificate | None:
+        """
+        The certificate that the client has shown and that was verified, if any.
+        """
+        stream = self.near.tls
+        return None if stream is None else stream.connection.get_peer_certificate(as_cryptography=True)
 
     @property
     def alpn(self) -> bytes:
@@ -357,44 +347,3 @@ class Session:
         """
         stream = self.near.tls
         return b"" if stream is None else stream.connection.get_alpn_proto_negotiated()
-
-    async def dial(self, where: Address | IStreamClientEndpoint) -> End:
-        """
-        Reach the upstream.
-
-        @raise DialFailed: With a sentence on why.
-        """
-        self.enter("dial")
-        self.upstream = where
-        self.far = await self.keeper.dialer.dial(where)
-        return self.far
-
-    async def dialAddresses(self, where: TCP, addresses: Sequence[str]) -> End:
-        """
-        Reach the upstream at one of these addresses, and at no other.
-
-        @raise DialFailed: With a sentence on why.
-        """
-        self.far = far = await self.keeper.dialer.dialAddresses(where, addresses)
-        host = getattr(far.peer(), "host", where.host)
-        self.upstream = TCP(host, where.port)
-        return far
-
-    async def connectTLS(self, far: End, tls: ClientTLS, alpn: Sequence[bytes] | None = None) -> None:
-        """
-        The TLS handshake with the upstream, and the check of its certificate and name.
-
-        @param alpn: The one protocol that the client negotiated, or none; L{None} for those of C{tls}.
-        @raise HandshakeFailed: With a sentence on why.
-        """
-        self.enter("upstream_handshake")
-        stream = await far.startTLS(tls, alpn)
-        if alpn is not None:
-            chosen = stream.connection.get_alpn_proto_negotiated()
-            if [chosen] != list(alpn or (b"",)):
-                wanted = _protocol(b"".join(alpn))
-                raise HandshakeFailed(f"the upstream speaks {_protocol(chosen)} where the client negotiated {wanted}")
-
-
-def _protocol(name: bytes) -> str:
-    return ascii(name.decode("latin-1")) if name else "no application protocol"

@@ -12,6 +12,7 @@ from zope.interface import implementer
 from tlsproxy.address import Address, asAddress
 from tlsproxy.end import End
 from tlsproxy.interfaces import IPattern
+from tlsproxy.opening import Opening
 from tlsproxy.session import Session
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
 
@@ -39,10 +40,6 @@ class Bridge:
         """
         The client first, all of it; then the upstream, with the one application protocol that the client negotiated.
         """
-        await session.readHello()
-        upstream, upstreamTLS = session.choose(self.upstream)
-        await session.acceptTLS(self.tls)
-        far = await session.dial(upstream)
-        negotiated = session.alpn
-        await session.connectTLS(far, upstreamTLS or self.upstreamTLS, [negotiated] if negotiated else [])
-        return session.near, far
+        return await Opening(
+            session, self.upstream, tls=self.tls, upstreamTLS=self.upstreamTLS, sameProtocol=True
+        ).run()

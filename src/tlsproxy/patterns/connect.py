@@ -19,8 +19,10 @@ from tlsproxy.connecting import isLocal
 from tlsproxy.end import End
 from tlsproxy.errors import AdmissionRefused, Answered, DialFailed, PeerEnded
 from tlsproxy.interfaces import IPattern
+from tlsproxy.opening import Opening, acceptTLS, authorize, dialAddresses, negotiate, readHello
 from tlsproxy.passwords import Busy, NotAuthenticated, Users
 from tlsproxy.session import Session
+from tlsproxy.side import FarSide, NearSide
 from tlsproxy.targets import TargetRefused, Targets, ownListener
 from tlsproxy.tls.contexts import ServerTLS
 from tlsproxy.wire.connect import ESTABLISHED, Request, RequestReader, RequestRefused, response
@@ -62,8 +64,8 @@ class Connect:
         of it.
         """
         if self.tls is not None:
-            await session.readHello()
-            await session.acceptTLS(self.tls)
+            await readHello(session)
+            await acceptTLS(session, self.tls)
         reader = RequestReader()
         try:
             request = await self._readRequest(session, reader)
@@ -86,6 +88,9 @@ class Connect:
         except TargetRefused as e:
             session.answer(response(403, e.public))
             raise
+        except AdmissionRefused:
+            session.answer(response(403, "this proxy does not let you in"))
+            raise
         except DialFailed as e:
             session.answer(response(e.status, str(e)))
             raise
@@ -94,6 +99,9 @@ class Connect:
                 session.answer(response(*_LATE[session.phase]))
             raise
         await session.near.write(ESTABLISHED)
+        if session.route.handlers:
+            opening = Opening(session, None)
+            await negotiate(session, NearSide(opening, False), FarSide(opening, False, False))
         return session.near, far
 
     async def _readRequest(self, session: Session, reader: RequestReader) -> Request:
@@ -119,10 +127,11 @@ class Connect:
 
             session.user = await self.users.check(request.authorization, inThread)
         self.targets.admit(where.host, where.port)
+        await authorize(session)
         session.enter("dial")
         found = await session.keeper.dialer.lookUp(where)
         own = ownListener(session.keeper.listeners, isLocal)
-        return await session.dialAddresses(where, self.targets.permitted(where.host, where.port, found, own))
+        return await dialAddresses(session, where, self.targets.permitted(where.host, where.port, found, own))
 
     def _serve(self, session: Session, request: Request, bodyless: bool) -> None:
         """

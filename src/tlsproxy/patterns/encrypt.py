@@ -13,6 +13,7 @@ from zope.interface import implementer
 from tlsproxy.address import Address, asAddress
 from tlsproxy.end import End
 from tlsproxy.interfaces import IPattern
+from tlsproxy.opening import Opening
 from tlsproxy.session import Session
 from tlsproxy.tls.contexts import ClientTLS
 
@@ -38,7 +39,4 @@ class Encrypt:
         """
         Anything that can connect may, unless a rule refuses it.
         """
-        upstream, upstreamTLS = session.choose(self.upstream)
-        far = await session.dial(upstream)
-        await session.connectTLS(far, upstreamTLS or self.upstreamTLS)
-        return session.near, far
+        return await Opening(session, self.upstream, upstreamTLS=self.upstreamTLS).run()

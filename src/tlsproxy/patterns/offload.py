@@ -12,6 +12,7 @@ from zope.interface import implementer
 from tlsproxy.address import Address, asAddress
 from tlsproxy.end import End
 from tlsproxy.interfaces import IPattern
+from tlsproxy.opening import Opening
 from tlsproxy.session import Session
 from tlsproxy.tls.contexts import ServerTLS
 
@@ -37,7 +38,4 @@ class Offload:
         """
         The client first, all of it; then the upstream.
         """
-        await session.readHello()
-        upstream, _ = session.choose(self.upstream)
-        await session.acceptTLS(self.tls)
-        return session.near, await session.dial(upstream)
+        return await Opening(session, self.upstream, tls=self.tls).run()

@@ -13,6 +13,7 @@ from zope.interface import implementer
 from tlsproxy.address import Address, asAddress
 from tlsproxy.end import End
 from tlsproxy.interfaces import IPattern
+from tlsproxy.opening import Opening
 from tlsproxy.session import Session
 
 __all__ = ["Passthrough"]
@@ -37,7 +38,4 @@ class Passthrough:
         """
         The hello, and what the rules make of it; then the upstream, which gets the hello as it came.
         """
-        if self.requireTLS:
-            await session.readHello()
-        upstream, _ = session.choose(self.upstream)
-        return session.near, await session.dial(upstream)
+        return await Opening(session, self.upstream, hello=self.requireTLS).run()
