@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 
-from tests.integration import test_gateway, test_passthrough_routes
+from tests.integration import test_gateway, test_passthrough_routes, test_writing_handlers
 from tests.integration.chromium import hosts
 from tests.integration.namespace import EXAMPLES, NamespaceTestCase
 from tests.integration.running import TOOL, Child, Proxy
@@ -17,6 +17,8 @@ from tests.peers import requirePeer
 ELSEWHERE = {
     "cut-hello.py": test_passthrough_routes.RealServerTests,
     "gateway.toml": test_gateway.GatewayTests,
+    "handler-package": test_writing_handlers.ExampleTests,
+    "handlers": test_writing_handlers.ExampleTests,
 }
 """Examples that have a module of tests of their own."""
 
