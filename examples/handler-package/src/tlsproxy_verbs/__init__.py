@@ -4,7 +4,7 @@ Lets only some commands of a client through.
 
 from attrs import NOTHING, frozen
 
-from tlsproxy.handler import INWARD, OUTWARD, HandlerOptions, ProtocolHandler, option
+from tlsproxy.handler import INWARD, HandlerOptions, ProtocolHandler, option
 
 
 @frozen(kw_only=True)
@@ -25,6 +25,9 @@ class Verbs(HandlerOptions):
                 raise ValueError(f"{verb!r} is no command: give letters and digits")
 
     def handler(self, session, flow):
+        """
+        Make the handler of one session.
+        """
         return Listening(self, session, flow)
 
 
