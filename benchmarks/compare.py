@@ -18,7 +18,7 @@ from pathlib import Path
 
 from attrs import evolve
 from measure import Bench, Running, Work, bench
-from peers import OURS, PEERS, STOCK, Peer
+from peers import HANDLED, OURS, PEERS, STOCK, Peer
 from processes import Holding, ProcessError
 from report import HELD, ROWS, STALLED, Results, Row, render
 
@@ -69,6 +69,7 @@ def _arguments(line: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--only", type=_choosePeers, help="only these proxies, by name; ours is tlsproxy")
     parser.add_argument("--stock", action="store_true", help="add what Twisted alone offers")
+    parser.add_argument("--handled", action="store_true", help="add tlsproxy with a handler that lets everything pass")
     parser.add_argument("--quick", action="store_true", help="one small round, to see that all works")
     parser.add_argument("--bulk-mib", type=int, help="MiB of a bulk transfer (default: 1024)")
     parser.add_argument("--connections", type=int, help="new connections a round (default: 2000)")
@@ -109,7 +110,8 @@ def _peers(given: argparse.Namespace, results: Results) -> list[Peer]:
     """
     Those who take part, their versions noted.
     """
-    wanted = given.only or [peer for peer in PEERS if peer.name != STOCK or given.stock]
+    asked = {STOCK: given.stock, HANDLED: given.handled}
+    wanted = given.only or [peer for peer in PEERS if asked.get(peer.name, True)]
     found = []
     for peer in wanted:
         if shutil.which(peer.program) is None:

@@ -30,7 +30,10 @@ SPLICING = "haproxy-splice"
 """The name of haproxy where it splices all that it can."""
 
 STOCK = "stock"
-"""The name of the one peer that runs only when asked for."""
+"""The name of what Twisted alone offers, which runs only when asked for."""
+
+HANDLED = "tlsproxy-handled"
+"""The name of the proxy with a protocol handler that lets everything pass, which runs only when asked for."""
 
 MODES = ("offload", "encrypt", "bridge", "passthrough", "connect")
 
@@ -162,6 +165,14 @@ def _ours(job: Job) -> list[str]:
     if job.far:
         lines += ["[route.upstream_tls]", f'ca = "{own.ca}"', f'name = "{NAME}"', *tls]
     return [_twistd(), "-n", "--pidfile=", "tlsproxy", "--config", job.write("tlsproxy.toml", "\n".join(lines) + "\n")]
+
+
+def _handled(job: Job) -> list[str]:
+    command = _ours(job)
+    file = Path(command[-1])
+    # Behind the last table of the route another one may follow.
+    file.write_text(file.read_text() + '[[route.handler]]\nname = "passing"\n')
+    return ["env", f"PYTHONPATH={Path(__file__).with_name('plugins')}", *command]
 
 
 def _pythonVersion(program: str) -> Version:
@@ -347,6 +358,7 @@ def _hitchVersion() -> Version:
 
 PEERS = (
     Peer(OURS, _twistd(), MODES, _ours, _oursVersion, tunnels=True),
+    Peer(HANDLED, _twistd(), MODES, _handled, _oursVersion, tunnels=True),
     Peer("haproxy", "haproxy", MODES, _haproxy, _haproxyVersion),
     Peer(SPLICING, "haproxy", ("passthrough", "connect"), _haproxySplicing, _haproxyVersion),
     Peer("nginx", "nginx", MODES, _nginx, _nginxVersion),

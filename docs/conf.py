@@ -12,6 +12,7 @@ from attrs import fields
 from sphinx.application import Sphinx
 
 from tlsproxy import __version__
+from tlsproxy.installed import Installed
 from tlsproxy.route import Limits
 from tlsproxy.settings import OPTIONS, Option, RuleSettings
 from tlsproxy.tls.policy import snake
@@ -63,6 +64,17 @@ def writeOptions(app: Sphinx) -> None:
         for name in [snake(limit.name)]
     ]
     table("Deadlines in seconds, 0 for none: ``[route.limits]``", limits)
+    installed = Installed()
+    for name in installed.names:
+        # Those of other packages are no part of these pages.
+        if installed.module(name) == "twisted.plugins.tlsproxy_plugin":
+            handler = installed.find(name)
+            rows = []
+            for one in handler.keys:
+                default = "; required" if one.required else f"; default: ``{one.default}``" if one.default else ""
+                told = f"``--handler {name}:{one.key}={one.metavar}``"
+                rows.append((f"``{one.key}``", told, plain(one.help) + default))
+            table(f"Handler ``{name}``, in ``[[route.handler]]``: {plain(handler.help)}", rows)
     target = Path(app.srcdir) / "options.inc"
     text = "\n".join(lines)
     if not target.exists() or target.read_text("utf-8") != text:

@@ -14,10 +14,11 @@ from base64 import b64encode
 from twisted.internet.defer import Deferred, succeed
 
 from tests.configuring import ConfigurationTestCase
-from tests.tls import write
-from tlsproxy import __version__
+from tests.shouting import SHOUTING, installed
+from tlsproxy import __version__, cli
 from tlsproxy.cli import main
 from tlsproxy.passwords import Users
+from tlsproxy.testing.certificates import write
 
 GOOD = """\
 [[route]]
@@ -108,6 +109,63 @@ class ToolTests(ConfigurationTestCase):
         A file that is not there is bad.
         """
         self.assertEqual((1, "", "nothing.toml: No such file or directory\n"), self.run_("check", "nothing.toml"))
+
+    def test_handlers(self) -> None:
+        """
+        All handlers are listed with their options, and those that cannot be used with the reason.
+        """
+        broken = (
+            'from tlsproxy.plugin import HandlerFactory\nx = HandlerFactory("broken", "tests.shouting.Nothing", "")'
+        )
+        there = installed(self, shouting=SHOUTING, broken=broken, worse="import no_such_module_at_all")
+        self.patch(cli, "Installed", lambda: there)
+        status, printed, told = self.run_("handlers")
+        self.assertEqual(1, len(self.flushLoggedErrors(ModuleNotFoundError)))
+        self.assertEqual((0, ""), (status, told))
+        lines = printed.splitlines()
+        self.assertRegex(lines[0], r"^handler 'broken' of \S+\.broken cannot be used: AttributeError: ")
+        self.assertRegex(lines[-1], r"\.worse cannot be imported: ModuleNotFoundError: ")
+        for line in (
+            "needy: cannot do without",
+            "  file=FILE                     where to write; required",
+            "quiet: does nothing",
+            "  tune=rising|falling           which tune [rising]",
+            "  pause=SECONDS                 how long to take breath [0.5]",
+            "  others=WORDS                  what else to shout",
+            "  bars=WORDS                    how long [4,4]",
+        ):
+            self.assertIn(line, lines)
+        for line in lines[1:-1]:
+            self.assertTrue(len(line) <= 120 and line.isprintable(), line)
+
+    def test_handlersInTheBox(self) -> None:
+        """
+        What comes with tlsproxy is listed.
+        """
+        status, printed, told = self.run_("handlers")
+        self.assertEqual((0, ""), (status, told))
+        for name in ("rate: ", "starttls-smtp: ", "tap: "):
+            self.assertIn("\n" + name, "\n" + printed)
+        self.assertNotIn("cannot be used", printed)
+
+    def test_checkHandlers(self) -> None:
+        """
+        Handlers are checked like all else.
+        """
+        self.file(
+            '[[route]]\nmode = "passthrough"\nlisten = "127.0.0.1:8443"\nupstream = "a.example:443"\n'
+            '[[route.handler]]\nname = "rate"\nup = "fast"\n[[route.handler]]\nname = "starttls-smtp"\n'
+        )
+        self.assertEqual(
+            (
+                1,
+                "",
+                "proxy.toml:7: route.handler.up: give a whole number, not the string 'fast'\n"
+                "proxy.toml:9: route.handler.name: "
+                "mode passthrough starts no TLS, and handler starttls-smtp wants to\n",
+            ),
+            self.run_("check", "proxy.toml"),
+        )
 
     def test_devcert(self) -> None:
         """

@@ -11,9 +11,9 @@ from pathlib import Path
 from textwrap import dedent
 
 from tests.configuring import ConfigurationTestCase
-from tests.tls import NOW, certify, write
 from tlsproxy.config import loadFile
 from tlsproxy.errors import ConfigurationError
+from tlsproxy.testing.certificates import NOW, certify, write
 
 GOOD = """\
 [[route]]

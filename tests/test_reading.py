@@ -60,6 +60,17 @@ class ReaderTests(ConfigurationTestCase):
         self.assertIsNone(self.reader.attempt("a.d", single))
         self.assertEqual([("a.b", "one"), ("a.c", "two"), ("a.d", "three")], self.told())
 
+    def test_each(self) -> None:
+        """
+        Of several values those that can be read are, and what is wrong with the others is told together.
+        """
+        self.assertEqual((1, 2), self.reader.each(("1", "2"), "a", int))
+        self.assertEqual([], self.told())
+        self.assertEqual((3,), self.reader.each(("x", "3", "y"), "a", int))
+        ((key, sentence),) = self.told()
+        self.assertEqual("a", key)
+        self.assertRegex(sentence, "'x'; .*'y'$")
+
     def test_bugs(self) -> None:
         """
         Any other error is no problem of the configuration.

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from attrs import fields
+from attrs import NOTHING, Factory, fields, make_class
 from twisted.trial.unittest import SynchronousTestCase
 
 from tlsproxy.interfaces import PHASES
@@ -24,9 +24,12 @@ from tlsproxy.settings import (
     RouteSettings,
     RuleSettings,
     TargetSettings,
+    metavar,
     stateDirectory,
+    written,
 )
 from tlsproxy.tls.policy import ClientPolicy, ServerPolicy, snake
+from tlsproxy.tls.policy import option as attribute
 
 TABLES: dict[tuple[str, ...], type[Any]] = {
     ("proxy",): ProxySettings,
@@ -100,15 +103,46 @@ class TableTests(SynchronousTestCase):
         """
         for table, cls in TABLES.items():
             self.assertEqual(set(), LATER[".".join(table)] & {snake(one.name) for one in fields(cls)})
-        self.assertEqual(set(), LATER["route"] & {"tls", "upstream_tls", "limits", "rule", "targets"})
+        self.assertEqual(set(), LATER["route"] & {"tls", "upstream_tls", "limits", "rule", "targets", "handler"})
 
     def test_reserved(self) -> None:
         """
         No option has a word that is kept for later.
         """
         self.assertEqual(set(), LATER_OPTIONS & set(OPTIONS))
-        for word in ("status", "handler", "workers", "max-connections", "allow-cn", "allow-all"):
+        for word in ("status", "workers", "max-connections", "allow-cn", "allow-all"):
             self.assertIn(word, LATER_OPTIONS)
+
+    def test_written(self) -> None:
+        """
+        A default of any type is told as it would be given, and one that nobody could give is not told.
+        """
+        for default, text in (
+            ("x", "x"),
+            (True, "true"),
+            (100_000_000, "100000000"),
+            (1e9, "1000000000"),
+            (0.25, "0.25"),
+            (("a", "b"), "a,b"),
+            ((4, 4), "4,4"),
+            (Path("x/y"), "x/y"),
+            (None, ""),
+            (NOTHING, ""),
+            (Factory(list), ""),
+        ):
+            self.assertEqual(text, written(default))
+
+    def test_metavars(self) -> None:
+        """
+        What an option takes is told by its own word, its kind, or its choices.
+        """
+        for made, word in (
+            (attribute(1, "", metavar="BYTES", kind="file"), "BYTES"),
+            (attribute("", "", kind="file"), "FILE"),
+            (attribute(1, "", choices=(1, 2)), "1|2"),
+            (attribute(1, ""), "NUMBER"),
+        ):
+            self.assertEqual(word, metavar(fields(make_class("Made", {"it": made})).it, "NUMBER"))
 
     def test_limits(self) -> None:
         """

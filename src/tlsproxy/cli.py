@@ -8,19 +8,26 @@ from __future__ import annotations
 import argparse
 import getpass
 import sys
+import textwrap
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
+
+from twisted.logger import globalLogBeginner
 
 from tlsproxy import __version__
 from tlsproxy.config import loadFile
 from tlsproxy.errors import ConfigurationError
+from tlsproxy.installed import Found, Installed
 from tlsproxy.passwords import PasswordProblem, checkName, hashPassword
 from tlsproxy.tls.certificates import CertificateProblem
 from tlsproxy.tls.development import writeDevelopmentFiles
 
 __all__ = ["main"]
+
+_COLUMN: Final = 32
+"""Where the help of an option starts."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -61,6 +68,13 @@ def _parser() -> argparse.ArgumentParser:
         "names", metavar="NAME", nargs="*", help="DNS names and addresses; default: localhost 127.0.0.1 ::1"
     )
     devcert.set_defaults(run=_devcert)
+    handlers = commands.add_parser(
+        "handlers",
+        help="list the protocol handlers that are installed, with their options",
+        description="List the protocol handlers that are installed, each with its options: what --handler and "
+        "[[route.handler]] take.",
+    )
+    handlers.set_defaults(run=_handlers)
     passwd = commands.add_parser(
         "passwd",
         help="make the line of a user for a file of users with passwords",
@@ -96,6 +110,28 @@ def _devcert(arguments: argparse.Namespace) -> int:
     for file in files:
         print(file)
     return 0
+
+
+def _handlers(arguments: argparse.Namespace) -> int:
+    installed = Installed()
+    for name in installed.names:
+        try:
+            print("\n".join(_described(installed.find(name))))
+        except ValueError as e:
+            print(e)
+    for sentence in installed.broken:
+        print(sentence)
+    return 0
+
+
+def _described(handler: Found) -> list[str]:
+    lines = [f"{handler.name}: {handler.help}"]
+    for one in handler.keys:
+        default = "; required" if one.required else f" [{one.default}]" if one.default else ""
+        words = textwrap.wrap(f"{one.help}{default}", 120 - _COLUMN)
+        lines.append(f"  {f'{one.key}={one.metavar}':<{_COLUMN - 3}} {words[0]}")
+        lines.extend(" " * _COLUMN + word for word in words[1:])
+    return lines
 
 
 def _passwd(arguments: argparse.Namespace) -> int:
@@ -136,6 +172,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     @param arguments: The words of the command line; L{None} for those of the process.
     @return: The exit status: 0 good, 1 bad, 2 wrong usage.
     """
+    if arguments is None:
+        # What Twisted has to log, such as a plugin of somebody else that is broken, is not what was asked for.
+        globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
     parsed = _parser().parse_args(arguments)
     status: int = parsed.run(parsed)
     return status

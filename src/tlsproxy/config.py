@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from tlsproxy.errors import ConfigurationError, Problem
+from tlsproxy.installed import Installed
 from tlsproxy.reading import Reader, spell
 from tlsproxy.route import Route
 from tlsproxy.routes import RouteReader
@@ -41,13 +42,14 @@ class Configuration:
     warnings: tuple[str, ...]
 
 
-def build(document: Mapping[str, Any], base: Path, now: datetime) -> Configuration:
+def build(document: Mapping[str, Any], base: Path, now: datetime, installed: Installed | None = None) -> Configuration:
     """
     Make routes of a document.
 
     @param document: What a TOML file says.
     @param base: The folder that relative paths start from.
     @param now: The time that certificates have to be valid at.
+    @param installed: The protocol handlers that there are; L{None} to look.
     @raise ConfigurationError: With all problems at once.
     """
     reader = Reader(base)
@@ -61,7 +63,7 @@ def build(document: Mapping[str, Any], base: Path, now: datetime) -> Configurati
     if not isinstance(tables, list) or not tables:
         reader.tell("route", "give at least one route, each under [[route]]")
         tables = []
-    builder = RouteReader(reader, now)
+    builder = RouteReader(reader, now, installed or Installed())
     routes = [builder.read(table, f"route[{position}]") for position, table in enumerate(tables)]
     _tellNames(tables, reader)
     if reader.problems:
@@ -84,11 +86,18 @@ def _tellNames(tables: Sequence[object], reader: Reader) -> None:
             names.add(name)
 
 
-def loadFile(file: str, now: datetime | None = None) -> Configuration:
+def loadFile(
+    file: str,
+    now: datetime | None = None,
+    installed: Installed | None = None,
+    complete: Callable[[dict[str, Any]], object] | None = None,
+) -> Configuration:
     """
     Read a configuration file.
 
     @param now: The time that certificates have to be valid at; L{None} for now.
+    @param installed: The protocol handlers that there are; L{None} to look.
+    @param complete: Adds to what the file says, before it is checked, what this file may leave out.
     @raise ConfigurationError: With all problems at once, each with the file and the line.
     """
     try:
@@ -105,8 +114,10 @@ def loadFile(file: str, now: datetime | None = None) -> Configuration:
         raise ConfigurationError([Problem("", f"{file}:{number}: it is not TOML: {e}")]) from e
     except RecursionError as e:
         raise ConfigurationError([Problem("", f"{file}: it is nested too deep")]) from e
+    if complete is not None:
+        complete(document)
     try:
-        return build(document, Path(file).resolve().parent, now or datetime.now(UTC))
+        return build(document, Path(file).resolve().parent, now or datetime.now(UTC), installed)
     except ConfigurationError as e:
         lines = findLines(content)
         raise ConfigurationError(

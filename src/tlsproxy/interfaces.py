@@ -140,7 +140,7 @@ class IPattern(Interface):
     mode = Attribute("The name of the mode, as in C{--mode}.")
 
 
-class IProtocolHandlerFactory(IPlugin):
+class IProtocolHandlerFactory(IPlugin, Interface):
     """
     A kind of protocol handler, as a plugin registers it.  L{tlsproxy.handler.HandlerFactory} is one to use.
     """

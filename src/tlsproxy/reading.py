@@ -120,6 +120,23 @@ class Reader:
                 key = self.attempt(f"{path}.key", lambda: fileName(table["key"], self.resolve))
                 values["cert"] = CertificateFiles(files.chain, key)
 
+    def each(self, texts: Sequence[str], path: str, parse: Callable[[str], T]) -> tuple[T, ...]:
+        """
+        Read several values of one key, and tell what is wrong with any of them.
+
+        @param parse: Reads one, and raises L{ValueError} with a sentence.
+        """
+        read: list[T] = []
+        wrong: list[str] = []
+        for text in texts:
+            try:
+                read.append(parse(text))
+            except ValueError as e:
+                wrong.append(str(e))
+        if wrong:
+            self.tell(path, "; ".join(wrong))
+        return tuple(read)
+
     def listen(self, text: str, path: str) -> Address | None:
         """
         Read an address to listen on.

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
-from attrs import evolve
-
 from tlsproxy.address import TCP, Address, Endpoint, Unix
-from tlsproxy.interfaces import IPattern
+from tlsproxy.handlertables import Told, readHandlers, tellTLS, whyBlind
+from tlsproxy.installed import Installed
+from tlsproxy.interfaces import FAR, NEAR, IPattern
 from tlsproxy.passwords import Users
 from tlsproxy.patterns.bridge import Bridge
 from tlsproxy.patterns.connect import Connect
@@ -24,18 +24,18 @@ from tlsproxy.patterns.passthrough import Passthrough
 from tlsproxy.reading import Reader
 from tlsproxy.route import Limits, Route
 from tlsproxy.rules import Rule
-from tlsproxy.settings import MODES, RouteSettings, RuleSettings, TargetSettings
+from tlsproxy.ruletables import hostOf, readRules
+from tlsproxy.settings import MODES, RouteSettings, TargetSettings
 from tlsproxy.targets import Target, Targets, parseTarget
-from tlsproxy.tls.contexts import ClientTLS, ServerTLS, parseProtocol
+from tlsproxy.tls.contexts import ClientTLS, ServerTLS
 from tlsproxy.tls.policy import ClientPolicy, ServerPolicy
 from tlsproxy.wire.host import isLiteral
-from tlsproxy.wire.network import parseNamePattern, parseNetwork
 
 __all__ = ["RouteReader"]
 
 T = TypeVar("T")
 
-_TABLES: Final = ("tls", "upstream_tls", "limits", "rule", "targets")
+_TABLES: Final = ("tls", "upstream_tls", "limits", "rule", "targets", "handler")
 _TAKES: Final[Mapping[str, frozenset[str]]] = {
     "offload": frozenset({"upstream", "rule", "tls"}),
     "encrypt": frozenset({"upstream", "rule", "upstream_tls"}),
@@ -44,6 +44,8 @@ _TAKES: Final[Mapping[str, frozenset[str]]] = {
     "connect": frozenset({"tls", "targets", "users"}),
 }
 """Which of the keys that not every mode takes a mode takes."""
+_SIDES: Final[Mapping[str, tuple[str, ...]]] = {"offload": (NEAR,), "encrypt": (FAR,), "bridge": (NEAR, FAR)}
+"""Where a mode has TLS that a handler may start."""
 _SOME: Final = tuple(dict.fromkeys(key for keys in _TAKES.values() for key in sorted(keys)))
 _WHY_NOT: Final = {
     ("offload", "upstream_tls"): "mode offload speaks no TLS with its upstream",
@@ -63,13 +65,15 @@ class RouteReader:
     @ivar warnings: What is doubtful but works, one sentence each.
     """
 
-    def __init__(self, reader: Reader, now: datetime) -> None:
+    def __init__(self, reader: Reader, now: datetime, installed: Installed) -> None:
         """
         @param reader: Reads tables, and collects what is wrong.
         @param now: The time that certificates have to be valid at.
+        @param installed: The handlers that there are.
         """
         self._reader = reader
         self._now = now
+        self._installed = installed
         self._listening: list[tuple[Address, str]] = []
         self.warnings: list[str] = []
 
@@ -92,6 +96,9 @@ class RouteReader:
             name = settings.mode
         if listen is not None:
             self._tellTaken(listen, name, path)
+        handlers: tuple[Told, ...] = ()
+        if "handler" in table:
+            handlers = readHandlers(reader, table["handler"], f"{path}.handler", self._installed)
         if not settings.mode:
             reader.tell(f"{path}.mode", f"say which mode: one of {', '.join(MODES)}")
             reader.settings(ServerPolicy, table.get("tls", {}), f"{path}.tls")
@@ -99,14 +106,22 @@ class RouteReader:
             reader.settings(TargetSettings, table.get("targets", {}), f"{path}.targets")
             self._upstream(settings, path)
             if "rule" in table:
-                self._rules(table["rule"], f"{path}.rule", False, None)
+                readRules(reader, table["rule"], f"{path}.rule", "", None)
             return None
         for key in _SOME:
             if key in table and key not in _TAKES[settings.mode]:
                 why = _WHY_NOT.get((settings.mode, key), f"mode {settings.mode} has no use for it")
                 reader.tell(f"{path}.{key}", f"{why}: leave this out")
+        sides = _SIDES.get(settings.mode, ())
+        tellTLS(reader, handlers, settings.mode, sides)
+        blind = whyBlind(handlers, sides)
+        tls = table.get("tls")
+        if blind and FAR in sides and not any(FAR in handler.startsTLS for handler in handlers):
+            if isinstance(tls, Mapping) and tls.get("alpn"):
+                # The upstream's handshake is over when the client's begins.
+                reader.tell(f"{path}.tls.alpn", f"{blind}, so what is chosen with it cannot be offered: leave this out")
         warned = len(self.warnings)
-        pattern, rules = self._pattern(settings, table, path, listen)
+        pattern, rules = self._pattern(settings, table, path, listen, blind)
         self.warnings[warned:] = [f"route {name}: {warning}" for warning in self.warnings[warned:]]
         if len(reader.problems) > before or listen is None or pattern is None:
             return None
@@ -116,25 +131,27 @@ class RouteReader:
             pattern=pattern,
             rules=rules,
             limits=limits,
+            handlers=tuple(handler.options for handler in handlers),
             close=settings.close,
             truncation=settings.truncation,
         )
 
     def _pattern(
-        self, settings: RouteSettings, table: Mapping[str, Any], path: str, listen: Address | None
+        self, settings: RouteSettings, table: Mapping[str, Any], path: str, listen: Address | None, blind: str
     ) -> tuple[IPattern | None, tuple[Rule, ...]]:
         mode = settings.mode
         takes = _TAKES[mode]
         upstream = self._upstream(settings, path)
         tls = upstreamTLS = None
         if "upstream_tls" in takes:
-            host = None if upstream is None else _hostOf(upstream)
+            host = None if upstream is None else hostOf(upstream)
             upstreamTLS = self._client(table.get("upstream_tls", {}), f"{path}.upstream_tls", host, mode)
         rules: tuple[Rule, ...] = ()
         if "rule" in takes:
             if "rule" in table:
-                blind = mode == "encrypt" or ("require_tls" in takes and not settings.requireTls)
-                rules = self._rules(table["rule"], f"{path}.rule", blind, upstreamTLS)
+                if mode == "encrypt" or ("require_tls" in takes and not settings.requireTls):
+                    blind = "this route sees no TLS hello"
+                rules = readRules(self._reader, table["rule"], f"{path}.rule", blind, upstreamTLS)
             self._tellUpstream(settings, table, rules, path)
         if "tls" in takes and (mode != "connect" or "tls" in table):
             tls = self._server(table.get("tls", {}), f"{path}.tls", mode)
@@ -161,82 +178,6 @@ class RouteReader:
             self._reader.tell(f"{path}.upstream", "say what to dial, as in HOST:PORT")
         elif settings.upstream and any(rule.unconditional for rule in rules):
             self._reader.tell(f"{path}.upstream", "no client gets there, since a rule without conditions matches all")
-
-    # -- rules ------------------------------------------------------------------------------------------------------
-
-    def _rules(self, tables: object, path: str, blind: bool, tls: ClientTLS | None) -> tuple[Rule, ...]:
-        """
-        Read the rules of a route.
-
-        @param blind: Whether the route sees no hello.
-        @param tls: The TLS toward the upstreams, if any.
-        """
-        reader = self._reader
-        if not isinstance(tables, list) or not tables:
-            reader.tell(path, "give at least one rule, each under [[route.rule]], or leave this out")
-            return ()
-        rules: list[Rule] = []
-        for position, table in enumerate(tables):
-            place = f"{path}[{position}]"
-            rule = self._rule(table, place, blind, tls)
-            if any(rule.unconditional for rule in rules):
-                reader.tell(place, "no client gets here, since a rule before it has no conditions")
-            if rule is not None:
-                rules.append(rule)
-        return tuple(rules)
-
-    def _rule(self, table: object, path: str, blind: bool, tls: ClientTLS | None) -> Rule | None:
-        reader = self._reader
-        before = len(reader.problems)
-        settings = reader.settings(RuleSettings, table, path)
-        if not isinstance(table, Mapping):
-            return None
-        for key in ("sni", "alpn", "client"):
-            if key in table and table[key] in ("", []):
-                # It could be read as "nobody" as well as "everybody".
-                reader.tell(f"{path}.{key}", "give one value at least, or leave this out")
-        for key in ("sni", "alpn"):
-            if key in table and blind:
-                reader.tell(f"{path}.{key}", "this route sees no TLS hello, so its rules can go by client only")
-        sni = self._each(settings.sni, f"{path}.sni", parseNamePattern)
-        alpn = self._each(settings.alpn, f"{path}.alpn", parseProtocol)
-        client = self._each(settings.client, f"{path}.client", parseNetwork)
-        if blind and settings.refuse == "alert":
-            reader.tell(f"{path}.refuse", 'this route sees no TLS hello to answer with an alert: write "close"')
-        upstream = reader.upstream(settings.upstream, f"{path}.upstream") if "upstream" in table else None
-        upstreamTLS = None if tls is None or upstream is None else self._named(tls, upstream, f"{path}.upstream")
-        if ("upstream" in table) == ("refuse" in table):
-            reader.tell(path, 'say either upstream = "HOST:PORT", or refuse = "alert" or "close"')
-        if len(reader.problems) > before:
-            return None
-        return Rule(
-            sni=sni, alpn=alpn, client=client, upstream=upstream, refuse=settings.refuse, upstreamTLS=upstreamTLS
-        )
-
-    def _each(self, texts: Sequence[str], path: str, parse: Callable[[str], T]) -> tuple[T, ...]:
-        read: list[T] = []
-        wrong: list[str] = []
-        for text in texts:
-            try:
-                read.append(parse(text))
-            except ValueError as e:
-                wrong.append(str(e))
-        if wrong:
-            self._reader.tell(path, "; ".join(wrong))
-        return tuple(read)
-
-    def _named(self, tls: ClientTLS, upstream: Address, path: str) -> ClientTLS | None:
-        """
-        Have the upstream of a rule asked for by its own name, and show it.
-        """
-        if tls.policy.name:
-            return None
-        host = _hostOf(upstream)
-        if host:
-            return self._reader.attempt(path, lambda: tls.named(host))
-        if tls.policy.auth != "none":
-            self._reader.tell(path, "say which name its certificate must show, as name of [route.upstream_tls]")
-        return evolve(tls, name="")
 
     # -- TLS --------------------------------------------------------------------------------------------------------
 
@@ -281,8 +222,8 @@ class RouteReader:
         lists = self._reader.settings(TargetSettings, table.get("targets", {}), f"{path}.targets")
         if not lists.allow:
             self._reader.tell(f"{path}.targets.allow", "say what clients may ask for, as in *.example.com:443")
-        allow = self._each(lists.allow, f"{path}.targets.allow", lambda text: parseTarget(text, True))
-        deny = self._each(lists.deny, f"{path}.targets.deny", lambda text: parseTarget(text, False))
+        allow = self._reader.each(lists.allow, f"{path}.targets.allow", lambda text: parseTarget(text, True))
+        deny = self._reader.each(lists.deny, f"{path}.targets.deny", lambda text: parseTarget(text, False))
         users = None
         if settings.users:
             users = self._reader.attempt(f"{path}.users", lambda: Users.load(settings.users))
@@ -307,10 +248,6 @@ class RouteReader:
         self._listening.append((listen, name))
 
 
-def _hostOf(upstream: object) -> str:
-    return (upstream.host or "localhost") if isinstance(upstream, TCP) else ""
-
-
 def _asksCertificates(policy: ServerPolicy) -> bool:
     return bool(policy.clientCa) and policy.clientAuth in ("", "required")
 
@@ -321,8 +258,10 @@ def _isPrivate(listen: Address) -> bool:
     """
     if isinstance(listen, Endpoint):
         kind, *arguments = re.split(r"(?<!\\):", listen.description)
+        if kind == "haproxy":
+            kind, *arguments = arguments
         hosts = [one.removeprefix("interface=").replace("\\", "") for one in arguments]
-        return kind == "unix" or any(map(_isLoopback, hosts))
+        return kind == "unix" or (kind in ("tcp", "tcp6") and any(map(_isLoopback, hosts)))
     return isinstance(listen, Unix) or _isLoopback(listen.host)
 
 

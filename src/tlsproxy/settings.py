@@ -29,7 +29,9 @@ __all__ = [
     "RouteSettings",
     "RuleSettings",
     "TargetSettings",
+    "metavar",
     "stateDirectory",
+    "written",
 ]
 
 MODES: Final = {
@@ -52,7 +54,7 @@ LATER_MODES: Final = (
 LATER: Final = {
     "": {"tls_policy"},
     "proxy": {"status", "workers", "max_connections"},
-    "route": {"handler", "grant", "workers", "max_connections"},
+    "route": {"grant", "workers", "max_connections"},
     "route.tls": {"allow", "allow_cn", "allow_ou", "allow_dns", "allow_uri", "allow_all"},
     "route.upstream_tls": {"allow", "allow_cn", "allow_ou", "allow_dns", "allow_uri", "allow_all"},
     "route.limits": set(),
@@ -156,19 +158,28 @@ class TargetSettings:
     )
 
 
-def _metavar(attribute: Attribute[Any]) -> str:
+def metavar(attribute: Attribute[Any], otherwise: str = "WORDS") -> str:
     """
     Say in a word what an option takes.
+
+    @param otherwise: What to say where the option does not tell.
     """
-    choices: tuple[str, ...] = attribute.metadata.get("choices", ())
+    choices: tuple[object, ...] = attribute.metadata.get("choices", ())
     word: str = attribute.metadata.get("metavar", "")
-    return word or _METAVARS.get(attribute.metadata.get("kind", ""), "") or "|".join(choices) or "WORDS"
+    return word or _METAVARS.get(attribute.metadata.get("kind", ""), "") or "|".join(map(str, choices)) or otherwise
 
 
-def _written(default: object) -> str:
+def written(default: object) -> str:
+    """
+    Write a default as one would give it; C{""} where there is none, or none that can be given.
+    """
     if isinstance(default, bool):
         return str(default).lower()
-    return default if isinstance(default, str) else ",".join(default) if isinstance(default, tuple) else ""
+    if isinstance(default, tuple):
+        return ",".join(map(str, default))
+    if isinstance(default, float):
+        return f"{default:.15g}"
+    return str(default) if isinstance(default, str | int | Path) else ""
 
 
 _KEY_HELP: Final = "PEM file: the certificate's key; without it, the certificate's file holds it, too"
@@ -211,7 +222,7 @@ def _options() -> Mapping[str, Option]:
             help = attribute.metadata["help"]
             option = attribute.metadata.get("option", name.replace("_", "-"))
             options[prefix + option] = Option(
-                (*table, name), _metavar(attribute), help, _written(attribute.default), heading
+                (*table, name), metavar(attribute), help, written(attribute.default), heading
             )
             if name == "cert":
                 options[prefix + "key"] = Option((*table, "key"), "FILE", _KEY_HELP, "", heading)

@@ -23,6 +23,7 @@ from tlsproxy import __version__
 from tlsproxy.address import CannotListen
 from tlsproxy.config import Configuration, build, loadFile
 from tlsproxy.errors import ConfigurationError, Problem
+from tlsproxy.handlertables import fromWord
 from tlsproxy.route import Limits
 from tlsproxy.service import ProxyService
 from tlsproxy.settings import LATER_MODES, LATER_OPTIONS, MODES, OPTIONS, stateDirectory
@@ -42,7 +43,7 @@ _COLUMN: Final = 40
 _DEMO: Final = frozenset({"mode", "state-dir", "log-level", "limit"})
 """The options that leave a mode its demo."""
 
-_WORDS: Final = (*OPTIONS, "config", "limit", "help", "version")
+_WORDS: Final = (*OPTIONS, "config", "handler", "limit", "help", "version")
 
 
 def _setter(name: str, help: str) -> Callable[[Options, str], None]:
@@ -73,6 +74,12 @@ class Options(usage.Options):
         TOML file with any number of routes; instead of a mode and its options.
         """
         self.given.setdefault("config", []).append(file)
+
+    def opt_handler(self, handler: str) -> None:
+        """
+        NAME:KEY=VALUE:..., a protocol handler; repeat for more, in their order.
+        """
+        self.given.setdefault("handler", []).append(handler)
 
     def opt_limit(self, limit: str) -> None:
         """
@@ -106,6 +113,9 @@ class Options(usage.Options):
                 heading = one.heading
                 lines += ["", f"{heading}:"]
             lines += _entry(f"--{name} {one.metavar}", f"{one.help} [{one.default}]" if one.default else one.help)
+        lines += ["", "Handlers, the one nearest the client first; what there is tells: tlsproxy handlers"]
+        lines += _entry("--handler NAME:KEY=VALUE:...", r"with its options; \: is a colon in a value; repeat for more")
+        lines += ["", "Others:"]
         lines += _entry("--config FILE.toml", "any number of routes; instead of a mode and its options")
         lines += _entry("--version", "print the version, and exit")
         lines += _entry("--help", "print this, and exit")
@@ -154,6 +164,9 @@ class Options(usage.Options):
         Say where on the command line a problem is.
         """
         path = tuple(problem.key.replace("[0]", "").split("."))
+        if handler := re.fullmatch(r"route\[0\]\.handler\[(\d+)\](?:\.name)?(\..*)?", problem.key):
+            word = self.given["handler"][int(handler[1])]
+            return ": ".join([f"--handler {word}", *([handler[2][1:]] if handler[2] else []), problem.sentence])
         if path[:2] == ("route", "limits") and len(path) == 3:
             return f"--limit {path[2]}: {problem.sentence}"
         names = [name for name, one in OPTIONS.items() if one.path == path]
@@ -200,6 +213,8 @@ class Options(usage.Options):
         for name, values in self.given.items():
             if name == "limit":
                 route["limits"] = _limits(values)
+            elif name == "handler":
+                route["handler"] = _handlers(values)
             elif name in OPTIONS:
                 path = OPTIONS[name].path
                 table: dict[str, Any] = route if path[0] == "route" else document.setdefault(path[0], {})
@@ -271,6 +286,19 @@ def _limits(texts: Sequence[str]) -> dict[str, float]:
             raise usage.UsageError(f"--limit {phase} is given more than once; give it once")
         limits[phase] = value
     return limits
+
+
+def _handlers(words: Sequence[str]) -> list[dict[str, Any]]:
+    """
+    Read the values of C{--handler}.
+    """
+    handlers = []
+    for word in words:
+        try:
+            handlers.append(fromWord(word))
+        except ValueError as e:
+            raise usage.UsageError(f"--handler {word}: {e}") from None
+    return handlers
 
 
 def _exit(code: int, problems: Sequence[str]) -> NoReturn:

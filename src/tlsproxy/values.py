@@ -7,17 +7,26 @@ from __future__ import annotations
 
 import datetime
 import difflib
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+import math
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Final, Union, get_args, get_origin
 
-from attrs import Attribute
+from attrs import Attribute, frozen
 
 from tlsproxy.tls.policy import CertificateFiles
 
-__all__ = ["convert", "fileName", "kindOf", "suggest", "text"]
+__all__ = ["Shape", "Typed", "convert", "convertAs", "fileName", "kindOf", "shapeOf", "suggest", "text"]
 
 _LONGEST: Final = 1e9
 """The longest limit, in seconds; what is longer is a slip of the pen."""
+
+
+class Typed(str):
+    """
+    A value as it stands on a command line: text, whatever it is the text of.
+    """
 
 
 def text(value: object) -> str:
@@ -28,7 +37,7 @@ def text(value: object) -> str:
     """
     if not isinstance(value, str):
         raise ValueError(f"give a string, not {kindOf(value)}")
-    return value
+    return str(value)
 
 
 def kindOf(value: object) -> str:
@@ -40,6 +49,7 @@ def kindOf(value: object) -> str:
         int: "a number",
         float: "a number",
         str: "a string",
+        Typed: "a string",
         dict: "a table",
         list: "a list",
         datetime.datetime: "a date",
@@ -51,7 +61,7 @@ def kindOf(value: object) -> str:
 
 def _texts(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
-        return (value,)
+        return (text(value),)
     if isinstance(value, list):
         return tuple(map(text, value))
     raise ValueError(f"give a string or a list of strings, not {kindOf(value)}")
@@ -63,20 +73,54 @@ def _choice(value: object, choices: tuple[str, ...]) -> str:
         raise ValueError(f"give a string, one of {quoted}, not {kindOf(value)}")
     if value not in choices:
         raise ValueError(f"{value!r} is not one of {quoted}" + suggest(value, choices))
-    return value
+    return text(value)
 
 
 def _seconds(value: object) -> float:
+    if isinstance(value, Typed):
+        value = _number(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LONGEST:
         raise ValueError("give a number of seconds, 0 for no limit")
     return float(value)
 
 
 def _boolean(value: object) -> bool:
+    if isinstance(value, Typed):
+        value = {"true": True, "false": False}.get(value, value)
     if not isinstance(value, bool):
         given = f"the string {value!r}" if isinstance(value, str) else kindOf(value)
         raise ValueError(f"give true or false, not {given}")
     return value
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, Typed):
+        try:
+            return int(value)
+        except ValueError:
+            pass
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"give a whole number, not {_shown(value)}")
+    return value
+
+
+def _number(value: object) -> float:
+    if isinstance(value, (Typed, int, float)) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            raise ValueError("that number is too large") from None
+        except ValueError:
+            number = math.nan
+        if math.isfinite(number):
+            return number
+    raise ValueError(f"give a number, not {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, str):
+        return f"the string {value!r}"
+    return str(value) if isinstance(value, float) else kindOf(value)
 
 
 def fileName(value: object, resolve: Callable[[str], str]) -> str:
@@ -153,6 +197,70 @@ def convert(attribute: Attribute[Any], value: object, resolve: Callable[[str], s
     if kind == "seconds":
         return _seconds(value)
     return text(value)
+
+
+_PLAIN: Final[Mapping[object, Callable[[object], object]]] = {str: text, int: _whole, float: _number, bool: _boolean}
+
+
+@frozen
+class Shape:
+    """
+    What an option takes, as its type says.
+
+    @ivar element: The type of one value: C{str}, C{int}, C{float}, C{bool} or L{Path}.
+    @ivar several: Whether it takes a list of them.
+    """
+
+    element: type
+    several: bool = False
+
+
+def shapeOf(annotation: object) -> Shape:
+    """
+    Tell what an option of some type takes.
+
+    @param annotation: The type; L{None} may be one of what it is, but cannot be told.
+    @raise ValueError: No configuration has values of that type.
+    """
+    wanted = annotation
+    if get_origin(wanted) in (Union, UnionType):
+        others = [one for one in get_args(wanted) if one is not NoneType]
+        wanted = others[0] if len(others) == 1 else wanted
+    several = get_origin(wanted) is tuple and get_args(wanted)[1:] == (...,)
+    element: Any = get_args(wanted)[0] if several else wanted
+    if element is not Path and element not in _PLAIN:
+        raise ValueError(f"no configuration has values of type {getattr(annotation, '__name__', annotation)}")
+    return Shape(element, several)
+
+
+def convertAs(shape: Shape, attribute: Attribute[Any], value: object, resolve: Callable[[str], str]) -> object:
+    """
+    Read one value by the type of its option, or by its C{kind} where it has one.
+
+    @param shape: What the type says.
+    @param attribute: The option it is for.
+    @param resolve: Makes a path of what a file is called.
+    @raise ValueError: With a sentence on what is wrong.
+    """
+    if "kind" in attribute.metadata:
+        return convert(attribute, value, resolve)
+    choices: tuple[Any, ...] = attribute.metadata.get("choices", ())
+
+    def one(value: object) -> object:
+        if shape.element is Path:
+            return Path(fileName(value, resolve))
+        if choices and shape.element is str:
+            return _choice(value, choices)
+        result = _PLAIN[shape.element](value)
+        if choices and result not in choices:
+            raise ValueError(f"{result} is not one of {', '.join(map(str, choices))}")
+        return result
+
+    if shape.several:
+        return tuple(map(one, value)) if isinstance(value, list) else (one(value),)
+    if isinstance(value, list) and len(value) > 1 and all(isinstance(each, Typed) for each in value):
+        raise ValueError(f"it is given {len(value)} times; give it once")
+    return one(value)
 
 
 def suggest(word: str, known: Iterable[str], prefix: str = "") -> str:

@@ -38,15 +38,17 @@ def snake(name: str) -> str:
     return re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), name)
 
 
-def option(default: Any, help: str, **more: Any) -> Any:
+def option(default: Any, help: str, *, converter: Any = None, validator: Any = None, **more: Any) -> Any:
     """
     An attribute that is an option.
 
-    @param default: Its value where nobody says otherwise.
+    @param default: Its value where nobody says otherwise; C{attrs.NOTHING} where somebody has to.
     @param help: One line on what it is.
+    @param converter: As of C{attrs.field}.
+    @param validator: As of C{attrs.field}.
     @param more: Further metadata for the reader of configurations, such as C{choices}.
     """
-    return field(default=default, metadata={"help": help, **more})
+    return field(default=default, converter=converter, validator=validator, metadata={"help": help, **more})
 
 
 @frozen

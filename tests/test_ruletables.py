@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_routes_rules -*-
+# -*- test-case-name: tests.test_ruletables -*-
 """
 The rules of routes.
 """
