@@ -1,0 +1,3 @@
+"""
+The protocol handlers that come with tlsproxy, one module each.
+"""
