@@ -12,9 +12,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.tls import NOW, certify, write
 from tlsproxy.config import Configuration, build, loadFile
 from tlsproxy.errors import ConfigurationError
+from tlsproxy.testing.certificates import NOW, certify, write
 
 ROUTES: dict[str, dict[str, Any]] = {
     "offload": {

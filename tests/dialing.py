@@ -25,12 +25,12 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from tests.socketreactor import KINDS, SocketReactor, unixPair
 from tlsproxy import eyeballs
 from tlsproxy.address import TCP, Address
 from tlsproxy.dial import Dialer
 from tlsproxy.end import End
 from tlsproxy.errors import DialFailed, forgetFrames
+from tlsproxy.testing.socketreactor import KINDS, SocketReactor, unixPair
 
 __all__ = [
     "SHOP",

@@ -6,18 +6,30 @@ Addresses as people write them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet import endpoints
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.endpoints import TCP4ServerEndpoint, UNIXClientEndpoint
+from twisted.internet.interfaces import (
+    IStreamClientEndpointStringParserWithReactor,
+    IStreamServerEndpointStringParser,
+)
+from twisted.plugin import IPlugin
+from twisted.protocols.haproxy import proxyEndpoint
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
+from tlsproxy import address
 from tlsproxy.address import (
     TCP,
     Address,
     Endpoint,
     Unix,
     asAddress,
+    isDirect,
     parseAddress,
     parseListen,
     parseUpstream,
@@ -45,7 +57,7 @@ class ParseTests(SynchronousTestCase):
         """
         What means the same for listening and dialing: ports, hosts, literals of both families, and Unix sockets.
         """
-        for text, address in (
+        for text, expected in (
             ("8443", TCP("", 8443)),
             ("65535", TCP("", 65535)),
             ("host.example:443", TCP("host.example", 443)),
@@ -57,8 +69,8 @@ class ParseTests(SynchronousTestCase):
             ("unix:app.sock", Unix("app.sock")),
         ):
             for parse in (parseAddress, parseListen, parseUpstream):
-                self.assertEqual(address, parse(text))
-                self.assertEqual(address, parse(str(address)))
+                self.assertEqual(expected, parse(text))
+                self.assertEqual(expected, parse(str(expected)))
 
     def test_wrongBoth(self) -> None:
         """
@@ -91,7 +103,6 @@ class ParseTests(SynchronousTestCase):
             ("tls:host:443", "the mode sets up TLS by itself"),
             ("udp:8443", "not yet supported"),
             ("udp:host:8443", "not yet supported"),
-            ("haproxy:tcp:443", "not yet supported"),
             ("tlsproxy:x", "not yet supported"),
             ("stdio:", "not yet supported"),
         ):
@@ -112,6 +123,7 @@ class ParseTests(SynchronousTestCase):
             "systemd:domain=INET6:name=web",
         ):
             self.assertEqual(Endpoint(text), parseListen(text))
+            self.assertEqual(Endpoint(f"haproxy:{text}"), parseListen(f"haproxy:{text}"))
         self.assertEqual(TCP("", 0), parseListen("0"))
         self.assertEqual(TCP("tcp4", 443), parseListen("tcp4:443"))
 
@@ -128,6 +140,13 @@ class ParseTests(SynchronousTestCase):
             ("tcp:host.example:443", "'host.example' is no port"),
             ("tcp:443:bogus=1", "unexpected keyword argument 'bogus'"),
             ("unix:/run/app.sock:mode=9", "Twisted"),
+            ("haproxy:8443", "as in haproxy:tcp:8443"),
+            ("haproxy:host:8443", "as in haproxy:tcp:8443"),
+            ("haproxy:haproxy:tcp:8443", "as in haproxy:tcp:8443"),
+            ("haproxy:ssl:8443", "the mode sets up TLS by itself"),
+            ("haproxy:tcp:99999", "ports go from 0 to 65535"),
+            ("haproxy:tcp:443:bogus=1", "unexpected keyword argument 'bogus'"),
+            ("haproxy:", "is no address"),
         ):
             self.assertRefused(parseListen, text, word)
 
@@ -160,9 +179,50 @@ class ParseTests(SynchronousTestCase):
             ("tcp:a host:443", "is no host name"),
             ("tcp6:443", "only for listening"),
             ("systemd:domain=INET:index=0", "only for listening"),
+            ("haproxy:tcp:443", "only for listening"),
             ("unix:/run/app.sock:mode=660", "unexpected keyword argument 'mode'"),
         ):
             self.assertRefused(parseUpstream, text, word)
+
+    def test_others(self) -> None:
+        """
+        An endpoint that somebody else's plugin brings beats a host of its name, and is told what it dislikes.
+        """
+
+        @implementer(IPlugin, IStreamServerEndpointStringParser, IStreamClientEndpointStringParserWithReactor)
+        class Plugin:
+            prefix = "pigeon"
+
+            def parseStreamServer(self, reactor: object, *words: str, **named: str) -> Any:
+                if words == ("dove",):
+                    raise ValueError("no doves")
+                return self
+
+            parseStreamClient = parseStreamServer
+
+        self.assertEqual(TCP("pigeon", 443), parseListen("pigeon:443"))
+        plugins = endpoints.getPlugins  # type: ignore[attr-defined]
+        self.patch(endpoints, "getPlugins", lambda interface: [*plugins(interface), Plugin()])
+        address._bringsEndpoint.cache_clear()
+        self.addCleanup(address._bringsEndpoint.cache_clear)
+        for parse in (parseListen, parseUpstream):
+            self.assertEqual(Endpoint("pigeon:443"), parse("pigeon:443"))
+            self.assertEqual(Endpoint("pigeon:loft=7"), parse("pigeon:loft=7"))
+            self.assertEqual(TCP("pigeon.example", 443), parse("pigeon.example:443"))
+            self.assertEqual(TCP("dove", 443), parse("dove:443"))
+            self.assertRefused(parse, "pigeon:dove", "no doves")
+        self.assertFalse(isDirect(Endpoint("pigeon:443")))
+
+    def test_isDirect(self) -> None:
+        """
+        Of Twisted's own endpoints it is known that their connections are plain sockets; of others it is not.
+        """
+        for where in (TCP("", 1), Unix("/x"), Endpoint("tcp:1"), Endpoint("systemd:domain=INET:index=0")):
+            self.assertTrue(isDirect(where))
+        plain: list[Any] = [TCP4ServerEndpoint(None, 1), UNIXClientEndpoint(None, "/x")]
+        self.assertEqual([True, True], [isDirect(one) for one in plain])
+        others: list[Any] = [Endpoint("haproxy:tcp:1"), proxyEndpoint(plain[0]), object(), None]
+        self.assertEqual([False] * 4, [isDirect(one) for one in others])
 
     def test_asAddress(self) -> None:
         """
@@ -177,7 +237,9 @@ class ParseTests(SynchronousTestCase):
         st.one_of(
             st.text(),
             st.text(alphabet="[]:.=\\ 0123456789tcpunixhos/", max_size=30),
-            st.builds("{}:{}".format, st.sampled_from(["tcp", "tcp6", "unix", "systemd", "ssl", "udp"]), st.text()),
+            st.builds(
+                "{}:{}".format, st.sampled_from(["tcp", "tcp6", "unix", "systemd", "haproxy", "ssl", "udp"]), st.text()
+            ),
         )
     )
     def test_anything(self, text: str) -> None:
@@ -186,11 +248,11 @@ class ParseTests(SynchronousTestCase):
         """
         for parse in (parseAddress, parseListen, parseUpstream):
             try:
-                address = parse(text)
+                expected = parse(text)
             except ValueError as e:
                 self.assertTrue(str(e).isprintable(), str(e))
             else:
-                self.assertEqual(address, parse(str(address)))
+                self.assertEqual(expected, parse(str(expected)))
 
 
 class PeerTests(SynchronousTestCase):

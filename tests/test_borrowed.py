@@ -18,9 +18,9 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.socketreactor import KINDS, Connected, SocketReactor, connect, unixPair
 from tlsproxy.borrowed import Borrowed
 from tlsproxy.errors import PeerEnded, PeerReset, WrongTransport
+from tlsproxy.testing.socketreactor import KINDS, Connected, SocketReactor, connect, unixPair
 
 T = TypeVar("T")
 

@@ -17,9 +17,9 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.socketreactor import SocketReactor, unixPair
 from tlsproxy import connecting
 from tlsproxy.end import End
+from tlsproxy.testing.socketreactor import SocketReactor, unixPair
 
 
 class Slow:

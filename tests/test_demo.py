@@ -17,7 +17,6 @@ from twisted.web.server import Site
 from twisted.web.test.requesthelper import DummyRequest
 
 from tests.configuring import ConfigurationTestCase
-from tests.tls import NOW
 from tlsproxy.address import TCP
 from tlsproxy.config import build
 from tlsproxy.demo import Demo
@@ -27,6 +26,7 @@ from tlsproxy.patterns.passthrough import Passthrough
 from tlsproxy.route import Route
 from tlsproxy.settings import MODES
 from tlsproxy.targets import TargetRefused
+from tlsproxy.testing.certificates import NOW
 from tlsproxy.tls.certificates import CertificateProblem
 
 

@@ -19,10 +19,10 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from zope.interface import implementer
 
 from tests.dialing import DialCase, refusal
-from tests.socketreactor import connect, unixPair
 from tlsproxy.address import TCP, Endpoint, Unix
 from tlsproxy.end import End
 from tlsproxy.errors import DialFailed
+from tlsproxy.testing.socketreactor import connect, unixPair
 
 
 class FailureTests(DialCase):

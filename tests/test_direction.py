@@ -10,11 +10,11 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.streams import held, mostHeld
 from tests.test_relay import MoodyStreams
 from tlsproxy.deadlines import Deadlines
 from tlsproxy.direction import TURNS, Direction
 from tlsproxy.interfaces import ENDED, FAILED, MORE, RESET, TRUNCATED
+from tlsproxy.testing.streams import held, mostHeld
 
 
 class Told:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from tests.streams import Streams
 from tlsproxy.end import End
 from tlsproxy.errors import PeerEnded, PeerReset, SessionError
 from tlsproxy.plain import PlainStream
+from tlsproxy.testing.streams import Streams
 
 T = TypeVar("T")
 

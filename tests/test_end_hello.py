@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred
 
-from tests.streampeers import TLSPeer
-from tests.streams import serverTLS
 from tests.test_end import OneEnd
 from tlsproxy.errors import PeerEnded, PeerReset
+from tlsproxy.testing.streampeers import TLSPeer
+from tlsproxy.testing.streams import serverTLS
 from tlsproxy.wire.clienthello import ClientHello, HelloError
 
 POLL = 0.06

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from tests.streampeers import TLSPeer
-from tests.streams import KINDS, Streams, pairings, serverTLS
+from tlsproxy.testing.streampeers import TLSPeer
+from tlsproxy.testing.streams import KINDS, Streams, pairings, serverTLS
 
 T = TypeVar("T")
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from tests.streampeers import TLSPeer
-from tests.streams import clientTLS, serverTLS
 from tests.test_end import OneEnd
 from tlsproxy.errors import HandshakeFailed, PeerEnded, PeerReset, SessionError
 from tlsproxy.plain import PlainStream
+from tlsproxy.testing.streampeers import TLSPeer
+from tlsproxy.testing.streams import clientTLS, serverTLS
 from tlsproxy.tls.native import TLSStream
 
 

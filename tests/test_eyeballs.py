@@ -18,11 +18,11 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.dialing import ConnectCase, assertNoGarbage, forget
-from tests.socketreactor import SocketReactor
 from tests.test_connecting import Sockets
 from tlsproxy import connecting
 from tlsproxy.end import End
 from tlsproxy.eyeballs import connectFirst, inTurn
+from tlsproxy.testing.socketreactor import SocketReactor
 
 V4 = ("192.0.2.1", "192.0.2.2", "192.0.2.3")
 V6 = ("2001:db8::1", "2001:db8::2", "2001:db8::3")

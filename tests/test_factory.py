@@ -11,7 +11,6 @@ from attrs import fields
 from twisted.internet.error import ConnectionDone
 from twisted.logger import LogLevel
 
-from tests.sessions import SessionCase, Upstream, serverTLS
 from tlsproxy.end import End
 from tlsproxy.factory import RouteFactory
 from tlsproxy.interfaces import PHASES
@@ -19,6 +18,8 @@ from tlsproxy.patterns.offload import Offload
 from tlsproxy.patterns.passthrough import Passthrough
 from tlsproxy.route import Limits
 from tlsproxy.session import Keeper
+from tlsproxy.testing.certificates import serverTLS
+from tlsproxy.testing.sessions import SessionCase, Upstream
 
 
 class RouteFactoryTests(SessionCase):

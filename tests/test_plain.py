@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.socketreactor import unixPair
 from tlsproxy.interfaces import DRAINED, ENDED, MORE, RESET
 from tlsproxy.plain import PlainStream
+from tlsproxy.testing.socketreactor import unixPair
 from tlsproxy.tls.native import Buffer
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from OpenSSL import SSL
 
-from tests.streams import Side, Streams
 from tlsproxy.interfaces import DRAINED, ENDED, FAILED, RESET, TRUNCATED, WANTS_WRITE
 from tlsproxy.plain import PlainStream
+from tlsproxy.testing.streams import Side, Streams
 
 
 class Moody:

@@ -5,7 +5,7 @@ L{tlsproxy.relay}: a peer that takes slowly what the kernel holds for it.
 
 from __future__ import annotations
 
-from tests.streams import Streams
+from tlsproxy.testing.streams import Streams
 
 
 class DrainsTests(Streams):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests import conformance, streams
+from tlsproxy.testing import conformance, streams
 
 if TYPE_CHECKING:
     _Mixin = streams.Streams

@@ -14,11 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.configuring import ROUTES, ConfigurationTestCase
-from tests.tls import NOW
+from tests.shouting import Needy, Shout, Start, installed
 from tlsproxy.config import build
 from tlsproxy.errors import ConfigurationError
 from tlsproxy.route import Limits
 from tlsproxy.settings import RouteSettings, RuleSettings, TargetSettings
+from tlsproxy.testing.certificates import NOW
 from tlsproxy.tls.policy import ClientPolicy, ServerPolicy, snake
 
 WORDS = (
@@ -53,11 +54,22 @@ def tables(cls: type[Any], *others: str) -> st.SearchStrategy[Any]:
 
 
 RULES = st.lists(st.one_of(tables(RuleSettings), VALUES), max_size=4)
+HANDLERS = st.lists(
+    st.one_of(
+        VALUES,
+        *(
+            tables(cls).map({"name": name}.__or__)
+            for name, cls in (("shout", Shout), ("needy", Needy), ("start", Start), ("nobody", Start))
+        ),
+    ),
+    max_size=3,
+)
 ROUTE = st.one_of(
     st.fixed_dictionaries(
         {"mode": st.sampled_from(list(ROUTES))},
         optional={
             "rule": RULES,
+            "handler": HANDLERS,
             "targets": tables(TargetSettings),
             "tls": tables(ServerPolicy, "key"),
             "upstream_tls": tables(ClientPolicy, "key"),
@@ -73,6 +85,13 @@ class AnythingTests(ConfigurationTestCase):
     Documents of all kinds.
     """
 
+    def setUp(self) -> None:
+        """
+        Have handlers.
+        """
+        super().setUp()
+        self.installed = installed(self)
+
     @settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.tuples(st.sampled_from(list(ROUTES)), ROUTE), min_size=1, max_size=3))
     def test_sentences(self, changes: list[tuple[str, dict[str, Any]]]) -> None:
@@ -82,7 +101,7 @@ class AnythingTests(ConfigurationTestCase):
         """
         routes = [copy.deepcopy(ROUTES[mode]) | changed for mode, changed in changes]
         try:
-            configuration = build({"route": routes}, self.folder, NOW)
+            configuration = build({"route": routes}, self.folder, NOW, self.installed)
         except ConfigurationError as e:
             self.assertTrue(e.problems)
             for problem in e.problems:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from tests.configuring import USER, ConfigurationTestCase
-from tests.tls import write
 from tlsproxy.patterns.connect import Connect
+from tlsproxy.testing.certificates import write
 
 OPEN = "route connect: whoever reaches the proxy may use it: give it users, or client_ca"
 CLEAR = "route connect: passwords cross the network in clear: give it a cert, or listen on loopback"

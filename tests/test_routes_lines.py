@@ -10,9 +10,9 @@ import sys
 from textwrap import dedent
 
 from tests.configuring import ConfigurationTestCase
-from tests.tls import NOW
 from tlsproxy.cli import main
 from tlsproxy.config import loadFile
+from tlsproxy.testing.certificates import NOW
 
 BAD = """\
 [[route]]

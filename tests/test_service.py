@@ -126,7 +126,7 @@ class ProxyServiceTests(SynchronousTestCase):
         service = self.service(one, two)
         service.privilegedStartService()
         self.assertEqual([one, two], service.ports)
-        self.assertEqual(service.factories, [place.factory for place in self.places])
+        self.assertEqual(service.factories, [place.factory.factory for place in self.places])
         service.startService()
         self.assertEqual([one, two], service.ports)
         self.assertTrue(service.running)

@@ -8,12 +8,13 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from tests.sessions import Browser, Origin, SessionCase, Upstream, clientTLS, serverTLS
-from tests.streampeers import Peer
 from tlsproxy.deadlines import GRANULARITY
 from tlsproxy.patterns.bridge import Bridge
 from tlsproxy.patterns.encrypt import Encrypt
 from tlsproxy.patterns.offload import Offload
+from tlsproxy.testing.certificates import clientTLS, serverTLS
+from tlsproxy.testing.sessions import Browser, Origin, SessionCase, Upstream
+from tlsproxy.testing.streampeers import Peer
 
 FOREVER = 100000.0
 """Longer than any limit, in seconds."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from tests.sessions import Browser, Origin, SessionCase, Upstream, clientTLS, serverTLS
-from tests.streampeers import Peer
 from tlsproxy.patterns.bridge import Bridge
 from tlsproxy.patterns.encrypt import Encrypt
 from tlsproxy.patterns.offload import Offload
 from tlsproxy.patterns.passthrough import Passthrough
 from tlsproxy.rules import Rule
+from tlsproxy.testing.certificates import clientTLS, serverTLS
+from tlsproxy.testing.sessions import Browser, Origin, SessionCase, Upstream
+from tlsproxy.testing.streampeers import Peer
 
 UNRECOGNIZED_NAME = bytes((21, 3, 3, 0, 2, 2, 112))
 """RFC 6066, section 3."""

@@ -12,7 +12,6 @@ from typing import Any
 from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.sessions import Browser, Origin, SessionCase, Upstream, certificate, clientTLS, serverTLS
 from tests.test_session import Scripted
 from tests.wire.clienthellos import GOOD, alpn, buildClientHello, groups, readAll, serverName, versions
 from tlsproxy.errors import AdmissionRefused
@@ -23,6 +22,8 @@ from tlsproxy.patterns.passthrough import Passthrough
 from tlsproxy.rules import Rule
 from tlsproxy.session import Session
 from tlsproxy.sessionline import formatOf
+from tlsproxy.testing.certificates import certificate, clientTLS, serverTLS
+from tlsproxy.testing.sessions import Browser, Origin, SessionCase, Upstream
 from tlsproxy.wire.ja4 import ja4
 
 HOSTILE = 'x" outcome=closed\n2026 [fake] line\r\t\x00\x1b[2J\u202e\u2028é'
@@ -148,7 +149,7 @@ class FieldTests(SessionCase):
         """
         A client with a certificate is told of by what it says.
         """
-        self.serve(Offload(tls=serverTLS("optional"), upstream=self.upstream))
+        self.serve(Offload(tls=serverTLS(clients="optional"), upstream=self.upstream))
         client = self.visit(partial(Browser, identity=certificate("alice")))
         self.settle()
         client.end()
@@ -160,7 +161,7 @@ class FieldTests(SessionCase):
         """
         One that was asked for a certificate and has none is told of without.
         """
-        self.serve(Offload(tls=serverTLS("optional"), upstream=self.upstream))
+        self.serve(Offload(tls=serverTLS(clients="optional"), upstream=self.upstream))
         client = self.visit(Browser)
         self.settle(lambda: self.upstream.dialed == 1)
         client.end()
@@ -219,7 +220,7 @@ class HostileTests(SessionCase):
         """
         The subject of a certificate.
         """
-        self.serve(Offload(tls=serverTLS("required"), upstream=self.upstream))
+        self.serve(Offload(tls=serverTLS(clients="required"), upstream=self.upstream))
         client = self.visit(partial(Browser, identity=certificate(HOSTILE)))
         self.settle(lambda: self.upstream.dialed == 1)
         client.end()
@@ -231,7 +232,7 @@ class HostileTests(SessionCase):
         """
         A long one, of characters that take much to escape.
         """
-        self.serve(Offload(tls=serverTLS("required"), upstream=self.upstream))
+        self.serve(Offload(tls=serverTLS(clients="required"), upstream=self.upstream))
         client = self.visit(partial(Browser, identity=certificate("\U000e0041" * 16)))
         self.settle(lambda: self.upstream.dialed == 1)
         client.end()

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.streampeers import TLSPeer
-from tests.streams import Side, Streams, emptyPool, held, mostHeld
 from tlsproxy import splice
 from tlsproxy.direction import Direction
 from tlsproxy.splice import Pipe, Pool, Splice
+from tlsproxy.testing.streampeers import TLSPeer
+from tlsproxy.testing.streams import Side, Streams, emptyPool, held, mostHeld
 
 NO_SPLICE = "" if hasattr(os, "splice") else "this system has no splice(2)"
 

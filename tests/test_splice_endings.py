@@ -14,10 +14,10 @@ from typing import Any
 from twisted.internet import error
 from twisted.python.failure import Failure
 
-from tests.streams import Loopback, TCPLoopback
 from tests.test_splice import SplicedStreams, openPipes
 from tlsproxy import splice
 from tlsproxy.interfaces import ENDED, RESET
+from tlsproxy.testing.streams import Loopback, TCPLoopback
 
 
 class EndingTests(SplicedStreams):

@@ -15,10 +15,10 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.streams import emptyPool, held, mostHeld
 from tests.test_splice import Counted, SplicedStreams
 from tlsproxy import splice
 from tlsproxy.splice import Pipe, Splice
+from tlsproxy.testing.streams import emptyPool, held, mostHeld
 
 REFUSALS = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from twisted.trial.unittest import SkipTest
 
-from tests.streams import Loopback, Side, TCPLoopback
 from tests.test_splice import SplicedStreams
 from tlsproxy import splice
+from tlsproxy.testing.streams import Loopback, Side, TCPLoopback
 
 if TYPE_CHECKING:
     _Mixin = SplicedStreams

@@ -57,7 +57,7 @@ class HelpTests(CommandLineTestCase):
         """
         lines = self.help()
         names = [line.split()[0] for line in lines if line.startswith("  --")]
-        expected = [*(f"--{name}" for name in OPTIONS), "--config", "--version", "--help"]
+        expected = [*(f"--{name}" for name in OPTIONS), "--handler", "--config", "--version", "--help"]
         self.assertEqual([*expected, *(["--limit"] * len(fields(Limits)))], names)
         for name, option in OPTIONS.items():
             self.assertTrue(any(line.startswith(f"  --{name} {option.metavar} ") for line in lines), name)

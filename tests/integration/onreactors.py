@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.integration.test_reactors -*-
 """
-The promises of L{tests.conformance} over real sockets and on the reactor of this process.
+The promises of L{tlsproxy.testing.conformance} over real sockets and on the reactor of this process.
 
 Run by C{trial --reactor}, once for each reactor and kind of socket; C{TLSPROXY_SOCKETS} names the kind.
 """
@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tests import conformance, streams
-from tests.socketreactor import tcpPair, unixPair
-from tests.streampeers import Peer
+from tlsproxy.testing import conformance, streams
+from tlsproxy.testing.socketreactor import tcpPair, unixPair
+from tlsproxy.testing.streampeers import Peer
 
 
 class RealLoopback(streams.Loopback):

@@ -283,13 +283,13 @@ def toml(routes: Sequence[Mapping[str, Any]]) -> str:
     """
     Write a configuration.
 
-    @param routes: The keys of each route; a mapping is a table, and C{rule} a list of tables.
+    @param routes: The keys of each route; a mapping is a table, and C{rule} and C{handler} are lists of tables.
     """
     lines = []
     for route in routes:
         lines.append("[[route]]")
         tables = [("[route.{}]", name, keys) for name, keys in route.items() if isinstance(keys, Mapping)]
-        tables += [("[[route.{}]]", "rule", keys) for keys in route.get("rule", ())]
+        tables += [("[[route.{}]]", name, keys) for name in ("rule", "handler") for keys in route.get(name, ())]
         inner = {name for _, name, _ in tables}
         lines += [f"{key} = {json.dumps(value)}" for key, value in route.items() if key not in inner]
         for head, name, keys in tables:

@@ -16,7 +16,7 @@ from OpenSSL import SSL
 from tests.integration.namespace import NamespaceTestCase
 from tests.integration.running import Certificates, IntegrationTestCase, Proxy, freePort
 from tests.integration.talking import Listener, Server, Talker, clientContext, connect, echo, serverContext
-from tests.tls import Holder, certify, write
+from tlsproxy.testing.certificates import Holder, certify, write
 
 
 class LineTests(IntegrationTestCase):

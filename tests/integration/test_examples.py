@@ -6,11 +6,13 @@ Every file in C{examples/} does what its first comment says.
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 
 from tests.integration import test_gateway, test_passthrough_routes, test_writing_handlers
 from tests.integration.chromium import hosts
 from tests.integration.namespace import EXAMPLES, NamespaceTestCase
+from tests.integration.opensmtpd import DOMAIN, OpenSMTPD
 from tests.integration.running import TOOL, Child, Proxy
 from tests.peers import requirePeer
 
@@ -109,6 +111,43 @@ class ExampleTests(NamespaceTestCase):
         running.end()
         self.assertNotIn("Traceback", running.text())
 
+    def test_site(self) -> None:
+        """
+        C{site.py} greets strangers, and whoever has a certificate by name.
+        """
+        running = self.site()
+        curl = [*self.inside, "curl", "--silent", "--show-error", "--cacert", "certs/ca.pem"]
+        done = self.run_([*curl, "https://localhost:8443/"])
+        self.assertEqual(b"Hello stranger, nobody listens\n", done.stdout)
+        own = ["--cert", "certs/client.pem", "--key", "certs/client-key.pem"]
+        done = self.run_([*curl, *own, "https://localhost:8443/"])
+        self.assertRegex(done.stdout, b"^Hello (?!stranger)[^,]+, nobody listens\n$")
+        running.end()
+        self.assertNotIn("Traceback", running.text())
+
+    def site(self) -> Child:
+        """
+        Start C{site.py}.
+        """
+        program = self.example("site.py")
+        running = Child(self, self.folder, "site", [*self.inside, sys.executable, str(program)])
+        running.waitFor("site .offload. listens on")
+        return running
+
+    def test_fetch(self) -> None:
+        """
+        C{fetch.py} prints a page, and why it gets none from a server that shows the wrong name.
+        """
+        running = self.site()
+        shutil.copy(EXAMPLES / "fetch.py", self.folder)
+        fetch = [*self.inside, sys.executable, "fetch.py"]
+        done = self.run_([*fetch, "https://localhost:8443/", "https://localhost:8443/again"])
+        self.assertEqual(b"Hello stranger, nobody listens\n" * 2, done.stdout)
+        done = self.run_([*fetch, "https://127.0.0.2:8443/"], status=1)
+        self.assertIn(b"https://127.0.0.2:8443/: the upstream 127.0.0.2:8443 refuses connections\n", done.stderr)
+        running.end()
+        self.assertNotIn("Traceback", running.text() + done.stderr.decode())
+
     def test_connect(self) -> None:
         """
         C{connect.toml} tunnels to a host on its list for a user with the right password, and for nobody else.
@@ -133,6 +172,19 @@ class ExampleTests(NamespaceTestCase):
             done = self.run_([*self.inside, *curl, *way, user, f"https://{host}/"], status=56)
             self.assertIn(b"CONNECT tunnel failed, response " + status, done.stderr)
         self.assertEqual("ann", proxy.session()["user"])
+
+    def test_submission(self) -> None:
+        """
+        C{submission.toml} has swaks send a mail by STARTTLS to OpenSMTPD, which knows nothing of it.
+        """
+        config = self.example("submission.toml")
+        server = OpenSMTPD(self, 2525, self.inside)
+        self.waitForListener(2525)
+        proxy = Proxy(self, self.folder, config, 1, self.inside)
+        swaks = ["swaks", "--server", "localhost:5587", "--tls", "--tls-verify", "--tls-ca-path", "certs/ca.pem"]
+        self.run_([*self.inside, *swaks, "--from", "ann@example.org", "--to", f"bob@{DOMAIN}", "--helo", "localhost"])
+        self.assertIn("This is a test mailing", server.mail())
+        self.assertIn("TLSv1.3", proxy.session()["tls"])
 
     def test_dmzPassthrough(self) -> None:
         """

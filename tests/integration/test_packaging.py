@@ -17,6 +17,8 @@ from pathlib import Path
 from tests.integration.installing import ENOUGH_SETUPTOOLS, InstallationTestCase
 from tests.peers import requireModule
 
+PLUGINS = ("twisted/plugins/tlsproxy_endpoints.py", "twisted/plugins/tlsproxy_plugin.py")
+
 TWISTD = ("-c", "from twisted.scripts.twistd import run; run()")
 TWIST = ("-m", "twisted")
 
@@ -92,7 +94,7 @@ class InstallationTests(InstallationTestCase):
             inWheel = set(archive.namelist())
         self.assertLessEqual({"LICENSE", "README.rst", "pyproject.toml", "setup.cfg"}, inSource)
         for prefix, names in (("src/", inSource), ("", inWheel)):
-            for needed in ("tlsproxy/__init__.py", "tlsproxy/py.typed", "twisted/plugins/tlsproxy_plugin.py"):
+            for needed in ("tlsproxy/__init__.py", "tlsproxy/py.typed", *PLUGINS):
                 self.assertIn(prefix + needed, names)
             self.assertEqual([], [n for n in names if re.search(r"(^|/)twisted/(plugins/)?__init__\.py$", n)])
             self.assertEqual([], [n for n in names if n.endswith("dropin.cache")])

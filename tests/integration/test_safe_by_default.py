@@ -16,7 +16,7 @@ from OpenSSL import SSL, crypto
 from tests.integration.running import Certificates, Child, IntegrationTestCase, freePort, waitUntil
 from tests.integration.talking import Listener, Server, clientContext, connect, echo, serverContext
 from tests.peers import requirePeer
-from tests.tls import certify, write
+from tlsproxy.testing.certificates import certify, write
 
 
 class NearTests(IntegrationTestCase):

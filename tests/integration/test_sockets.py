@@ -11,11 +11,11 @@ import socket
 import time
 from collections.abc import Callable
 
-from tests.socketreactor import tcpPair
-from tests.streampeers import Peer
-from tests.streams import Loopback
 from tests.test_end import OneEnd
 from tests.test_end_hello import AnyHello, hello
+from tlsproxy.testing.socketreactor import tcpPair
+from tlsproxy.testing.streampeers import Peer
+from tlsproxy.testing.streams import Loopback
 
 _NOT_SENT = 0x894B
 """SIOCOUTQNSD of Linux: ask for the bytes that wait to be sent."""

@@ -18,14 +18,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHostnameResolver, IHostResolution, IResolutionReceiver
 from zope.interface import implementer
 
-from tests.sessions import SessionCase, serverTLS
-from tests.streampeers import Peer, TLSPeer
-from tests.tls import write
 from tlsproxy import eyeballs
 from tlsproxy.end import End
 from tlsproxy.passwords import Users
 from tlsproxy.patterns.connect import Connect
 from tlsproxy.targets import Targets
+from tlsproxy.testing.certificates import serverTLS, write
+from tlsproxy.testing.sessions import SessionCase
+from tlsproxy.testing.streampeers import Peer, TLSPeer
 
 __all__ = ["ESTABLISHED", "PASSWORD", "TARGET", "ConnectCase", "ask", "credentials", "users"]
 

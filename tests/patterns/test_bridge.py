@@ -10,10 +10,11 @@ from typing import Any
 
 from zope.interface.verify import verifyObject
 
-from tests.sessions import Browser, Origin, SessionCase, Upstream, certificate, clientTLS, serverTLS
-from tests.streampeers import TLSPeer
 from tlsproxy.interfaces import IPattern
 from tlsproxy.patterns.bridge import Bridge
+from tlsproxy.testing.certificates import certificate, clientTLS, serverTLS
+from tlsproxy.testing.sessions import Browser, Origin, SessionCase, Upstream
+from tlsproxy.testing.streampeers import TLSPeer
 
 
 class BridgeTests(SessionCase):

@@ -12,11 +12,12 @@ from hypothesis.strategies import integers, sets
 from zope.interface.verify import verifyObject
 
 from tests.patterns.connecting import ESTABLISHED, ConnectCase, ask
-from tests.sessions import Browser, certificate, serverTLS
-from tests.streampeers import Peer, TLSPeer
 from tlsproxy.interfaces import IPattern
 from tlsproxy.patterns.connect import Connect
 from tlsproxy.targets import Targets
+from tlsproxy.testing.certificates import certificate, serverTLS
+from tlsproxy.testing.sessions import Browser
+from tlsproxy.testing.streampeers import Peer, TLSPeer
 
 EARLY = b"\x16\3\1 the first flight of another protocol"
 """What a client may send before it has an answer."""
@@ -193,7 +194,7 @@ class SecureTunnelTests(TunnelTests):
         Where a certificate is demanded, a client without one does not get as far as to ask.
         """
         targets = Targets(allow=("shop.example:443",))
-        self.serve(Connect(targets=targets, tls=serverTLS("required")))
+        self.serve(Connect(targets=targets, tls=serverTLS(clients="required")))
         client = self.asks(ask(), Browser)
         self.settle(lambda: client.ended == "failed")
         self.assertEqual(([], []), (self.asked, self.dialed))

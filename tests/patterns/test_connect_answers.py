@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 from tests.dialing import refusal
 from tests.patterns.connecting import TARGET, ConnectCase, ask, credentials, users
-from tests.sessions import Browser
-from tests.streampeers import Peer
 from tlsproxy.passwords import Busy
+from tlsproxy.testing.sessions import Browser
+from tlsproxy.testing.streampeers import Peer
 
 MUCH = bytes(100000)
 """More than the head of a request, and more than is read at once."""

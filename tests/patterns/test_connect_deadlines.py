@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from tests.patterns.connecting import ConnectCase, ask, credentials, users
-from tests.sessions import Browser
-from tests.streampeers import Peer
+from tlsproxy.testing.sessions import Browser
+from tlsproxy.testing.streampeers import Peer
 
 
 class DeadlineTests(ConnectCase):

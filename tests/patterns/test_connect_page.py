@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from tests.patterns.connecting import ConnectCase
-from tests.sessions import Browser
-from tests.streampeers import Peer
+from tlsproxy.testing.sessions import Browser
+from tlsproxy.testing.streampeers import Peer
 from tlsproxy.wire.pac import PAC_TYPE, pacFile
 
 

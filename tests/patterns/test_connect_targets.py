@@ -10,8 +10,8 @@ from typing import Any
 
 from tests.dialing import refusal
 from tests.patterns.connecting import ESTABLISHED, PASSWORD, TARGET, ConnectCase, ask, credentials, users
-from tests.streampeers import Peer
 from tlsproxy.patterns import connect
+from tlsproxy.testing.streampeers import Peer
 
 FORBIDDEN = "this proxy does not allow a tunnel to shop.example:443"
 """What a client reads, whatever the reason."""

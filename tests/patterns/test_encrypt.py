@@ -10,10 +10,11 @@ from typing import Any
 
 from zope.interface.verify import verifyObject
 
-from tests.sessions import Origin, SessionCase, Upstream, clientTLS
-from tests.streampeers import Peer
 from tlsproxy.interfaces import IPattern
 from tlsproxy.patterns.encrypt import Encrypt
+from tlsproxy.testing.certificates import clientTLS
+from tlsproxy.testing.sessions import Origin, SessionCase, Upstream
+from tlsproxy.testing.streampeers import Peer
 
 
 class EncryptTests(SessionCase):

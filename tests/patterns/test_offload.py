@@ -10,10 +10,11 @@ from typing import Any
 
 from zope.interface.verify import verifyObject
 
-from tests.sessions import Browser, SessionCase, certificate, serverTLS
-from tests.streampeers import Peer
 from tlsproxy.interfaces import IPattern
 from tlsproxy.patterns.offload import Offload
+from tlsproxy.testing.certificates import certificate, serverTLS
+from tlsproxy.testing.sessions import Browser, SessionCase
+from tlsproxy.testing.streampeers import Peer
 
 
 class OffloadTests(SessionCase):
@@ -99,7 +100,7 @@ class OffloadTests(SessionCase):
         Where a certificate is demanded, a client that has none, or a stranger's, does not get anything dialed; one
         that has one does.
         """
-        self.serve(Offload(tls=serverTLS("required"), upstream=self.upstream))
+        self.serve(Offload(tls=serverTLS(clients="required"), upstream=self.upstream))
         client = self.visit(Browser)
         self.settle(lambda: client.ended == "failed")
         self.assertEqual(0, self.upstream.dialed)

@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 
 from zope.interface.verify import verifyObject
 
-from tests.sessions import Browser, Origin, SessionCase, Upstream
-from tests.streampeers import Peer, TLSPeer
 from tests.wire.clienthellos import GOOD, buildClientHello, cutInRecords, helloMessage, serverName
 from tlsproxy.interfaces import IPattern
 from tlsproxy.patterns.passthrough import Passthrough
 from tlsproxy.rules import Rule
+from tlsproxy.testing.sessions import Browser, Origin, SessionCase, Upstream
+from tlsproxy.testing.streampeers import Peer, TLSPeer
 
 
 class PassthroughTests(SessionCase):

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_socketreactor -*-
+# -*- test-case-name: tests.testing.test_socketreactor -*-
 """
 The reactor of the tests sees what it has to see.
 """
@@ -11,8 +11,8 @@ from twisted.internet.interfaces import IReactorFDSet, IReactorTime
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from tests.socketreactor import KINDS, SocketReactor, connect, unixPair
 from tlsproxy.borrowed import Borrowed
+from tlsproxy.testing.socketreactor import KINDS, SocketReactor, connect, unixPair
 
 
 class SocketReactorTests(SynchronousTestCase):

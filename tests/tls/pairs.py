@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.tls import NOW, Holder, write
+from tlsproxy.testing.certificates import NOW, Holder, write
 from tlsproxy.tls.authority import Authority
 from tlsproxy.tls.certificates import Identity
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS

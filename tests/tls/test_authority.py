@@ -13,8 +13,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.tls import NOW, write
 from tests.tls.verifiers import EXCLUDED_VIOLATION, PERMITTED_VIOLATION, refusals, subject
+from tlsproxy.testing.certificates import NOW, write
 from tlsproxy.tls.authority import Authority, narrowestConstraint
 from tlsproxy.tls.certificates import CertificateProblem, Identity, loadAuthorities
 

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.tls import NOW, Holder, certify, write
+from tlsproxy.testing.certificates import NOW, Holder, certify, write
 from tlsproxy.tls.certificates import CertificateProblem, Identity, describe, loadAuthorities, loadIdentity
 
 ROOT = certify("Root")

@@ -12,9 +12,9 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import rsa
 from OpenSSL import SSL
 
-from tests.tls import NOW
 from tests.tls.pairs import VERSIONS, Met, PairCase, shake
 from tlsproxy.errors import AdmissionRefused, ConfigurationError
+from tlsproxy.testing.certificates import NOW
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
 from tlsproxy.tls.native import TLSStream, setGroups
 from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, ServerPolicy

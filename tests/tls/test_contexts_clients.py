@@ -7,9 +7,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from tests.tls import NOW
 from tests.tls.pairs import VERSIONS, Met, PairCase, shake, take
 from tlsproxy.interfaces import FAILED
+from tlsproxy.testing.certificates import NOW
 from tlsproxy.tls.authority import Authority
 from tlsproxy.tls.certificates import Identity
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS

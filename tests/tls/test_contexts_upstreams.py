@@ -9,8 +9,8 @@ from typing import Any
 
 from cryptography import x509
 
-from tests.tls import NOW, Holder, certify
 from tests.tls.pairs import VERSIONS, PairCase, shake, take
+from tlsproxy.testing.certificates import NOW, Holder, certify
 from tlsproxy.tls.authority import Authority
 from tlsproxy.tls.certificates import Identity
 

@@ -14,8 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.tls import NOW, Holder, certify, write
 from tests.tls.verifiers import PERMITTED_VIOLATION, refusals
+from tlsproxy.testing.certificates import NOW, Holder, certify, write
 from tlsproxy.tls.authority import Authority
 from tlsproxy.tls.certificates import CertificateProblem, Identity, loadAuthorities, loadIdentity
 from tlsproxy.tls.development import (

@@ -15,8 +15,8 @@ from pathlib import Path
 from cryptography import x509
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.tls import NOW
 from tests.tls.verifiers import refusals
+from tlsproxy.testing.certificates import NOW
 from tlsproxy.tls.certificates import CertificateProblem, Identity, loadAuthorities, loadIdentity
 from tlsproxy.tls.development import writeDevelopmentFiles
 

@@ -13,10 +13,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from OpenSSL import SSL
 
-from tests.tls import NOW, Holder, certify
 from tests.tls.pairs import VERSIONS, PairCase, shake, take
 from tlsproxy.errors import AdmissionRefused, DialFailed, HandshakeFailed, SessionError, TLSProxyError
 from tlsproxy.interfaces import FAILED
+from tlsproxy.testing.certificates import NOW, Holder, certify
 from tlsproxy.tls.authority import Authority
 from tlsproxy.tls.certificates import Identity
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS

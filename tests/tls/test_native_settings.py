@@ -9,8 +9,8 @@ from ipaddress import ip_address
 from cryptography import x509
 from OpenSSL import SSL, _util
 
-from tests.tls import Holder, certify, write
 from tests.tls.pairs import PairCase, shake
+from tlsproxy.testing.certificates import Holder, certify, write
 from tlsproxy.tls.native import requireName, setGroups
 
 

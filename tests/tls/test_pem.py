@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.tls import certify, write
+from tlsproxy.testing.certificates import certify, write
 from tlsproxy.tls.pem import CertificateProblem, printable, readPEM
 
 ANY = certify("any.example")

@@ -11,7 +11,7 @@ from cryptography import x509
 from OpenSSL import SSL, crypto
 from OpenSSL._util import lib
 
-from tests.tls import NOW
+from tlsproxy.testing.certificates import NOW
 from tlsproxy.tls.certificates import Identity
 
 PERMITTED_VIOLATION = 47

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_relay_pairings -*-
+# -*- test-case-name: tests.testing.test_conformance -*-
 """
 What every pairing of two kinds of End promises, on whatever sockets and whatever reactor.
 """
@@ -14,8 +14,8 @@ from twisted.internet import error
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from tests.streampeers import TLSPeer
-from tests.streams import Side, Streams, held, mostHeld, pairings
+from tlsproxy.testing.streampeers import TLSPeer
+from tlsproxy.testing.streams import Side, Streams, held, mostHeld, pairings
 
 __all__ = ["PairingConformance", "pairings"]
 

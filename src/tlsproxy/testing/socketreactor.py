@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_socketreactor -*-
+# -*- test-case-name: tests.testing.test_socketreactor -*-
 """
 A reactor for tests: real sockets, a clock that stands still, and not one moment of waiting.
 
@@ -13,7 +13,7 @@ import select
 import socket
 import termios
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet import posixbase, tcp, unix
 from twisted.internet.interfaces import IReactorFDSet
@@ -24,7 +24,10 @@ from zope.interface import implementer
 
 from tlsproxy.borrowed import Borrowed
 
-__all__ = ["KINDS", "Connected", "SocketReactor", "connect", "tcpPair", "unixPair"]
+__all__ = ["ADDRESS", "KINDS", "Connected", "SocketReactor", "connect", "tcpPair", "unixPair"]
+
+ADDRESS: Final = ("127.0.0.1", 4321)
+"""Where the other end of a connection is, as the transport tells it."""
 
 
 def _queued(fd: int, which: int) -> int:
@@ -223,7 +226,7 @@ class _Connector:
         """
 
 
-def _dialed(kind: Any, sock: socket.socket, end: Borrowed, reactor: Any) -> Any:
+def _dialed(kind: Any, sock: socket.socket, end: Borrowed, reactor: Any, address: tuple[Any, ...] = ADDRESS) -> Any:
     """
     Make a client's transport around a socket that is connected already.
     """
@@ -232,15 +235,15 @@ def _dialed(kind: Any, sock: socket.socket, end: Borrowed, reactor: Any) -> Any:
         unix._SendmsgMixin.__init__(transport)
     tcp.Connection.__init__(transport, sock, end, reactor)
     transport.connector = _Connector()
-    transport.addr = transport.realAddress = b"/peer" if kind is unix.Client else ("127.0.0.1", 4321)
+    transport.addr = transport.realAddress = b"/peer" if kind is unix.Client else address
     transport.logstr = "client"
     transport.connected = 1
     transport.startReading()
     return transport
 
 
-def _accepted(kind: Any, sock: socket.socket, end: Borrowed, reactor: Any) -> Any:
-    client = None if kind is unix.Server else ("127.0.0.1", 4321)
+def _accepted(kind: Any, sock: socket.socket, end: Borrowed, reactor: Any, address: tuple[Any, ...] = ADDRESS) -> Any:
+    client = None if kind is unix.Server else address
     transport = kind(sock, end, client, None, 0, reactor)
     transport.repstr = "server"
     return transport
@@ -275,13 +278,16 @@ class Connected:
         transport.connectionLost = connectionLost
 
 
-def connect(reactor: Any, end: Borrowed, sock: socket.socket, kind: str = "tcp.Server") -> Connected:
+def connect(
+    reactor: Any, end: Borrowed, sock: socket.socket, kind: str = "tcp.Server", address: tuple[Any, ...] = ADDRESS
+) -> Connected:
     """
     Give a protocol a real transport of Twisted around a connected socket.
 
     @param kind: One of L{KINDS}.
+    @param address: Where the other end is, as the socket module has it; a Unix socket is nowhere.
     """
     make, transportClass = KINDS[kind]
-    connected = Connected(make(transportClass, sock, end, reactor))
+    connected = Connected(make(transportClass, sock, end, reactor, address))
     end.makeConnection(connected.transport)
     return connected

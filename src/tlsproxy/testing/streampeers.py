@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_relay_pairings -*-
+# -*- test-case-name: tests.testing.test_streampeers -*-
 """
 The other ends of connections in tests: they write what they are told, remember what they got, and tell how it ended.
 
@@ -11,13 +11,15 @@ import functools
 import socket
 import struct
 import warnings
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from OpenSSL import SSL
 
-from tests.tls import certify
+from tlsproxy.testing.certificates import certificate, certify
+from tlsproxy.tls.certificates import Identity
 
-__all__ = ["Peer", "TLSPeer"]
+__all__ = ["Browser", "Origin", "Peer", "TLSPeer"]
 
 _VERSIONS: Final = {"TLSv1.2": SSL.TLS1_2_VERSION, "TLSv1.3": SSL.TLS1_3_VERSION}
 
@@ -27,6 +29,7 @@ class Peer:
     A plain peer.
 
     @ivar received: What it got.
+    @ivar heard: How much of that was taken, see L{take}.
     @ivar ended: How its stream ended: C{"end"}, C{"truncated"}, C{"reset"} or C{"failed"}; C{""} while it has not.
     @ivar reading: Whether it reads.
     @ivar step: The most bytes it sends and reads at a time.
@@ -35,6 +38,7 @@ class Peer:
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
         self.received = bytearray()
+        self.heard = 0
         self.ended = ""
         self.reading = True
         self.step = 65536
@@ -47,6 +51,22 @@ class Peer:
         Send something, as far as the socket takes it.
         """
         self.unsent += data
+
+    def unheard(self) -> bytes:
+        """
+        Tell what came and was not taken yet.
+        """
+        return bytes(self.received[self.heard :])
+
+    def take(self, most: int | None = None) -> bytes:
+        """
+        Take what came since this was last called.
+
+        @param most: How many bytes at most; the rest is for the next time.
+        """
+        taken = self.unheard()[:most]
+        self.heard += len(taken)
+        return taken
 
     def end(self) -> None:
         """
@@ -96,7 +116,7 @@ class Peer:
             self.unsent.clear()
             return True
         del self.unsent[:count]
-        if self._fin and not self.unsent:
+        if self._fin and not self.unsent and not self._pending():
             self._fin = False
             try:
                 self.socket.shutdown(socket.SHUT_WR)
@@ -104,6 +124,12 @@ class Peer:
                 pass  # Reading tells.
             return True
         return count > 0
+
+    def _pending(self) -> bool:
+        """
+        Tell whether something is to be sent before the end that cannot be sent yet.
+        """
+        return False
 
     def _read(self) -> bool:
         if not self.reading or self.ended:
@@ -146,18 +172,29 @@ class TLSPeer(Peer):
     """
     A TLS peer.
 
+    @ivar clear: Whether it has not begun with TLS: it speaks in clear until L{startTLS}.
     @ivar plain: What came behind the other side's close_notify.
     @ivar told: Whether a close_notify came.
     @ivar ready: Whether the handshake is done.
     """
 
-    def __init__(self, sock: socket.socket, version: str, server: bool) -> None:
+    def __init__(
+        self, sock: socket.socket, version: str, server: bool, clear: bool = False, context: SSL.Context | None = None
+    ) -> None:
+        """
+        @param sock: Its socket.
+        @param version: The only version it speaks: C{"TLSv1.2"} or C{"TLSv1.3"}.
+        @param server: Whether it is the server of the handshake.
+        @param clear: Whether to begin in clear.
+        @param context: Its TLS; L{None} for one with a certificate that nobody trusts.
+        """
         super().__init__(sock)
-        self.connection = SSL.Connection(_context(version, server), None)
+        self.connection = SSL.Connection(_context(version, server) if context is None else context, None)
         if server:
             self.connection.set_accept_state()
         else:
             self.connection.set_connect_state()
+        self.clear = clear
         self.ready = False
         self.told = False
         self.plain = bytearray()
@@ -169,9 +206,20 @@ class TLSPeer(Peer):
         """
         As L{Peer.pump}, and the handshake first.
         """
-        if not self.ready and not self.ended and self.socket.fileno() >= 0:
+        if not self.clear and not self.ready and not self.ended and self.socket.fileno() >= 0:
             self._handshake()
         return super().pump()
+
+    def startTLS(self) -> None:
+        """
+        Begin with TLS, behind what was said in clear.  Bytes that came and were not taken by L{take} belong to it.
+        """
+        early = self.unheard()
+        del self.received[self.heard :]
+        self.clear = False
+        self._handshake()
+        if early:
+            self._got(early)
 
     def _handshake(self) -> None:
         try:
@@ -194,8 +242,11 @@ class TLSPeer(Peer):
 
     def write(self, data: bytes) -> None:
         """
-        Send something inside TLS.
+        Send something: inside TLS, unless it has not begun.
         """
+        if self.clear:
+            self.unsent += data
+            return
         self._waiting += data
         if self.ready:
             if self._waiting:
@@ -205,6 +256,9 @@ class TLSPeer(Peer):
                 self._ending = False
                 self.connection.shutdown()
             self._flush()
+
+    def _pending(self) -> bool:
+        return not self.ended and not self.ready and bool(self._waiting or self._ending)
 
     def endTLS(self) -> None:
         """
@@ -222,12 +276,16 @@ class TLSPeer(Peer):
 
     def end(self) -> None:
         """
-        Send close_notify and a FIN.
+        Send close_notify, if TLS has begun, and a FIN.
         """
-        self.endTLS()
+        if not self.clear:
+            self.endTLS()
         self.cut()
 
     def _got(self, data: bytes) -> None:
+        if self.clear:
+            super()._got(data)
+            return
         if self.told:
             self.plain += data
             if not data:
@@ -275,3 +333,68 @@ class TLSPeer(Peer):
         except SSL.Error:
             self.ended = "failed"
         self._flush()
+
+
+class Browser(TLSPeer):
+    """
+    A client that speaks TLS, and believes whatever certificate it is shown.
+    """
+
+    def __init__(
+        self,
+        sock: Any,
+        serverName: str = "shop.example",
+        alpn: Sequence[bytes] = (),
+        identity: Identity | None = None,
+        version: str = "TLSv1.3",
+        clear: bool = False,
+    ) -> None:
+        """
+        @param sock: Its socket.
+        @param serverName: Whom it asks for; C{""} for nobody.
+        @param alpn: The application protocols that it offers.
+        @param identity: What it shows if it is asked for a certificate, see L{certificate}.
+        @param version: The only version it speaks: C{"TLSv1.2"} or C{"TLSv1.3"}.
+        @param clear: Whether to begin in clear, see L{TLSPeer.startTLS}.
+        """
+        super().__init__(sock, version, server=False, clear=clear)
+        if serverName:
+            self.connection.set_tlsext_host_name(serverName.encode())
+        if alpn:
+            self.connection.set_alpn_protos(list(alpn))
+        if identity is not None:
+            self.connection.use_certificate(identity.chain[0])
+            self.connection.use_privatekey(identity.key)
+
+
+class Origin(TLSPeer):
+    """
+    An upstream that speaks TLS.
+    """
+
+    def __init__(
+        self,
+        sock: Any,
+        alpn: bytes = b"",
+        name: str = "upstream.example",
+        version: str = "TLSv1.3",
+        clear: bool = False,
+    ) -> None:
+        """
+        @param sock: Its socket.
+        @param alpn: The one application protocol it speaks; C{b""} if it knows of none.
+        @param name: The name that its certificate is for, one of the authority that our side trusts.
+        @param version: The only version it speaks: C{"TLSv1.2"} or C{"TLSv1.3"}.
+        @param clear: Whether to begin in clear, see L{TLSPeer.startTLS}.
+        """
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        context.set_min_proto_version(_VERSIONS[version])
+        context.set_max_proto_version(_VERSIONS[version])
+        identity = certificate("upstream", name)
+        context.use_certificate(identity.chain[0])
+        context.use_privatekey(identity.key)
+        if alpn:
+            context.set_alpn_select_callback(
+                lambda _, offered: alpn if alpn in offered else SSL.NO_OVERLAPPING_PROTOCOLS
+            )
+        super().__init__(sock, version, server=True, clear=clear, context=context)

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_relay_pairings -*-
+# -*- test-case-name: tests.testing.test_streams -*-
 """
 Two sides of a session without its set-up: near peer, near End, relay, far End, far peer.
 """
@@ -19,15 +19,15 @@ from twisted.internet import error
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.socketreactor import Connected, SocketReactor, connect, tcpPair, unixPair
-from tests.streampeers import Peer, TLSPeer
-from tests.tls import NOW, certify, write
 from tlsproxy import splice
 from tlsproxy.deadlines import Deadlines
 from tlsproxy.direction import Direction
 from tlsproxy.end import End
 from tlsproxy.relay import Relay, join
 from tlsproxy.splice import Splice
+from tlsproxy.testing.certificates import NOW, certify, write
+from tlsproxy.testing.socketreactor import Connected, SocketReactor, connect, tcpPair, unixPair
+from tlsproxy.testing.streampeers import Peer, TLSPeer
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
 from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, ServerPolicy
 
@@ -56,6 +56,7 @@ def held(direction: Direction) -> int:
     """
     Tell how many bytes wait in a direction for its sink, in the process or in a pipe.
     """
+    direction = getattr(direction, "current", direction)
     pipe = direction._pipe if isinstance(direction, Splice) else None
     return (len(direction._unsent) if direction._unsent is not None else 0) + (pipe.held if pipe is not None else 0)
 
@@ -64,6 +65,7 @@ def mostHeld(direction: Direction) -> int:
     """
     Tell how many bytes may wait there at most: one buffer, or what is spliced at once.
     """
+    direction = getattr(direction, "current", direction)
     return splice._MOST if isinstance(direction, Splice) and not direction._copies else 131072
 
 
@@ -356,19 +358,20 @@ class Streams(SynchronousTestCase):
         self.assertEqual(self.before, self.loopback.left())
 
 
-def pairings(module: str, base: type[Streams], *more: type) -> dict[str, type]:
+def pairings(module: str, base: type[Streams], *more: type, prefix: str = "") -> dict[str, type]:
     """
     Make one test class for each pairing of kinds, and one for each way from plain to plain.
 
     @param module: Whose classes they are.
     @param base: Where the sockets come from.
     @param more: What is tested.
+    @param prefix: What the names of the classes begin with.
     @return: The classes by their names.
     """
     classes = {}
     for near, far, splices in [*((near, far, True) for near in KINDS for far in KINDS), ("plain", "plain", False)]:
-        way = "" if splices else "Copying"
-        name = f"{near[0].upper()}{near[1:].replace('.', '')}To{far[0].upper()}{far[1:].replace('.', '')}{way}Tests"
+        kinds = [f"{kind[0].upper()}{kind[1:].replace('.', '')}" for kind in (near, far)]
+        name = f"{prefix}{'To'.join(kinds)}{'' if splices else 'Copying'}Tests"
         doc = f"From {near} to {far}" + (", without splice(2)." if not splices else ".")
         body = {"nearKind": near, "farKind": far, "splices": splices, "__doc__": doc, "__module__": module}
         classes[name] = type(name, (*more, base), body)
