@@ -55,5 +55,5 @@ async def fetch(reactor, urls):
         print((await readBody(response)).decode(), end="")
 
 
-log.startLogging(sys.stderr)
+log.startLogging(sys.stderr, setStdout=False)
 react(lambda reactor: ensureDeferred(fetch(reactor, sys.argv[1:])))

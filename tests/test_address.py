@@ -193,7 +193,7 @@ class ParseTests(SynchronousTestCase):
         class Plugin:
             prefix = "pigeon"
 
-            def parseStreamServer(self, reactor: object, *words: str, **named: str) -> Any:
+            def parseStreamServer(self, reactor: Any, *words: object, **named: object) -> Any:
                 if words == ("dove",):
                     raise ValueError("no doves")
                 return self

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from OpenSSL import SSL
 from twisted.internet import error, tcp
+from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import StringTransport
@@ -18,8 +19,9 @@ from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from tlsproxy.borrowed import Borrowed
+from tlsproxy.borrowed import Borrowed, isBorrowable
 from tlsproxy.errors import PeerEnded, PeerReset, WrongTransport
+from tlsproxy.interfaces import ENDED, RESET, TRUNCATED
 from tlsproxy.testing.socketreactor import KINDS, Connected, SocketReactor, connect, unixPair
 
 T = TypeVar("T")
@@ -431,6 +433,35 @@ class FinishTests(BorrowedCase):
         self.theirs.close()
         self.borrowed.shutdownWrite()
 
+    def test_shutdownBeforeClosing(self) -> None:
+        """
+        Where the socket is closed next, that is the FIN.
+        """
+        self.borrowed.shutdownWrite(TRUNCATED, closing=True)
+        self.assertRaises(BlockingIOError, self.theirs.recv, 1)
+
+    def test_endedAs(self) -> None:
+        """
+        A plain socket knows how its stream has ended.
+        """
+        for state in (ENDED, TRUNCATED, RESET):
+            self.assertEqual(state, self.borrowed.endedAs(state))
+
+    def test_host(self) -> None:
+        """
+        It tells the address of its own end, and nobody's where the socket has none or is gone.
+        """
+        self.borrowed.transport.getHost = lambda: IPv4Address("TCP", "198.51.100.1", 443)
+        self.assertEqual(IPv4Address("TCP", "198.51.100.1", 443), self.borrowed.host())
+        for problem in (AttributeError, OSError, TypeError):
+
+            def getHost(problem: type[Exception] = problem) -> None:
+                raise problem
+
+            self.borrowed.transport.getHost = getHost
+            self.assertEqual(UNIXAddress(None), self.borrowed.host())
+        del self.borrowed.transport.getHost
+
     def test_noCircles(self) -> None:
         """
         A connection that is over leaves nothing to the garbage collector that holds its socket.
@@ -529,6 +560,22 @@ class WrongTransportTests(SynchronousTestCase):
         self.refuse(transport)
         reactor.pump()
         self.assertEqual(b"", theirs.recv(1))
+
+    def test_secured(self) -> None:
+        """
+        One that has been given TLS of Twisted's own, whose socket carries that.
+        """
+        ours, theirs = unixPair()
+        self.addCleanup(theirs.close)
+        reactor = SocketReactor()
+        borrowed = Borrowed("the client")
+        transport: Any = tcp.Server(ours, borrowed, ("127.0.0.1", 1), None, 0, reactor)  # type: ignore[arg-type]
+        self.assertTrue(isBorrowable(transport))
+        transport.TLS = True
+        self.assertFalse(isBorrowable(transport))
+        transport.TLS = False
+        transport.abortConnection()
+        reactor.pump()
 
     def test_borrowable(self) -> None:
         """

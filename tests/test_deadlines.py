@@ -243,3 +243,19 @@ class DeadlinesTests(SynchronousTestCase):
         for _ in range(100):
             self.clock.advance(0.07)
             self.assertLessEqual(self.clock.seconds() - self.deadlines.now, GRANULARITY + 0.07)
+
+    def test_rest(self) -> None:
+        """
+        At rest no timer is left behind, unless somebody is looked after; later ones are looked after all the same.
+        """
+        one = self.watched(2)
+        self.deadlines.rest()
+        self.assertEqual(1, len(self.clock.getDelayedCalls()))
+        self.deadlines.forget(one)
+        for _ in range(2):
+            self.deadlines.rest()
+            self.assertEqual([], self.clock.getDelayedCalls())
+        self.passes(1)
+        other = self.watched(1)
+        self.passes(2)
+        self.assertMet(other)

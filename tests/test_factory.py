@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import fields
+from attrs import evolve, fields
 from twisted.internet.error import ConnectionDone
 from twisted.logger import LogLevel
 
+from tlsproxy.address import Endpoint
 from tlsproxy.end import End
 from tlsproxy.factory import RouteFactory
+from tlsproxy.foreign import Foreign
 from tlsproxy.interfaces import PHASES
 from tlsproxy.patterns.offload import Offload
 from tlsproxy.patterns.passthrough import Passthrough
@@ -20,6 +22,7 @@ from tlsproxy.route import Limits
 from tlsproxy.session import Keeper
 from tlsproxy.testing.certificates import serverTLS
 from tlsproxy.testing.sessions import SessionCase, Upstream
+from tlsproxy.testing.streampeers import Peer
 
 
 class RouteFactoryTests(SessionCase):
@@ -56,7 +59,7 @@ class RouteFactoryTests(SessionCase):
         A connection becomes a session when it is made, and not before; a route has as many as come.
         """
         factory = self.offload()
-        end = factory.buildProtocol(None)
+        end: Any = factory.buildProtocol(None)
         self.assertEqual((End, "the client", set()), (type(end), end.who, factory.sessions))
         clients = [self.visit(), self.visit()]
         self.assertEqual(2, len(factory.sessions))
@@ -64,6 +67,22 @@ class RouteFactoryTests(SessionCase):
             client.close()
         self.settle()
         self.assertEqual((set(), {("ended", "hello"): 2}), (factory.sessions, dict(factory.counters)))
+
+    def test_foreign(self) -> None:
+        """
+        Where nobody knows what connects, that is looked at when it does.
+        """
+        factory = self.offload()
+        anything: Any = object()
+        for listen in (Endpoint("haproxy:tcp:8443"), anything):
+            other = RouteFactory(evolve(factory.route, listen=listen), self.reactor, self.deadlines, factory.dialer)
+            self.assertIsInstance(other.buildProtocol(None), Foreign)
+        foreign: Any = other.buildProtocol(None)
+        client = self.attach(foreign, Peer, "tcp.Server")
+        self.assertEqual(End, type(next(iter(other.sessions)).near))
+        client.close()
+        self.settle()
+        self.assertEqual({("ended", "hello"): 1}, dict(other.counters))
 
     def test_line(self) -> None:
         """

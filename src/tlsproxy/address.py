@@ -6,7 +6,8 @@ Where to listen and what to dial, as people write it.
   - C{host:port}, C{[::1]:443}: every address of the host;
   - C{unix:PATH}: a Unix socket;
   - any other string that starts with the name of a Twisted endpoint: that endpoint, such as
-    C{tcp:8443:interface=127.0.0.1} or C{unix:PATH:mode=660} to listen, and C{tcp:HOST:PORT} to dial.
+    C{tcp:8443:interface=127.0.0.1} or C{unix:PATH:mode=660} to listen, and C{tcp:HOST:PORT} to dial; also
+    C{haproxy:tcp:8443}, whose clients are told of by a PROXY header, and those that plugins of others bring.
 
 A known endpoint name beats a host of that name.
 """
@@ -18,12 +19,24 @@ import re
 import socket
 import stat
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from attrs import frozen
 from twisted.internet import address, error
-from twisted.internet.endpoints import clientFromString, serverFromString
-from twisted.internet.interfaces import IAddress, IListeningPort, IStreamServerEndpoint
+from twisted.internet.endpoints import (
+    AdoptedStreamServerEndpoint,
+    HostnameEndpoint,
+    TCP4ClientEndpoint,
+    TCP4ServerEndpoint,
+    TCP6ClientEndpoint,
+    TCP6ServerEndpoint,
+    UNIXClientEndpoint,
+    UNIXServerEndpoint,
+    clientFromString,
+    serverFromString,
+)
+from twisted.internet.interfaces import IAddress, IListeningPort, IStreamClientEndpoint, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 
 from tlsproxy.errors import TLSProxyError
@@ -37,6 +50,7 @@ __all__ = [
     "Endpoint",
     "Unix",
     "asAddress",
+    "isDirect",
     "listen",
     "parseAddress",
     "parseListen",
@@ -48,7 +62,24 @@ _BACKLOG: Final = 4096
 _TLS_ENDPOINTS: Final = ("ssl", "tls")
 _DIRECT_ENDPOINTS: Final = ("systemd", "tcp", "tcp6", "unix")
 """Twisted's endpoints whose connections are plain sockets."""
-_OTHER_ENDPOINTS: Final = ("haproxy", "sni", "stdio", "tlsproxy", "udp")
+_DIRECT_TYPES: Final = frozenset(
+    {
+        AdoptedStreamServerEndpoint,
+        HostnameEndpoint,
+        TCP4ClientEndpoint,
+        TCP4ServerEndpoint,
+        TCP6ClientEndpoint,
+        TCP6ServerEndpoint,
+        UNIXClientEndpoint,
+        UNIXServerEndpoint,
+    }
+)
+"""The same as objects."""
+_WRAPPING: Final = ("haproxy",)
+"""Twisted's endpoints that wrap another; they are only for listening."""
+_OTHER_ENDPOINTS: Final = ("sni", "stdio", "tlsproxy", "udp")
+_NAME: Final = re.compile(r"[A-Za-z][\w+-]*", re.ASCII)
+"""What an endpoint may be called."""
 
 
 class CannotListen(TLSProxyError):
@@ -143,7 +174,7 @@ def parseAddress(text: str) -> Address:
         if not rest or "\0" in rest:
             raise ValueError(f"{text!r} names no file")
         return Unix(rest)
-    if colon and prefix in _DIRECT_ENDPOINTS:
+    if colon and (prefix in _DIRECT_ENDPOINTS or prefix in _WRAPPING or _bringsEndpoint(prefix)):
         return Endpoint(text)
     if text.startswith("["):
         host, bracket, port = text[1:].partition("]:")
@@ -169,6 +200,32 @@ def _tryEndpoint(parse: Callable[[Any, str], object], text: str) -> None:
         raise ValueError(f"{text!r} is no endpoint that Twisted understands: {why}") from None
 
 
+@lru_cache(1024)
+def _bringsEndpoint(prefix: str) -> bool:
+    """
+    Tell whether a plugin of somebody else's brings an endpoint of that name, for listening or for dialing.
+    """
+    return bool(_NAME.fullmatch(prefix)) and (_knows(serverFromString, prefix) or _knows(clientFromString, prefix))
+
+
+def _knows(parse: Callable[[Any, str], object], prefix: str) -> bool:
+    try:
+        parse(None, f"{prefix}:")
+    except Exception as e:
+        # Whatever else the plugin has to say to that, it is there.
+        return not (type(e) is ValueError and str(e).startswith("Unknown endpoint type"))
+    return True
+
+
+def isDirect(where: Address | IStreamServerEndpoint | IStreamClientEndpoint | None) -> bool:
+    """
+    Tell whether all connections by an address are plain sockets.  Of an endpoint that is not Twisted's nobody knows.
+    """
+    if isinstance(where, Endpoint):
+        return where.description.partition(":")[0] in _DIRECT_ENDPOINTS
+    return isinstance(where, (TCP, Unix)) or type(where) in _DIRECT_TYPES
+
+
 def parseListen(text: str) -> Address:
     """
     Read an address to listen on.
@@ -178,8 +235,12 @@ def parseListen(text: str) -> Address:
     where = parseAddress(text)
     prefix, _, rest = text.partition(":")
     # Which sockets systemd hands over is known only in the process that it starts.
-    if isinstance(where, Endpoint) and prefix != "systemd":
-        if prefix != "unix":
+    if isinstance(where, Endpoint) and prefix in _WRAPPING:
+        wrapped = parseListen(rest)
+        if isinstance(wrapped, TCP) or not isDirect(wrapped):
+            raise ValueError(f"{text!r}: {prefix}: wraps an endpoint of Twisted's, as in {prefix}:tcp:8443")
+    elif isinstance(where, Endpoint) and prefix != "systemd":
+        if prefix in ("tcp", "tcp6"):
             _port(_argument(rest, "port", 0), text)
         _tryEndpoint(serverFromString, text)
     return where
@@ -195,7 +256,7 @@ def parseUpstream(text: str) -> Address:
     port = where.port if isinstance(where, TCP) else None
     if isinstance(where, Endpoint):
         prefix, _, rest = text.partition(":")
-        if prefix not in ("tcp", "unix"):
+        if prefix in (*_DIRECT_ENDPOINTS, *_WRAPPING) and prefix not in ("tcp", "unix"):
             raise ValueError(f"{text!r}: {prefix}: is only for listening; give HOST:PORT or unix:PATH")
         if prefix == "tcp":
             host, port = _argument(rest, "host", 0), _port(_argument(rest, "port", -1), text)

@@ -19,21 +19,26 @@ reactor.  So a session that is set up without a pause makes no system call for i
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import sys
+import termios
 from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
 from OpenSSL import SSL
 from twisted.internet import error, tcp, unix
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, ITransport
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
 from tlsproxy.errors import PeerEnded, PeerReset, WrongTransport
+from tlsproxy.interfaces import ENDED
 from tlsproxy.tls.native import Buffer
 
-__all__ = ["Borrowed"]
+__all__ = ["Borrowed", "hostOf", "isBorrowable", "unread"]
 
 T = TypeVar("T")
 
@@ -44,6 +49,34 @@ _DONE: Final = Failure(error.ConnectionDone())
 _ABORTED: Final = Failure(error.ConnectionAborted())
 _LINGER: Final = 2.0
 _discarded = Buffer(16384)
+
+
+def isBorrowable(transport: object) -> bool:
+    """
+    Tell whether a transport is a plain socket of the reactor.
+    """
+    return type(transport) in _BORROWABLE and not getattr(transport, "TLS", False)
+
+
+def hostOf(transport: Any) -> IAddress:
+    """
+    Tell the address of our end of a connection; one without a name where the socket has none, or is gone.
+    """
+    try:
+        address: IAddress = transport.getHost()
+    except (AttributeError, OSError, TypeError):
+        return UNIXAddress(None)
+    return address
+
+
+def unread(sock: socket.socket) -> int:
+    """
+    Tell how many bytes the kernel still holds for a peer.
+    """
+    try:
+        return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0
 
 
 def _nothing() -> None:
@@ -137,7 +170,7 @@ class Borrowed(Protocol):
 
         @raise WrongTransport: It is no plain socket of the reactor.
         """
-        if type(transport) not in _BORROWABLE:
+        if not isBorrowable(transport):
             self.gone = True
             transport.abortConnection()  # type: ignore[attr-defined]
             raise WrongTransport(
@@ -221,14 +254,27 @@ class Borrowed(Protocol):
         call = self.transport.reactor.callLater(seconds, done.callback, None)
         return done
 
-    def shutdownWrite(self) -> None:
+    def shutdownWrite(self, how: int = ENDED, closing: bool = False) -> None:
         """
         Send a FIN.
+
+        @param how: What it means: C{ENDED}, or C{TRUNCATED} where the stream was cut off.  A plain socket cannot tell.
+        @param closing: Whether the socket is closed next, which is a FIN, too.
         """
+        if closing:
+            return
         try:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # The connection is broken: reading says how.
+
+    def endedAs(self, state: int) -> int:
+        """
+        Tell how the stream that is read has really ended.
+
+        @param state: How the socket says that it has: one of the states of L{tlsproxy.interfaces}.
+        """
+        return state
 
     def letGo(self, reset: bool = False) -> None:
         """
@@ -308,3 +354,9 @@ class Borrowed(Protocol):
         """
         address: IAddress = self.transport.getPeer()
         return address
+
+    def host(self) -> IAddress:
+        """
+        The address of this end; one without a name where the socket has none, or is gone.
+        """
+        return hostOf(self.transport)

@@ -87,6 +87,14 @@ class Deadlines:
                 del self._buckets[one.bucket]
         one.bucket = 0
 
+    def rest(self) -> None:
+        """
+        Leave no timer behind where nobody is looked after.
+        """
+        if self._timer is not None and not self._buckets:
+            self._timer.cancel()
+            self._timer = None
+
     def _sweep(self) -> None:
         self._timer = None
         self.now = self._clock.seconds()

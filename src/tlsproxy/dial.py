@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 from twisted.internet import error
@@ -20,10 +20,11 @@ from twisted.internet.endpoints import UNIXClientEndpoint, clientFromString
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import ClientFactory
 
-from tlsproxy.address import TCP, Address, Endpoint, Unix
+from tlsproxy.address import TCP, Address, Endpoint, Unix, isDirect
 from tlsproxy.end import End
 from tlsproxy.errors import DialFailed
 from tlsproxy.eyeballs import connectFirst
+from tlsproxy.foreign import Foreign
 from tlsproxy.names import Names
 from tlsproxy.wire.host import isLiteral
 
@@ -127,18 +128,29 @@ class Dialer:
         return await self.dialAddresses(where, await self.lookUp(where))
 
     async def _through(self, endpoint: IStreamClientEndpoint) -> End:
-        factory = ClientFactory.forProtocol(lambda: End("the upstream"))
+        made: list[End] = []
+        factory = ClientFactory.forProtocol(lambda: self._protocol(endpoint, made.append))
         factory.noisy = False
         try:
-            end = await endpoint.connect(factory)
+            connected = await endpoint.connect(factory)
         except BaseException as e:
             # An endpoint that does not heed its cancellation may still connect, and then nobody waits for it.
-            factory.protocol = lambda: End("the upstream").whenMade(End.finish)
+            factory.protocol = lambda: self._protocol(endpoint, End.finish)
+            while made:
+                made.pop().finish()
             if isinstance(e, error.ConnectingCancelledError):
                 raise CancelledError() from None
             raise
-        assert isinstance(end, End)
+        # Its transport may hold the factory, and so the list: nothing must be left in that.
+        end = made.pop() if made else connected
+        if not isinstance(end, End):
+            raise DialFailed(f"the upstream {endpoint} has told of a connection and made none")
         return end
+
+    def _protocol(self, endpoint: IStreamClientEndpoint, made: Callable[[End], object]) -> End | Foreign:
+        if isDirect(endpoint):
+            return End("the upstream").whenMade(made)
+        return Foreign(self._reactor, "the upstream", made)
 
 
 def _failure(where: object, problem: Exception) -> DialFailed:

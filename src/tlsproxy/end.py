@@ -53,9 +53,9 @@ class End(Borrowed):
 
     def __init__(self, who: str) -> None:
         super().__init__(who)
-        self._onMade: Callable[[End], None] | None = None
+        self._onMade: Callable[[End], object] | None = None
 
-    def whenMade(self, callback: Callable[[End], None]) -> End:
+    def whenMade(self, callback: Callable[[End], object]) -> End:
         """
         Have something called once the connection is made.
         """
@@ -168,24 +168,25 @@ class End(Borrowed):
                 return stream
         return None
 
-    def _stopped(self) -> SessionError | None:
+    def _stopped(self) -> None:
         """
-        Tell what a stream's state means to set-up; raise where it only has to be waited for.
+        Tell by an exception what a stream's state means to set-up, unless it ended as it should.
 
-        @return: What went wrong, or L{None} where the stream ended as it should.
+        No local name holds the exception: whoever handles it should be able to forget it without a cycle being left.
         """
         state = self.reading.state
         if state == DRAINED:
             raise SSL.WantReadError()
         if state == WANTS_WRITE:
             raise SSL.WantWriteError()
+        state = self.endedAs(state)
         if state == ENDED:
-            return None
+            return
         if state == TRUNCATED:
-            return PeerEnded(f"{self.who} ended the stream without ending TLS")
+            raise PeerEnded(f"{self.who} ended the stream without ending TLS")
         if state == FAILED and isinstance(self.reading, TLSStream):
-            return SessionError(explainFailure(self.reading, self.who))
-        return PeerReset(f"{self.who} reset the connection")
+            raise SessionError(explainFailure(self.reading, self.who))
+        raise PeerReset(f"{self.who} reset the connection")
 
     async def read(self, limit: int) -> bytes:
         """
@@ -206,9 +207,8 @@ class End(Borrowed):
         return await self.until(lambda: self._got(self.reading.peek(limit)))
 
     def _got(self, data: bytes) -> bytes:
-        problem = None if data else self._stopped()
-        if problem is not None:
-            raise problem
+        if not data:
+            self._stopped()
         return data
 
     async def write(self, data: bytes) -> None:

@@ -11,12 +11,14 @@ from typing import Any
 
 from attrs import asdict
 from twisted.internet.interfaces import IAddress
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 
+from tlsproxy.address import isDirect
 from tlsproxy.deadlines import Deadlines
 from tlsproxy.dial import Dialer
 from tlsproxy.end import End
+from tlsproxy.foreign import Foreign
 from tlsproxy.interfaces import ISessionObserver
 from tlsproxy.route import Route
 from tlsproxy.session import Session
@@ -28,7 +30,7 @@ __all__ = ["RouteFactory"]
 _log = Logger(namespace="tlsproxy.session")
 
 
-class RouteFactory(Factory[End]):
+class RouteFactory(Factory[Protocol]):
     """
     Makes a route listen: each connection becomes a session.
 
@@ -60,18 +62,24 @@ class RouteFactory(Factory[End]):
         self.dialer = dialer
         self.listeners = listeners
         self.logged = logged
+        self._direct = isDirect(route.listen)
         self.observers = (*observers, *route.observers)
         self.sessions: set[Session] = set()
         self.counters: Counter[tuple[str, str]] = Counter()
         self.seconds: dict[str, float] = {snake(name): limit for name, limit in asdict(route.limits).items()}
 
-    def buildProtocol(self, addr: IAddress | None) -> End:
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """
         Take a connection.
         """
-        return End("the client").whenMade(self._accept)
+        if self._direct:
+            return End("the client").whenMade(self.accept)
+        return Foreign(self.reactor, "the client", self.accept)
 
-    def _accept(self, near: End) -> None:
+    def accept(self, near: End) -> None:
+        """
+        Make a session of a connection that is made.
+        """
         session = Session(self, near)
         self.sessions.add(session)
         session.start()

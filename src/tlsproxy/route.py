@@ -5,7 +5,7 @@ A route: where to listen, how to open both sides, and the bounds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from attrs import Factory, field, frozen
@@ -27,6 +27,10 @@ def _limit(seconds: float, help: str, late: str) -> float:
     """
     limit: float = option(seconds, help, kind="seconds", late=late)
     return limit
+
+
+def _inOrder(given: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(given)
 
 
 @frozen(kw_only=True)
@@ -60,7 +64,8 @@ class Route:
     One way through the proxy.
 
     @ivar name: What it is called in logs.
-    @ivar listen: Where its clients connect: an address, as a string too, or an endpoint.
+    @ivar listen: Where its clients connect: an address, as a string too, or an endpoint; L{None} for a route that only
+        the program itself connects by.
     @ivar pattern: How the two sides of a session are opened.
     @ivar rules: Which upstream a client gets; one for whom there is no rule gets the pattern's.
     @ivar limits: Deadlines.
@@ -70,22 +75,23 @@ class Route:
     @ivar authorize: Asked for each L{tlsproxy.session.Session} once its client is known (hello, rules, handshake,
         certificate or user), before anything is dialed for it: it is let in if this returns C{True}.  It may be
         asynchronous; what it raises refuses the client.
-    @ivar chooseUpstream: Asked after that, where to connect the session: an address, as a string too, or a client
-        endpoint; L{None} leaves it to the rules and the pattern.  It may be asynchronous.
+    @ivar chooseUpstream: Asked after that, or before where the upstream has to speak first, where to connect the
+        session: an address, as a string too, or a client endpoint; L{None} leaves it to the rules and the pattern.  It
+        may be asynchronous; what it raises ends the session.
     @ivar observers: Who sees the sessions.
     """
 
     name: str
-    listen: Address | IStreamServerEndpoint = field(converter=asAddress)
+    listen: Address | IStreamServerEndpoint | None = field(default=None, converter=asAddress)
     pattern: IPattern
     rules: tuple[Rule, ...] = ()
     limits: Limits = Factory(Limits)
     close: str = field(default="each")
     truncation: str = field(default="tell")
-    handlers: tuple[IHandlerOptions, ...] = field(default=(), converter=tuple)
+    handlers: tuple[IHandlerOptions, ...] = field(default=(), converter=_inOrder)
     authorize: Callable[[Any], Any] | None = None
     chooseUpstream: Callable[[Any], Any] | None = None
-    observers: tuple[ISessionObserver, ...] = field(default=(), converter=tuple)
+    observers: tuple[ISessionObserver, ...] = field(default=(), converter=_inOrder)
 
     def __attrs_post_init__(self) -> None:
         if not getattr(self.pattern, "ruled", True):

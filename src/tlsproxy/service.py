@@ -1,51 +1,153 @@
 # -*- test-case-name: tests.test_service -*-
 """
-The service: routes up, routes down.
+The service: routes up, routes changed, routes down.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, DeferredLock, fail, gatherResults
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from tlsproxy.address import CannotListen, listen, tellPeer
+from tlsproxy.address import CannotListen
 from tlsproxy.deadlines import Deadlines
 from tlsproxy.dial import Dialer
+from tlsproxy.entrance import Entrance, Served, tellListening
 from tlsproxy.factory import RouteFactory
+from tlsproxy.interfaces import ISessionObserver
 from tlsproxy.route import Route
+from tlsproxy.session import Session
 
 __all__ = ["ProxyService"]
 
 _log = Logger()
 
 
+class _Draining:
+    """
+    What waits for some sessions to be over.
+
+    @ivar over: Fires when they are, with the number of those that were cut.
+    """
+
+    def __init__(self, sessions: Iterable[Session]) -> None:
+        self._sessions = set(sessions)
+        self._cut = 0
+        self.over: Deferred[int] = Deferred()
+        if not self._sessions:
+            self.over.callback(0)
+
+    def ended(self, session: Session, outcome: str) -> None:
+        """
+        A session is over.
+        """
+        if session not in self._sessions:
+            return
+        self._sessions.discard(session)
+        self._cut += outcome == "stopped"
+        if not self._sessions and not self.over.called:
+            self.over.callback(self._cut)
+
+    def cut(self) -> None:
+        """
+        End what is left.
+        """
+        for session in list(self._sessions):
+            session.stop()
+
+
 class ProxyService(Service):
     """
     Runs routes.
-
-    @ivar factories: One L{RouteFactory} a route, in their order.
-    @ivar ports: What is listened on: all of the routes' ports, or none.
     """
 
-    def __init__(self, routes: Sequence[Route], reactor: Any, logged: bool = True) -> None:
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        reactor: Any,
+        logged: bool = True,
+        *,
+        observers: Iterable[ISessionObserver] = (),
+        load: Callable[[], Sequence[Route]] | None = None,
+        dialer: Dialer | None = None,
+    ) -> None:
         """
-        @param routes: The routes.
+        @param routes: The routes; none is fine, too: L{reload} brings others.
         @param reactor: The reactor.
         @param logged: Whether each address that is listened on, and the end of each session, is logged.
+        @param observers: Who sees the sessions of all routes.
+        @param load: What gives L{reload} its routes; what it raises is what L{reload} fails with.
+        @param dialer: What reaches the upstreams, where that is not left to the service.
         """
-        deadlines, dialer = Deadlines(reactor), Dialer(reactor)
         self._reactor = reactor
         self._logged = logged
+        self._observers = tuple(observers)
+        self._load = load
+        self._deadlines, self._dialer = Deadlines(reactor), dialer or Dialer(reactor)
         self._listeners: list[tuple[str, int]] = []
-        self.factories = [RouteFactory(route, reactor, deadlines, dialer, self._listeners, logged) for route in routes]
-        self.ports: list[IListeningPort] = []
+        self._up = False
+        self._retired: set[RouteFactory] = set()
+        self._drains: list[_Draining] = []
+        self._changing = DeferredLock()
+        self._opening: Deferred[None] | None = None
+        self._entrances = [Entrance(self._serve(route)) for route in routes]
+
+    def _serve(self, route: Route) -> RouteFactory:
+        factory = Served(
+            route, self._reactor, self._deadlines, self._dialer, self._listeners, self._logged, self._observers
+        )
+        factory.told = self._ended
+        return factory
+
+    # -- what there is ----------------------------------------------------------------------------------------------
+
+    @property
+    def factories(self) -> Sequence[RouteFactory]:
+        """
+        One for each route, in their order.
+        """
+        return [entrance.factory for entrance in self._entrances]
+
+    @property
+    def routes(self) -> list[Route]:
+        """
+        The routes.
+        """
+        return [factory.route for factory in self.factories]
+
+    @property
+    def ports(self) -> list[IListeningPort]:
+        """
+        What is listened on: all of the routes' ports, in the order of the routes, or none.
+        """
+        return [port for entrance in self._entrances for port in entrance.ports]
+
+    def portsOf(self, name: str) -> list[IListeningPort]:
+        """
+        Tell what a route listens on: C{portsOf("shop")[0].getHost().port} is the port that the kernel chose.
+
+        @param name: The name of the route.
+        @raise KeyError: There is no such route.
+        """
+        for entrance in self._entrances:
+            if entrance.factory.route.name == name:
+                return list(entrance.ports)
+        raise KeyError(f"there is no route {name!r}")
+
+    @property
+    def sessions(self) -> list[Session]:
+        """
+        All sessions that are not over, those of routes that are no more included.
+        """
+        return [session for factory in (*self.factories, *self._retired) for session in factory.sessions]
+
+    # -- up and down ------------------------------------------------------------------------------------------------
 
     def privilegedStartService(self) -> None:
         """
@@ -62,34 +164,45 @@ class ProxyService(Service):
 
         @raise CannotListen: With a sentence on why.  Nothing is left listening.
         """
-        if not self.ports:
+        if not self._up:
             self._listen()
         super().startService()
 
     def _listen(self) -> None:
-        for factory in self.factories:
-            route = factory.route
+        for entrance in self._entrances:
             outcome: list[Any] = []
-            listening = Deferred.fromCoroutine(listen(self._reactor, route.listen, factory)).addBoth(outcome.append)
+            opening = Deferred.fromCoroutine(entrance.open(self._reactor)).addBoth(outcome.append)
             if not outcome:
-                listening.cancel()
-                outcome = [Failure(CannotListen(f"cannot listen on {route.listen} at once, as a service has to"))]
+                opening.cancel()
+                where = entrance.factory.route.listen
+                outcome = [Failure(CannotListen(f"cannot listen on {where} at once, as a service has to"))]
             if isinstance(outcome[0], Failure):
                 self._stopListening()
                 outcome[0].raiseException()
-            self.ports += outcome[0]
-            hosts = [port.getHost() for port in outcome[0]]
-            self._listeners += [
-                (host.host, host.port) for host in hosts if isinstance(host, (IPv4Address, IPv6Address))
-            ]
-            for port in outcome[0] if self._logged else ():
-                where = tellPeer(port.getHost(), str(route.listen))
-                _log.info("{route} ({mode}) listens on {where}", route=route.name, mode=route.pattern.mode, where=where)
+            self._tellOpened(entrance)
+        self._up = True
+
+    def _tellOpened(self, entrance: Entrance) -> None:
+        hosts = [port.getHost() for port in entrance.ports]
+        self._listeners += [(host.host, host.port) for host in hosts if isinstance(host, (IPv4Address, IPv6Address))]
+        if self._logged:
+            tellListening(entrance.factory.route, entrance.ports)
+
+    def _close(self, entrances: Iterable[Entrance]) -> Deferred[Any]:
+        closing = []
+        for entrance in entrances:
+            for port in entrance.ports:
+                host = port.getHost()
+                if isinstance(host, (IPv4Address, IPv6Address)) and (host.host, host.port) in self._listeners:
+                    self._listeners.remove((host.host, host.port))
+            closing += entrance.close()
+        return gatherResults(closing, consumeErrors=True)
 
     def _stopListening(self) -> Deferred[Any]:
-        ports, self.ports = self.ports, []
-        self._listeners.clear()
-        return gatherResults([Deferred.fromCoroutine(_stopped(port)) for port in ports])
+        self._up = False
+        if self._opening is not None:
+            self._opening.cancel()
+        return self._close(self._entrances)
 
     def stopService(self) -> Deferred[Any]:
         """
@@ -98,13 +211,144 @@ class ProxyService(Service):
         @return: Fires when nothing is listened on any more.
         """
         super().stopService()
-        for factory in self.factories:
-            for session in list(factory.sessions):
-                session.stop()
-        return self._stopListening()
+        for session in self.sessions:
+            session.stop()
+        stopping = self._stopListening()
+        self._deadlines.rest()
+        return stopping
+
+    def drain(self, seconds: float | None = None) -> Deferred[int]:
+        """
+        Stop listening, and wait until what is still open has ended by itself.  The service counts as stopped from
+        the start.
+
+        @param seconds: How long to wait; what is open then is cut.  L{None} waits for as long as the limits of the
+            routes allow.
+        @return: Fires when nothing is listened on any more and the last session is over, with the number of those that
+            were cut.  To cancel it is to wait no longer; nothing is cut by that.
+        """
+        super().stopService()
+        return Deferred.fromCoroutine(self._drain(seconds))
+
+    async def _drain(self, seconds: float | None) -> int:
+        closing = self._stopListening()
+        draining = _Draining(self.sessions)
+        self._drains.append(draining)
+        timer = None if seconds is None else self._reactor.callLater(seconds, draining.cut)
+        try:
+            cut = await draining.over
+            await closing
+        finally:
+            self._drains.remove(draining)
+            if timer is not None and timer.active():
+                timer.cancel()
+            self._deadlines.rest()
+        return cut
+
+    def _ended(self, session: Session, outcome: str) -> None:
+        for draining in list(self._drains):
+            draining.ended(session, outcome)
+        for factory in list(self._retired):
+            if not factory.sessions:
+                self._retired.discard(factory)
+        if not self._up:
+            self._deadlines.rest()
+
+    # -- change -----------------------------------------------------------------------------------------------------
+
+    def reload(self, routes: Sequence[Route] | None = None) -> Deferred[None]:
+        """
+        Put other routes into the place of those that there are.
+
+        Where the address of a route stays as it is written, its socket stays, and nobody is refused for a moment.  What
+        is new is listened on before anything that is gone is closed.  Sessions go on by the route that they came by,
+        and a route that keeps its name goes on counting.  A service that is stopped takes the routes for when it is
+        started.
+
+        @param routes: The routes; L{None} asks the C{load} that the service was made with.
+        @return: Fires when the new routes serve and what is gone is closed.  It fails where an address cannot be
+            listened on, with what C{load} raises, or cancelled where the service is stopped meanwhile; then everything
+            is as it was.
+        """
+        if routes is None and self._load is None:
+            return fail(ValueError("there is nothing to load routes with: give routes, or make the service with load"))
+        return self._changing.run(lambda: Deferred.fromCoroutine(self._reload(routes)))
+
+    async def _reload(self, given: Sequence[Route] | None) -> None:
+        routes = list(self._load() if given is None and self._load is not None else given or ())
+        kept = _match(routes, self._entrances)
+        counters = {factory.route.name: factory.counters for factory in self.factories}
+        plan: list[tuple[Entrance, RouteFactory]] = []
+        for route, entrance in zip(routes, kept, strict=True):
+            if entrance is not None and entrance.factory.route is route:
+                factory = entrance.factory
+            else:
+                factory = self._serve(route)
+                factory.counters = counters.get(route.name, factory.counters)
+            plan.append((entrance or Entrance(factory), factory))
+        fresh = [entrance for (entrance, _), before in zip(plan, kept, strict=True) if before is None]
+        if self._up:
+            self._opening = Deferred.fromCoroutine(self._openAll(fresh))
+            try:
+                await self._opening
+            finally:
+                self._opening = None
+        gone = [entrance for entrance in self._entrances if entrance not in kept]
+        for entrance in gone:
+            self._retire(entrance.factory)
+            if self._logged:
+                tellListening(entrance.factory.route, entrance.ports, "listens no more on")
+        for entrance, factory in plan:
+            if entrance.factory is not factory:
+                renamed = entrance.factory.route.name != factory.route.name
+                self._retire(entrance.factory)
+                entrance.factory = factory
+                if renamed and self._logged:
+                    tellListening(factory.route, entrance.ports)
+        self._entrances = [entrance for entrance, _ in plan]
+        for entrance in fresh if self._up else ():
+            self._tellOpened(entrance)
+        try:
+            await self._close(gone)
+        except Exception:
+            _log.failure("an address that no route has any more could not be closed")
+
+    async def _openAll(self, entrances: Sequence[Entrance]) -> None:
+        """
+        Have all of them listen, or none.
+        """
+        try:
+            for entrance in entrances:
+                await entrance.open(self._reactor)
+        except BaseException:
+            for entrance in entrances:
+                self._retire(entrance.factory)
+            # They were not there to be waited for.
+            self._close(entrances).addErrback(lambda _: None)
+            raise
+
+    def _retire(self, factory: RouteFactory) -> None:
+        """
+        Let the sessions of a route go on that is no more.
+        """
+        if factory.sessions:
+            self._retired.add(factory)
 
 
-async def _stopped(port: IListeningPort) -> None:
-    stopping = port.stopListening()
-    if isinstance(stopping, Deferred):
-        await stopping
+def _match(routes: Sequence[Route], entrances: Sequence[Entrance]) -> list[Entrance | None]:
+    """
+    Find what listens already where some routes want to: by the address, and among several of the same, by the name.
+
+    @return: For each route its entrance, or L{None}.
+    """
+    left = list(entrances)
+    found: list[Entrance | None] = [None] * len(routes)
+    for byName in (True, False):
+        for position, route in enumerate(routes):
+            for entrance in left:
+                old = entrance.factory.route
+                if found[position] is None and old.listen == route.listen and (old.name == route.name or not byName):
+                    found[position] = entrance
+                    left.remove(entrance)
+                    break
+    return found

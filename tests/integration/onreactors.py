@@ -13,9 +13,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from tests import nesting
+from tlsproxy.deadlines import Deadlines
 from tlsproxy.testing import conformance, streams
 from tlsproxy.testing.socketreactor import tcpPair, unixPair
 from tlsproxy.testing.streampeers import Peer
+
+_SWEEP = Deadlines._sweep
 
 
 class RealLoopback(streams.Loopback):
@@ -85,6 +89,8 @@ class RealLoopback(streams.Loopback):
         Besides what the reactor itself keeps, the descriptors of the process.
         """
         calls = [call for call in self.reactor.getDelayedCalls() if call.active()]
+        # The one timer of deadlines runs out by itself.
+        calls = [call for call in calls if getattr(call.func, "__func__", None) is not _SWEEP]
         return [*(self.registered() - self.idle), *calls, len(os.listdir("/proc/self/fd"))]
 
 
@@ -100,9 +106,26 @@ class RealStreams(streams.Streams):
         return RealLoopback(os.environ["TLSPROXY_SOCKETS"])
 
 
+class RealNested(nesting.Nested, RealStreams):
+    """
+    TLS inside TLS on the near side.
+    """
+
+
+class RealWrapped(nesting.Wrapped, RealStreams):
+    """
+    A transport that wraps another on the near side.
+    """
+
+
 if "TLSPROXY_SOCKETS" in os.environ:
     cases = conformance.pairings(__name__, RealStreams, conformance.PairingConformance)
     if os.environ["TLSPROXY_SOCKETS"] == "unix":  # The kinds of streams do not care for the kind of socket.
         chosen = ("PlainToPlainTests", "PlainToPlainCopyingTests", "TLSv12ToTLSv13Tests", "TLSv13ToPlainTests")
         cases = {name: cases[name] for name in chosen}
+    else:
+        for base in (RealNested, RealWrapped):
+            more = conformance.pairings(__name__, base, conformance.PairingConformance)
+            cases |= {f"{base.__name__}{name}": more[name] for name in ("PlainToTLSv13Tests", "TLSv12ToPlainTests")}
+        del base
     globals().update(cases)

@@ -135,14 +135,14 @@ class TLSStream:
         this stream.
     """
 
-    __slots__ = ("_ssl", "connection", "problem", "state", "writeEnded")
+    __slots__ = ("_ending", "_ssl", "connection", "problem", "state", "writeEnded")
 
     def __init__(self, context: SSL.Context, sock: socket.socket, server: bool) -> None:
         self.connection = SSL.Connection(context, sock)
         self._ssl = self.connection._ssl
         self.state = DRAINED
         self.problem: Exception | None = None
-        self.writeEnded = False
+        self.writeEnded = self._ending = False
         _lib.SSL_set_info_callback(self._ssl, _noteAlert)
         if server:
             self.connection.set_accept_state()
@@ -302,6 +302,10 @@ class TLSStream:
         """
         if self.writeEnded:
             return True
+        if self._ending:
+            # Where it has met the bare end of the peer's stream meanwhile, OpenSSL has forgotten that it has begun.
+            self.connection.set_shutdown(self.connection.get_shutdown() | SSL.SENT_SHUTDOWN)
+        self._ending = True
         try:
             # A second call after success would read, and fail on the data that the peer may still send.
             self.connection.shutdown()

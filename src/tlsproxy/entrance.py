@@ -1,0 +1,105 @@
+# -*- test-case-name: tests.test_entrance -*-
+"""
+What listens for a route.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IListeningPort, IProtocol
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+
+from tlsproxy.address import CannotListen, listen, tellPeer
+from tlsproxy.factory import RouteFactory
+from tlsproxy.route import Route
+from tlsproxy.session import Session
+
+__all__ = ["Entrance", "Served", "stopPort", "tellListening"]
+
+_log = Logger(namespace="tlsproxy.service")
+
+
+class Served(RouteFactory):
+    """
+    A route's factory that tells when a session is over.
+
+    @ivar told: Called with the session and its outcome.
+    """
+
+    told: Callable[[Session, str], object]
+
+    def ended(self, session: Session, outcome: str, reason: str) -> None:
+        """
+        A session is over.
+        """
+        super().ended(session, outcome, reason)
+        self.told(session, outcome)
+
+
+class Entrance(Factory[Any]):
+    """
+    What stands between a listening port and a route, so that another route may take the place while the port stays.
+
+    @ivar factory: The route's factory, which makes a session of each connection.
+    @ivar ports: What is listened on; several where a host has several addresses, none before and after.
+    """
+
+    noisy = False
+
+    def __init__(self, factory: RouteFactory) -> None:
+        self.factory = factory
+        self.ports: list[IListeningPort] = []
+
+    def buildProtocol(self, addr: IAddress | None) -> IProtocol | None:
+        """
+        Take a connection.
+        """
+        return self.factory.buildProtocol(addr)
+
+    def logPrefix(self) -> str:
+        """
+        Tell what Twisted's own log calls it.
+        """
+        return f"route {self.factory.route.name}"
+
+    async def open(self, reactor: Any) -> None:
+        """
+        Listen where the route says.
+
+        @raise CannotListen: With a sentence on why.
+        """
+        route = self.factory.route
+        if route.listen is None:
+            raise CannotListen(f"route {route.name} says nowhere to listen: give it an address")
+        self.ports = list(await listen(reactor, route.listen, self))
+
+    def close(self) -> list[Deferred[Any]]:
+        """
+        Listen no more.
+
+        @return: One for each port, which fires when it is closed.
+        """
+        ports, self.ports = self.ports, []
+        return [Deferred.fromCoroutine(stopPort(port)) for port in ports]
+
+
+async def stopPort(port: IListeningPort) -> None:
+    """
+    Have a port stop, and wait for it.
+    """
+    stopping = port.stopListening()
+    if isinstance(stopping, Deferred):
+        await stopping
+
+
+def tellListening(route: Route, ports: Iterable[IListeningPort], how: str = "listens on") -> None:
+    """
+    Log where a route listens, or no longer does.
+    """
+    for port in ports:
+        where = tellPeer(port.getHost(), str(route.listen))
+        _log.info("{route} ({mode}) {how} {where}", route=route.name, mode=route.pattern.mode, how=how, where=where)
