@@ -39,6 +39,23 @@ GIVEN: dict[str, Any] = {
 """A good value of each."""
 
 
+class ListeningTests(ConfigurationTestCase):
+    """
+    Where a route listens.
+    """
+
+    def test_believed(self) -> None:
+        """
+        To believe whoever connects who the client is needs a word, unless only this machine can.
+        """
+        for listen, warned in (("haproxy:tcp:8443", True), ("haproxy:tcp:8443:interface=127.0.0.1", False)):
+            table = self.document("passthrough")
+            table["route"][0]["listen"] = listen
+            warnings = self.build(table).warnings
+            said = f"route passthrough: whoever reaches {listen} can say to be any client: let only the load balancer"
+            self.assertEqual((said,) if warned else (), warnings)
+
+
 class ModeTests(ConfigurationTestCase):
     """
     What each mode takes.

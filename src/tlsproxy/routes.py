@@ -122,6 +122,8 @@ class RouteReader:
                 reader.tell(f"{path}.tls.alpn", f"{blind}, so what is chosen with it cannot be offered: leave this out")
         warned = len(self.warnings)
         pattern, rules = self._pattern(settings, table, path, listen, blind)
+        if isinstance(listen, Endpoint) and listen.description.startswith("haproxy:") and not _isPrivate(listen):
+            self.warnings.append(f"whoever reaches {listen} can say to be any client: let only the load balancer")
         self.warnings[warned:] = [f"route {name}: {warning}" for warning in self.warnings[warned:]]
         if len(reader.problems) > before or listen is None or pattern is None:
             return None
