@@ -51,6 +51,12 @@ class Told:
         """
         self.told.append(("broken", direction.ended))
 
+    def replace(self, direction: Direction) -> None:
+        """
+        A direction may go on in another way.
+        """
+        self.told.append(("replace", direction.ended))
+
     def abort(self, outcome: str, reason: str) -> None:
         """
         The session is cut.

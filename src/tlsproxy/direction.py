@@ -64,9 +64,9 @@ class Joint(Protocol):
         Cut the session.
         """
 
-    def rejoin(self, direction: Direction) -> None:
+    def replace(self, direction: Direction) -> None:
         """
-        Go on with a direction in whatever way is the cheapest now.
+        Have a direction that has nothing left for its sink go on in whatever way is the cheapest now.
         """
 
 
@@ -78,6 +78,7 @@ class Direction:
     @ivar ended: How the source ended, one of the states of L{tlsproxy.interfaces}; 0 while it has not.
     @ivar over: Whether the end, too, has been passed on.
     @ivar paused: Whether the source is not to be read now.
+    @ivar replaced: Whether another direction has taken its place.
     @cvar handled: Whether protocol handlers stand in between.
     """
 
@@ -92,6 +93,7 @@ class Direction:
         "opposite",
         "over",
         "paused",
+        "replaced",
         "sink",
         "source",
         "starved",
@@ -110,6 +112,7 @@ class Direction:
         self.ended = 0
         self.over = False
         self.paused = False
+        self.replaced = False
         self.starved = False
 
     def _take(self) -> None:
@@ -176,14 +179,15 @@ class Direction:
         """
         The sink is writable: send what was left, and go on reading.
         """
-        self._relay.active = self._relay.clock.now
+        relay = self._relay
+        relay.active = relay.clock.now
         if self.opposite.starved:
             # The sink's own TLS had to write before it could be read.
             self.opposite.starved = False
             if not self.opposite.ended and not self.opposite.clogged and not self.opposite.paused:
                 self.sink.transport.startReading()
                 self.opposite.carry()
-            if self._relay.over:
+            if relay.over or self.replaced:
                 return
         if self.clogged:
             sent = self._sendRest()
@@ -295,7 +299,7 @@ class Direction:
         """
         Stop at a byte: pause, and tell when the sink has taken all that was read.
 
-        @param left: Called once, perhaps at once; never where the direction ends first.
+        @param left: Called once, perhaps at once; never where the direction ends first or is rejoined before that.
         """
         self.pause()
         if self.clogged:
@@ -307,6 +311,7 @@ class Direction:
         """
         Go on after L{leave}, with the streams as the Ends have them now.
         """
+        self._left = None
         self._take()
         self.resume()
 
@@ -321,6 +326,7 @@ class Direction:
         sink = self.sink.transport
         if sink.doWrite == former.flush:
             sink.doWrite = self.flush
+        former.replaced = True
         del former.opposite, former._relay
         self.start(True)
 

@@ -16,7 +16,7 @@ may ends its session.  A handler that waits for something other than more bytes 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -24,13 +24,22 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tlsproxy.direction import Direction, Joint
-from tlsproxy.errors import AdmissionRefused, SessionError, forgetFrames
+from tlsproxy.errors import NegotiationFailed, SessionError, forgetFrames
 from tlsproxy.handled import Handled
-from tlsproxy.interfaces import INWARD, OUTWARD, IProtocolHandler, Way
+from tlsproxy.interfaces import INWARD, OUTWARD, IHandlerOptions, IProtocolHandler, Way
 
 __all__ = ["Chain", "Flow"]
 
 _log = Logger()
+
+_METHODS: Final = tuple(IProtocolHandler.names())
+
+
+def _asBytes(given: Any) -> bytes:
+    """
+    Take what a handler passes on, as it is now: what waits for a sink must not change under it.
+    """
+    return given if type(given) is bytes else bytes(memoryview(given))
 
 
 class _Joined(Joint, Protocol):
@@ -56,7 +65,20 @@ class Flow:
     @ivar name: What the handler is called in messages.
     """
 
-    __slots__ = ("_calls", "_chain", "_done", "_ended", "_held", "_mostHeld", "_paused", "_reactor", "_tasks", "name")
+    __slots__ = (
+        "_calls",
+        "_chain",
+        "_done",
+        "_ended",
+        "_held",
+        "_inside",
+        "_mostCalls",
+        "_mostHeld",
+        "_paused",
+        "_reactor",
+        "_tasks",
+        "name",
+    )
 
     def __init__(self, chain: Chain, name: str, mostHeld: int, reactor: Any) -> None:
         self.name = name
@@ -67,10 +89,12 @@ class Flow:
         self._paused: set[Way] = set()
         self._ended: set[Way] = set()
         self._held: dict[Way, int] = {OUTWARD: 0, INWARD: 0}
+        self._inside: Way | None = None  # Of which direction the handler is being given bytes.
         self._calls: set[IDelayedCall] = set()
+        self._mostCalls = 8
         self._tasks: set[Deferred[Any]] = set()
 
-    def release(self, direction: Way, data: bytes) -> None:
+    def release(self, direction: Way, data: bytes | bytearray | memoryview) -> None:
         """
         Send bytes on from here: some that were kept, or some of the handler's own.
 
@@ -87,16 +111,21 @@ class Flow:
             raise RuntimeError(f"handler {self.name} is done {direction}, so it cannot release any more bytes there")
         if not isinstance(way, Handled) or not way.open(self):
             raise RuntimeError(f"the {direction} direction has ended, so no more bytes can follow")
-        self._held[direction] = max(0, self._held[direction] - len(data))
-        way.give(self, data)
+        released = _asBytes(data)
+        self._held[direction] = max(0, self._held[direction] - len(released))
+        way.give(self, released)
 
     def pause(self, direction: Way) -> None:
         """
         Have a direction's source not read any more, and its end not passed on, until L{resume}.
+
+        A handler that is done in a direction has no say in that.
         """
+        if direction in self._done:
+            return
         self._paused.add(direction)
         way = self._way(direction, False)
-        if way is not None and direction not in self._done:
+        if way is not None:
             way.pause()
 
     def resume(self, direction: Way) -> None:
@@ -111,11 +140,13 @@ class Flow:
 
     def done(self, direction: Way) -> None:
         """
-        Step out of a direction: the handler is not called for it any more, and what comes passes it by.
+        Step out of a direction: the handler is not called for it any more, and what comes passes it by.  A handler
+        that is just being given bytes of that direction may still return those, and what it has held, but not keep
+        them.
 
         @raise RuntimeError: The handler still holds bytes, which nobody would ever see.
         """
-        if self._held[direction]:
+        if self._held[direction] and self._inside != direction:
             raise RuntimeError(
                 f"handler {self.name} is done {direction}, but still holds {self._held[direction]} bytes"
             )
@@ -133,15 +164,20 @@ class Flow:
         @param answer: What the client is told before, in its own protocol: little, so that its socket takes it.
         """
         chain = self._chain
-        if chain is None:
+        if chain is None or chain.over:
             return
-        if chain.relay is None:
-            raise AdmissionRefused(sentence)
+        relay = chain.relay
+        if relay is None:
+            if answer:
+                chain.answer(answer)
+            refusal = NegotiationFailed(sentence)
+            refusal.outcome = "refused"
+            raise refusal
         way = self._way(INWARD)
         if isinstance(way, Handled) and INWARD not in self._done and way.open(self):
             self.release(INWARD, answer)
             answer = b""
-        chain.relay.refuse(f"handler {self.name}: {sentence}", answer)
+        relay.refuse(f"handler {self.name}: {sentence}", answer)
 
     def callLater(self, seconds: float, call: Callable[..., object], *arguments: Any) -> IDelayedCall:
         """
@@ -150,17 +186,22 @@ class Flow:
 
         @return: The call, which can be cancelled.
         """
-
-        def run() -> None:
-            self._calls.discard(delayed)
-            self._attempt(call, *arguments)
-
-        delayed: IDelayedCall = self._reactor.callLater(seconds, run)
-        self._calls = {one for one in self._calls if one.active()}
+        itself: list[IDelayedCall] = []
+        delayed: IDelayedCall = self._reactor.callLater(seconds, self._run, itself, call, arguments)
+        itself.append(delayed)
         self._calls.add(delayed)
-        if self._chain is None:
+        if len(self._calls) > self._mostCalls:
+            # The reactor does not tell which the handler has cancelled.
+            self._calls = {one for one in self._calls if one.active()}
+            self._mostCalls = 2 * len(self._calls) + 8
+        if self._chain is None or self._chain.over:
             delayed.cancel()
         return delayed
+
+    def _run(self, itself: list[IDelayedCall], call: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+        # What has run holds its arguments for as long as somebody holds it.
+        self._calls.discard(itself.pop())
+        self._attempt(call, *arguments)
 
     def watch(self, task: Coroutine[Any, Any, Any] | Deferred[Any]) -> None:
         """
@@ -179,7 +220,7 @@ class Flow:
 
         self._tasks.add(running)
         running.addBoth(over)
-        if self._chain is None:
+        if self._chain is None or self._chain.over:
             running.cancel()
 
     def seconds(self) -> float:
@@ -196,13 +237,34 @@ class Flow:
         @param needed: Whether it is wrong to ask before the bytes flow.
         """
         chain = self._chain
-        if chain is None or (chain.relay is not None and chain.relay.over):
+        if chain is None or chain.over or (chain.relay is not None and chain.relay.over):
             return None
         if chain.relay is None:
             if needed:
                 raise RuntimeError("the bytes do not flow yet: before that, a side is written to")
             return None
         return chain.relay.outward if direction == OUTWARD else chain.relay.inward
+
+    def _received(self, handler: IProtocolHandler, direction: Way, data: bytes) -> bytes | None:
+        """
+        Have the handler see some bytes.
+
+        @return: What goes on; L{None} where it holds them, or has failed.
+        """
+        outer, self._inside = self._inside, direction
+        try:
+            passed: bytes | None = handler.received(direction, data)
+            if passed is not None:
+                passed = _asBytes(passed)
+            elif direction in self._done:
+                raise RuntimeError(f"handler {self.name} is done {direction}, and yet keeps bytes")
+        except Exception as e:
+            self._failed(e)
+            return None
+        finally:
+            self._inside = outer
+        self._held[direction] = 0 if passed is not None else self._held[direction] + len(data)
+        return passed
 
     def _attempt(self, call: Callable[..., object], *arguments: Any) -> Any:
         """
@@ -222,33 +284,58 @@ class Flow:
         """
         The session is over.
         """
-        self._chain = None
         for call in self._calls:
             if call.active():
                 call.cancel()
         self._calls = set()
         for task in list(self._tasks):
             task.cancel()
+        self._chain = None
 
 
 class Chain:
     """
     The handlers of one session.
 
+    @ivar links: The handlers, each with its flow, the one nearest the client first.
     @ivar relay: What carries the bytes, once it does.
+    @ivar over: Whether the session is over.
+    @ivar answer: Tells the client something, before the bytes flow, with which its session ends.
     """
 
-    __slots__ = ("_cut", "_route", "links", "relay")
+    __slots__ = ("_cut", "_route", "answer", "links", "over", "relay")
 
-    def __init__(self, route: str, cut: Callable[[str, str], None]) -> None:
+    def __init__(self, route: str, cut: Callable[[str, str], None], answer: Callable[[bytes], None]) -> None:
         """
         @param route: What the route is called in logs.
         @param cut: Ends the session, with the outcome in one word and the reason in one sentence.
         """
         self._route = route
         self._cut = cut
+        self.answer = answer
         self.links: list[tuple[Flow, IProtocolHandler]] = []
         self.relay: _Joined | None = None
+        self.over = False
+
+    def add(self, options: IHandlerOptions, session: object, reactor: Any) -> None:
+        """
+        Make the next handler.
+
+        @raise SessionError: It could not be made.
+        """
+        name, flow = type(options).__name__, None
+        try:
+            name = options.name
+            flow = Flow(self, name, options.mostHeld, reactor)
+            handler = options.handler(session, flow)
+            lacking = [method for method in _METHODS if not callable(getattr(handler, method, None))]
+            if lacking:
+                raise TypeError(f"handler() has returned {handler!r}, which has no method {lacking[0]}")
+        except Exception as e:
+            if flow is not None:
+                flow.close()
+            raise self.blamed(name, e) from None
+        self.links.append((flow, handler))
 
     def handles(self, way: Way) -> bool:
         """
@@ -261,7 +348,8 @@ class Chain:
         A handler has raised an exception: end its session.
         """
         outcome, reason = self.blame(name, problem)
-        self._cut(outcome, reason)
+        if not self.over:
+            self._cut(outcome, reason)
 
     def blamed(self, name: str, problem: Exception) -> SessionError:
         """
@@ -290,6 +378,7 @@ class Chain:
         """
         The session is over.
         """
+        self.over = True
         links, self.links, self.relay = self.links, [], None
         for flow, handler in links:
             flow.close()
@@ -297,4 +386,4 @@ class Chain:
                 handler.closed(outcome)
             except Exception as e:
                 self.blame(flow.name, e)
-        del self._cut
+        del self._cut, self.answer

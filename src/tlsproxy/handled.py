@@ -13,19 +13,39 @@ have it called again is put off until it has returned.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final, Protocol
 
 from tlsproxy.direction import TURNS, Direction, Joint, buffer
 from tlsproxy.end import End
 from tlsproxy.interfaces import ENDED, HOW, MORE, OUTWARD, RESET, WANTS_WRITE, IProtocolHandler, Way
 
-if TYPE_CHECKING:
-    from tlsproxy.flow import Flow
-
-__all__ = ["Handled"]
+__all__ = ["Handled", "Standing"]
 
 _WAITING: Final = 1 << 20
 """How many bytes more than a handler may hold may wait for a sink, before whoever makes them up is stopped."""
+
+
+class Standing(Protocol):
+    """
+    What a direction knows of a handler's L{Flow<tlsproxy.flow.Flow>}.
+    """
+
+    name: str
+    _done: set[Way]
+    _ended: set[Way]
+    _held: dict[Way, int]
+    _mostHeld: int
+    _paused: set[Way]
+
+    def _received(self, handler: IProtocolHandler, direction: Way, data: bytes) -> bytes | None:
+        """
+        Have the handler see some bytes.
+        """
+
+    def _attempt(self, call: Callable[..., object], *arguments: Any) -> Any:
+        """
+        Call what is the handler's.
+        """
 
 
 class Handled(Direction):
@@ -36,7 +56,7 @@ class Handled(Direction):
     __slots__ = ("_again", "_away", "_busy", "_later", "_links", "_told", "_waiting", "_way")
 
     def __init__(
-        self, relay: Joint, source: End, sink: End, links: Sequence[tuple[Flow, IProtocolHandler]], way: Way
+        self, relay: Joint, source: End, sink: End, links: Sequence[tuple[Standing, IProtocolHandler]], way: Way
     ) -> None:
         """
         @param links: The handlers, the one nearest the client first.
@@ -77,23 +97,24 @@ class Handled(Direction):
             count = fill(buffer)
             if count:
                 self._feed(0, bytes(buffer.view[:count]))
-                if relay.over or self.over or self.paused or self._unsent is not None:
+                if relay.over or self.ended or self.paused or self._unsent is not None:
                     break
             if stream.state != MORE:
                 break
         self._busy = False
         if relay.over:
             return
-        if stream.state >= ENDED:
+        if stream.state >= ENDED and not self.ended:
             self._stopped()
-        elif not self._settle() and stream.state == WANTS_WRITE:
+        elif not self._settle(False) and stream.state == WANTS_WRITE:
             self._stopped()
 
     def start(self, eager: bool) -> None:
         """
-        Have the reactor tell when the source is readable, unless a handler has it wait.
+        Have the reactor tell when the source is readable, unless a handler or the sink has it wait.
         """
-        if not self.paused:
+        if not self.paused and not self.clogged:
+            self._again = False
             super().start(eager)
 
     def _feed(self, position: int, data: bytes) -> None:
@@ -104,18 +125,15 @@ class Handled(Direction):
         for flow, handler in self._links[position:] if position else self._links:
             if way in flow._done:
                 continue
-            result: bytes | None = flow._attempt(handler.received, way, data)
+            passed = flow._received(handler, way, data)
             if relay.over:
                 return
-            if result is None:
-                flow._held[way] += len(data)
-                if flow._held[way] > flow._mostHeld:
-                    relay.abort("failed", f"handler {flow.name} held more than {flow._mostHeld} bytes")
+            if flow._held[way] > flow._mostHeld:
+                relay.abort("failed", f"handler {flow.name} held more than {flow._mostHeld} bytes")
                 return
-            flow._held[way] = 0
-            if not result:
+            if not passed:
                 return
-            data = result
+            data = passed
         self._push(data)
 
     def _push(self, data: bytes) -> None:
@@ -124,7 +142,7 @@ class Handled(Direction):
         """
         if self.over:
             return  # The sink is broken.
-        if self._unsent is not None:
+        if self._unsent is not None or (self._away and self._left is None):
             self._later.append(data)
             self._waiting += len(data)
             if self._waiting > _WAITING + max(flow._mostHeld for flow, _ in self._links):
@@ -182,33 +200,52 @@ class Handled(Direction):
         """
         if self._busy or self._away or self.clogged or self.ended or self.handled:
             return False
-        self._relay.rejoin(self)
+        self._relay.replace(self)
         return True
 
     def leave(self, left: Callable[[], None]) -> None:
         """
-        Stop at a byte.
+        Stop at a byte.  What handlers are at work on goes before that, and what they release afterwards waits.
         """
+        if self.ended:
+            return
         self._away = True
-        super().leave(left)
+        if self._busy:
+            self.pause()
+            self._left = left
+        else:
+            super().leave(left)
 
     def rejoin(self) -> None:
         """
         Go on after L{leave}.
         """
-        self._away = False
+        self._left = None
         self._take()
-        self.resumed()
+        self._comeBack()
+        if not self._relay.over:
+            self.resumed()
+
+    def _comeBack(self) -> None:
+        """
+        Send what has waited meanwhile.
+        """
+        self._away = False
+        if self._later and self._unsent is None:
+            waiting = b"".join(self._later)
+            self._later.clear()
+            self._waiting = 0
+            self._push(waiting)
 
     # -- what flows ask for -----------------------------------------------------------------------------------------
 
-    def open(self, flow: Flow) -> bool:
+    def open(self, flow: Standing) -> bool:
         """
         Tell whether bytes may still follow from where a handler stands.
         """
         return not self._told or all(told is not flow for told, _ in self._links[: self._told])
 
-    def give(self, flow: Flow, data: bytes) -> None:
+    def give(self, flow: Standing, data: bytes) -> None:
         """
         Send bytes on from where a handler stands.
         """
@@ -219,22 +256,25 @@ class Handled(Direction):
         self._feed(position + 1, data)
         self._busy = busy
         if not busy and not relay.over:
-            self._settle()
+            self._settle(True)
 
-    def _settle(self) -> bool:
+    def _settle(self, eager: bool) -> bool:
         """
         Do what handlers have asked for while they were at work.
 
+        @param eager: Whether there may be bytes inside OpenSSL: not where the source has just been read.
         @return: Whether this direction has ended its service.
         """
         if self.ended:
-            if not self.over:
+            if not self.over and not self.clogged:
                 self.passEnd()
         elif self._stepOut():
             return True
-        elif self._again and not self.paused and not self.clogged:
-            self._again = False
-            self.start(False)  # Nothing is inside OpenSSL: the source has just been read.
+        elif self._left is not None and not self.clogged:
+            left, self._left = self._left, None
+            left()
+        elif self._again:
+            self.start(eager)
         return False
 
     def resumed(self) -> None:
@@ -246,16 +286,16 @@ class Handled(Direction):
             self.paused = False
         if self._busy:
             return
-        if self.ended:
-            self._settle()
-        elif not self.paused and not self._stepOut() and self._again and not self.clogged:
-            self._again = False
-            self.start(True)
+        self._settle(True)
 
     def passEnd(self) -> None:
         """
         All bytes are sent: tell the handlers, and then the sink, how the source ended.
         """
+        if self._busy:
+            return  # In good time.
+        if self._away:
+            self._comeBack()
         way = self._way
         while self._told < len(self._links) and self.opposite.ended != RESET:
             flow, handler = self._links[self._told]

@@ -131,7 +131,8 @@ class IPattern(Interface):
 
     def open(session):  # type: ignore[no-untyped-def]
         """
-        Open both sides.
+        Open both sides.  Protocol handlers talk with them where the pattern calls L{tlsproxy.opening.negotiate}, as
+        L{tlsproxy.opening.Opening} does.
 
         @param session: The L{tlsproxy.session.Session}, with its near side held.
         @return: A coroutine of the near and the far L{tlsproxy.end.End}, both held and ready to be joined.
@@ -191,7 +192,7 @@ class IProtocolHandler(Interface):
 
     def negotiate(near: Any, far: Any) -> Coroutine[Any, Any, None]:
         """
-        Talk with both sides before their bytes flow.
+        Talk with both sides before their bytes flow: with each about one thing at a time.
 
         @param near: The client's L{tlsproxy.side.Side}.
         @param far: The upstream's.
@@ -211,14 +212,17 @@ class IProtocolHandler(Interface):
     def ended(direction: Way, how: str) -> None:
         """
         A direction has ended: no bytes come in it any more.  What is released before this returns goes before the
-        end, and what the handler still holds is dropped.
+        end, and what the handler still holds is dropped.  A handler that needs more time pauses the direction.
+
+        Where the session breaks (a reset, say) there is no end, and only L{closed} is called.
 
         @param how: C{"ended"} or C{"truncated"}: it ended without the close_notify that TLS owes.
         """
 
     def closed(outcome: str) -> None:
         """
-        The session is over.  Called once for every handler that was made.
+        The session is over.  Called once for every handler that was made, perhaps while it is at work on bytes whose
+        release has ended the session.
 
         @param outcome: As in the log: C{"closed"}, C{"reset"}, C{"expired"} and so on.
         """

@@ -1,10 +1,9 @@
 # -*- test-case-name: tests.test_opening -*-
 """
-How the two sides of a session are opened: the steps that patterns are made of.
+How the two sides of a session are opened: the steps that patterns are made of, each a phase of the session.
 
-Each step is a phase of the session.  L{Opening} puts them in order for the patterns whose upstream is the route's: the
-client first, all of it, and then the upstream.  Only a protocol handler that talks before TLS changes the order, since
-it starts TLS itself.
+L{Opening} puts them in order for the patterns whose upstream is the route's: the client first, all of it, and then the
+upstream.  Only a protocol handler that talks before TLS changes the order, since it starts TLS itself.
 """
 
 from __future__ import annotations
@@ -15,10 +14,11 @@ from typing import Any, Final
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.logger import Logger
 
 from tlsproxy.address import TCP, Address, asAddress
 from tlsproxy.end import End
-from tlsproxy.errors import AdmissionRefused, HandshakeFailed, NegotiationFailed, SessionError
+from tlsproxy.errors import AdmissionRefused, HandshakeFailed, NegotiationFailed, SessionError, forgetFrames
 from tlsproxy.flow import Chain
 from tlsproxy.interfaces import FAR, NEAR
 from tlsproxy.session import Session
@@ -41,6 +41,8 @@ __all__ = [
     "readHello",
 ]
 
+_log = Logger()
+
 _UNRECOGNIZED_NAME: Final = 112  # RFC 6066, section 3
 _NOT_HTTPS: Final = response(400, "This port speaks TLS: ask for https://, not for http://")
 
@@ -54,14 +56,7 @@ async def readHello(session: Session) -> ClientHello:
     @raise AdmissionRefused: It is doubtful, or none; or whatever it says, a rule refuses whoever comes from there.
     """
     near, rules = session.near, session.route.rules
-    for number, rule in enumerate(rules, 1):
-        if rule.needsHello or rule.unconditional:
-            break
-        if rule.matches(None, near.peer):
-            if rule.refuse == "close":
-                session.phase = "route"
-                raise AdmissionRefused(f"the client connects, and rule {number} of the route refuses that")
-            break
+    _turnAway(session)
     session.enter("hello")
     try:
         hello = await near.peekHello()
@@ -76,6 +71,20 @@ async def readHello(session: Session) -> ClientHello:
     session.helloWords = describeHello(hello)
     session.serverName = hello.serverName
     return hello
+
+
+def _turnAway(session: Session) -> None:
+    """
+    Refuse a client by where it comes from, where a rule does so whatever its hello says.
+    """
+    for number, rule in enumerate(session.route.rules, 1):
+        if rule.needsHello or rule.unconditional:
+            return
+        if rule.matches(None, session.near.peer):
+            if rule.refuse == "close":
+                session.phase = "route"
+                raise AdmissionRefused(f"the client connects, and rule {number} of the route refuses that")
+            return
 
 
 def _alert(session: Session, alert: int) -> None:
@@ -131,12 +140,32 @@ async def authorize(session: Session) -> None:
     """
     if session.route.authorize is not None:
         session.enter("route")
-        if await _answerOf(session.route.authorize(session)) is not True:
+        if await _ask(session, "authorize", AdmissionRefused) is not True:
             raise AdmissionRefused("the program's authorize() does not let the client in")
 
 
-async def _answerOf(answer: Any) -> Any:
-    return await answer if isawaitable(answer) else answer
+async def _ask(session: Session, what: str, refusal: type[SessionError]) -> Any:
+    """
+    Ask the program that the proxy is part of.
+
+    @param what: The attribute of the route that says how.
+    @param refusal: What to raise where the program fails.
+    """
+    try:
+        answer = getattr(session.route, what)(session)
+        if isawaitable(answer):
+            answer = await answer
+    except SessionError:
+        raise
+    except Exception as e:
+        if session.ending:
+            raise CancelledError() from None
+        _log.failure("{route}: {what}() failed", route=session.route.name, what=what)
+        forgetFrames(e)
+        raise refusal(f"the program's {what}() failed; its traceback is in the log") from None
+    if session.ending:
+        raise CancelledError()
+    return answer
 
 
 async def dial(session: Session, where: Upstream) -> End:
@@ -194,10 +223,14 @@ async def negotiate(session: Session, near: NearSide, far: FarSide) -> None:
         session.enter("negotiate")
         try:
             await handler.negotiate(near, far)
-        except CancelledError:
-            raise
+            near.rested()
+            far.rested()
         except Exception as e:
+            if session.ending:
+                raise CancelledError() from None
             raise _whose(chain, flow.name, e) from None
+    near.close()
+    far.close()
 
 
 def _whose(chain: Chain, name: str, problem: Exception) -> SessionError:
@@ -217,6 +250,8 @@ class Opening:
     @ivar tls: The TLS toward the client, if any.
     @ivar upstreamTLS: The TLS toward the upstream, if any.
     @ivar admitted: Whether the client has been let in.
+    @ivar inClear: Whether the client goes on without the TLS that it should have.
+    @ivar secured: Whether the upstream is reached, and its TLS, if there is any, has been started.
     """
 
     def __init__(
@@ -235,14 +270,13 @@ class Opening:
         @param hello: Whether the client's hello is waited for though its TLS is not ours.
         @param sameProtocol: Whether the upstream has to speak the application protocol that the client negotiated.
         """
-        self.session = session
-        self.tls = tls
-        self.upstreamTLS = upstreamTLS
-        self._upstream = upstream
+        self.session, self.tls, self.upstreamTLS = session, tls, upstreamTLS
+        self._default = self._upstream = upstream
         self._hello = hello or tls is not None
         self._sameProtocol = sameProtocol
-        self._chosen = False
-        self.admitted = False
+        self._ruled: tuple[Upstream | None, ClientTLS | None] | None = None
+        self.admitted = self.inClear = self._securing = False
+        self.secured = session.far is not None
 
     async def run(self) -> tuple[End, End]:
         """
@@ -271,7 +305,9 @@ class Opening:
         @param serverFirst: Whether the upstream may be dialed before the client is admitted.
         """
         near, far = NearSide(self, startsNear), FarSide(self, startsFar, early=serverFirst)
-        if not startsNear:
+        if startsNear:
+            _turnAway(self.session)
+        else:
             await self.admit()
         if not startsNear or serverFirst:
             await far.reached()
@@ -279,7 +315,7 @@ class Opening:
         if near.owed:
             raise AdmissionRefused("the client's side was left without TLS")
         if not self.admitted:
-            await self.admit(inClear=True)
+            await self.admit()
         end = await far.reached()
         if far.owed:
             raise HandshakeFailed("the upstream's side was left without TLS")
@@ -288,33 +324,38 @@ class Opening:
             _sameProtocol(stream.connection.get_alpn_proto_negotiated() if stream else b"", self.session.alpn)
         return end
 
-    async def admit(self, inClear: bool = False) -> None:
+    async def admit(self) -> None:
         """
         Let the client in: hello, rules, handshake, and what the program says.
-
-        @param inClear: Whether it goes on without the TLS that it should have.
         """
         session = self.session
-        if self._hello and not inClear:
+        if self._hello and not self.inClear:
             await readHello(session)
-        if not self._chosen:
-            self._choose()
-        if self.tls is not None and not inClear:
+        self._choose()
+        if self.tls is not None and not self.inClear:
             await acceptTLS(session, self.tls)
         await authorize(session)
         self.admitted = True
 
     def _choose(self) -> None:
-        self._chosen = True
-        self._upstream, upstreamTLS = choose(self.session, self._upstream)
-        self.upstreamTLS = upstreamTLS or self.upstreamTLS
+        """
+        Choose the upstream.  Where it had to be dialed before the hello, the hello must not lead to another.
+        """
+        ruled = choose(self.session, self._default)
+        if self._ruled is None:
+            self._ruled = ruled
+            self._upstream, upstreamTLS = ruled
+            self.upstreamTLS = upstreamTLS or self.upstreamTLS
+        elif self._ruled != ruled:
+            self.session.phase = "route"
+            raise AdmissionRefused("the client's hello leads to another upstream than the one that had to speak first")
 
     async def reach(self) -> End:
         """
         Dial the upstream.
         """
         session = self.session
-        if not self._chosen:
+        if self._ruled is None:
             self._choose()
         if session.route.chooseUpstream is not None:
             await self._ask()
@@ -326,26 +367,33 @@ class Opening:
         Ask the program that the proxy is part of where to connect.
         """
         session = self.session
-        assert session.route.chooseUpstream is not None
         session.enter("route")
-        where = asAddress(await _answerOf(session.route.chooseUpstream(session)))
-        if where is None:
+        answer = await _ask(session, "chooseUpstream", SessionError)
+        if answer is None:
             if self._upstream is None:
                 raise AdmissionRefused("the program's chooseUpstream() names no upstream, and neither does the route")
             return
-        self._upstream = where
         tls = self.upstreamTLS
-        if tls is not None and not tls.policy.name and isinstance(where, TCP):
-            self.upstreamTLS = tls.named(where.host or "localhost")
+        try:
+            self._upstream = where = asAddress(answer)
+            if not isinstance(where, Address) and not IStreamClientEndpoint.providedBy(where):
+                raise ValueError(f"{where!r} is neither an address nor a client endpoint")
+            if tls is not None and not tls.policy.name and isinstance(where, TCP):
+                self.upstreamTLS = tls.named(where.host or "localhost")
+        except ValueError as e:
+            raise SessionError(f"the program's chooseUpstream() names no upstream: {e}") from None
 
     async def secure(self) -> None:
         """
         The TLS toward the upstream, if there is any.
         """
         session, far = self.session, self.session.far
-        if self.upstreamTLS is None or far is None:
-            return
-        alpn = None
-        if self._sameProtocol:
-            alpn = [session.alpn] if session.alpn else []
-        await connectTLS(session, far, self.upstreamTLS, alpn)
+        if self._securing:
+            raise HandshakeFailed("TLS with the upstream did not come about")
+        if self.upstreamTLS is not None and far is not None:
+            self._securing = True
+            alpn = None
+            if self._sameProtocol:
+                alpn = [session.alpn] if session.alpn else []
+            await connectTLS(session, far, self.upstreamTLS, alpn)
+        self.secured = True

@@ -27,13 +27,11 @@ read and delivered before the reset goes on; OpenSSL reads no more once a write 
 
 from __future__ import annotations
 
-import fcntl
-import sys
-import termios
 from collections.abc import Callable
 
 from twisted.python.failure import Failure
 
+from tlsproxy.borrowed import unread
 from tlsproxy.deadlines import Deadlines
 from tlsproxy.direction import Direction
 from tlsproxy.end import End
@@ -59,16 +57,6 @@ def _between(source: End, sink: End) -> type[Direction]:
     """
     plain = type(source.reading) is PlainStream and type(sink.writing) is PlainStream
     return Splice if plain else Direction
-
-
-def _unread(end: End) -> int:
-    """
-    Tell how many bytes the kernel still holds for a peer.
-    """
-    try:
-        return int.from_bytes(fcntl.ioctl(end.socket, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-    except OSError:
-        return 0
 
 
 class Relay:
@@ -150,15 +138,29 @@ class Relay:
         C{sink.writing}.
 
         @param direction: One of the two.
-        @param left: Called once that is so, perhaps at once; never where the direction or the session ends first.
+        @param left: Called once that is so, perhaps at once; never where the direction or the session ends first, or
+            is rejoined before.
         """
-        direction.leave(left)
+        if not self.over:
+            self._current(direction).leave(left)
 
     def rejoin(self, direction: Direction) -> None:
         """
         Go on with a direction, in whatever way is the cheapest now.
         """
-        way = type(direction) if direction.handled else _between(direction.source, direction.sink)
+        direction = self._current(direction)
+        if self.over or direction.ended:
+            return
+        if isinstance(direction, Handled) or direction.clogged:
+            direction.rejoin()
+        else:
+            self.replace(direction)
+
+    def replace(self, direction: Direction) -> None:
+        """
+        Have a direction that has nothing left for its sink go on in whatever way is the cheapest now.
+        """
+        way = _between(direction.source, direction.sink)
         if type(direction) is way:
             direction.rejoin()
             return
@@ -169,6 +171,12 @@ class Relay:
             self.inward = following
         following.succeed(direction)
 
+    def _current(self, direction: Direction) -> Direction:
+        """
+        Find the direction that may have taken the place of another.
+        """
+        return self.outward if direction.source is self.outward.source else self.inward
+
     def refuse(self, reason: str, answer: bytes) -> None:
         """
         Cut the session, but let the client have what it was told last.
@@ -178,7 +186,7 @@ class Relay:
         near = self.outward.source
         if self.over:
             return
-        if answer and not self.inward.clogged:
+        if answer and not self.inward.clogged and not self.inward.over:
             near.writing.send(answer)
         if self.inward.clogged or self.inward.over or not near.writing.endWrite():
             self.abort("refused", reason)
@@ -191,7 +199,7 @@ class Relay:
 
         Whether any were taken since can be told only when it is asked again; until then they count as being taken.
         """
-        left = sum(_unread(direction.sink) for direction in (self.outward, self.inward))
+        left = sum(unread(direction.sink.socket) for direction in (self.outward, self.inward))
         taken = self._asked != self.active or left < self._queued
         if not left or not taken:
             return False
@@ -264,7 +272,8 @@ class Relay:
         outcome, reason = "closed", ""
         for direction in (self.outward, self.inward):
             source = direction.source
-            if source.reading.state == TRUNCATED:
+            if source.reading.state == TRUNCATED and (not reason or source.tls is not None):
+                # What has no TLS is cut off only because the other side was.
                 outcome, reason = "truncated", self._truncation(source)
             if source.reading.state in (ENDED, TRUNCATED):
                 source.letGo()

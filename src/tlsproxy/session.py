@@ -24,7 +24,7 @@ from tlsproxy.deadlines import GRANULARITY, Deadlines
 from tlsproxy.dial import Dialer
 from tlsproxy.end import End
 from tlsproxy.errors import SessionError, forgetFrames
-from tlsproxy.flow import Chain, Flow
+from tlsproxy.flow import Chain
 from tlsproxy.interfaces import ISessionObserver
 from tlsproxy.relay import Relay, join
 from tlsproxy.route import Limits, Route
@@ -94,6 +94,8 @@ class Session:
     __slots__ = (
         "_answered",
         "_end",
+        "_opening",
+        "_over",
         "_setUp",
         "_verdict",
         "bucket",
@@ -130,6 +132,8 @@ class Session:
         self._end = 0.0
         self.relay: Relay | None = None
         self.chain: Chain | None = None
+        self._opening: Any = None
+        self._over = False
         self._setUp: Deferred[None] | None = None
         self._verdict: tuple[str, str] | None = None
         self._answered = False
@@ -140,7 +144,11 @@ class Session:
     def enter(self, phase: str) -> None:
         """
         Begin a phase, and with it its deadline.
+
+        @raise CancelledError: The session has been cut, and somebody has taken that for a failure of something else.
         """
+        if self.ending:
+            raise CancelledError()
         keeper = self.keeper
         self.phase = phase
         limit = keeper.seconds[phase]
@@ -182,6 +190,13 @@ class Session:
         self.cut("expired", f"{_TOO_LONG[self.phase]} within {self.keeper.seconds[self.phase]:g} s")
 
     @property
+    def ending(self) -> bool:
+        """
+        Whether it has been cut while it was being set up.
+        """
+        return self._verdict is not None
+
+    @property
     def late(self) -> bool:
         """
         Whether its deadline has passed.
@@ -194,14 +209,17 @@ class Session:
         """
         Set the session up, join it, and see to its end.
         """
+        self._opening = self._open()
         if self.keeper.observers:
             self._tell("started")
-        self._setUp = Deferred.fromCoroutine(self._open())
+        self._setUp = Deferred.fromCoroutine(self._opening)
         self._setUp.addErrback(self._failed)
 
     async def _open(self) -> None:
         near, far = await self.route.pattern.open(self)
         chain = self.makeHandlers() if self.route.handlers else None
+        if self.ending:
+            raise CancelledError()  # Somebody has not heeded that.
         self._setUp = self.hello = None
         self.relay = join(
             near,
@@ -221,13 +239,9 @@ class Session:
         Make the protocol handlers, unless they are made already.
         """
         if self.chain is None:
-            chain = self.chain = Chain(self.route.name, self.cut)
+            self.chain = Chain(self.route.name, self.cut, self.answer)
             for options in self.route.handlers:
-                flow = Flow(chain, options.name, options.mostHeld, self.keeper.reactor)
-                try:
-                    chain.links.append((flow, options.handler(self, flow)))
-                except Exception as e:
-                    raise chain.blamed(options.name, e) from None
+                self.chain.add(options, self, self.keeper.reactor)
         return self.chain
 
     def _halfClosed(self) -> None:
@@ -294,14 +308,20 @@ class Session:
         """
         if self.relay is not None:
             self.relay.abort(outcome, reason)
-        elif self._setUp is not None:
+        elif self._over:
+            pass
+        elif self._setUp is not None and not self._opening.cr_running:
             self._verdict = outcome, reason
             self._setUp.cancel()
+        else:
+            # It comes from inside the set-up, which can be cancelled only once it waits for something.
+            self.keeper.reactor.callLater(0, self.cut, outcome, reason)
 
     def _done(self, outcome: str, reason: str) -> None:
         """
         All is over: count it and tell it.
         """
+        self._over = True
         self.keeper.deadlines.forget(self)
         chain, self.chain = self.chain, None
         if chain is not None:

@@ -5,15 +5,67 @@ One side of a session, as a protocol handler has it before the bytes flow.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from twisted.internet.defer import CancelledError
 
 from tlsproxy.end import End
 from tlsproxy.errors import AdmissionRefused, NegotiationFailed
+from tlsproxy.session import Session
+from tlsproxy.tls.contexts import ServerTLS
 
-if TYPE_CHECKING:
-    from tlsproxy.opening import Opening
+__all__ = ["FarSide", "NearSide", "Side", "Steps"]
 
-__all__ = ["FarSide", "NearSide", "Side"]
+P = ParamSpec("P")
+S = TypeVar("S", bound="Side")
+T = TypeVar("T")
+
+
+def _alone(
+    method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+    """
+    Have a method of a side run only by itself, and only while there is something to talk about.
+    """
+
+    @wraps(method)
+    async def alone(self: S, /, *arguments: P.args, **more: P.kwargs) -> T:
+        self._begin()
+        try:
+            return await method(self, *arguments, **more)
+        finally:
+            self._used = False
+
+    return alone
+
+
+class Steps(Protocol):
+    """
+    What a side knows of the L{Opening<tlsproxy.opening.Opening>} that it is part of.
+    """
+
+    session: Session
+    tls: ServerTLS | None
+    admitted: bool
+    inClear: bool
+    secured: bool
+
+    async def admit(self) -> None:
+        """
+        Let the client in.
+        """
+
+    async def reach(self) -> End:
+        """
+        Dial the upstream.
+        """
+
+    async def secure(self) -> None:
+        """
+        The TLS toward the upstream, if there is any.
+        """
 
 
 class Side:
@@ -28,15 +80,46 @@ class Side:
 
     who: str
 
-    def __init__(self, opening: Opening, starts: bool) -> None:
+    def __init__(self, opening: Steps, starts: bool) -> None:
         """
         @param starts: Whether handlers start the TLS that the mode has here.
         """
         self._opening = opening
-        self._owed = starts
+        self._starts = self._owed = starts
+        self._tried = False  # Whether that TLS has been begun.
+        self._used = False
+        self._over = False
 
     async def _end(self) -> End:
         raise NotImplementedError
+
+    def _begin(self) -> None:
+        """
+        Begin something that no other may come into.
+        """
+        if self._opening.session.ending:
+            raise CancelledError()
+        if self._over:
+            raise RuntimeError(f"the talk with {self.who} is over: its bytes go to received()")
+        if self._tried and self._owed:
+            raise RuntimeError(f"TLS with {self.who} did not come about, so there is nothing more to say")
+        self.rested()
+        self._used = True
+
+    def rested(self) -> None:
+        """
+        See that nobody still waits for something here.
+
+        @raise RuntimeError: Somebody does.
+        """
+        if self._used:
+            raise RuntimeError(f"something still waits to read from {self.who}, or to write to it")
+
+    def close(self) -> None:
+        """
+        The bytes flow from now on, and this is of no use any more.
+        """
+        self._over = True
 
     @property
     def tls(self) -> bool:
@@ -52,6 +135,7 @@ class Side:
         """
         return self._owed
 
+    @_alone
     async def read(self, limit: int = 65536) -> bytes:
         """
         Read what is there, or wait for it.
@@ -60,14 +144,17 @@ class Side:
         @return: At least one byte, or none at the end of the stream.
         @raise SessionError: The stream was truncated, reset, or failed.
         """
-        return await (await self._end()).read(limit)
+        return await (await self._end()).read(_some(limit))
 
+    @_alone
     async def peek(self, limit: int = 65536) -> bytes:
         """
-        As L{read}, but leave the bytes where they are.
+        As L{read}, but leave the bytes where they are.  To peek again tells of no more, at once: who needs more has to
+        read.
         """
-        return await (await self._end()).peek(limit)
+        return await (await self._end()).peek(_some(limit))
 
+    @_alone
     async def readLine(self, limit: int = 1000) -> bytes:
         """
         Read one line, and not one byte behind it.
@@ -79,6 +166,7 @@ class Side:
         """
         end = await self._end()
         line = b""
+        _some(limit)
         while not line.endswith(b"\n"):
             seen = await end.peek(limit - len(line))
             if not seen:
@@ -90,6 +178,7 @@ class Side:
                 raise NegotiationFailed(f"{self.who} sent a line of more than {limit} bytes")
         return line
 
+    @_alone
     async def readExactly(self, count: int) -> bytes:
         """
         Read so many bytes.
@@ -106,6 +195,7 @@ class Side:
             data += more
         return data
 
+    @_alone
     async def write(self, data: bytes) -> None:
         """
         Write all of some bytes.
@@ -114,17 +204,20 @@ class Side:
         """
         await (await self._end()).write(data)
 
+    @_alone
     async def startTLS(self) -> None:
         """
-        Start the TLS that the mode has on this side, with all its checks.
+        Start the TLS that the mode has on this side, with all its checks.  Where it does not come about the session
+        cannot go on.
 
         @raise RuntimeError: It has none here, or it has been started.
         @raise SessionError: It did not come about.
         """
         if not self._owed:
             raise RuntimeError(f"there is no TLS to be started toward {self.who}")
-        self._owed = False
+        self._tried = True
         await self._start()
+        self._owed = False
         self._opening.session.enter("negotiate")
 
     async def _start(self) -> None:
@@ -134,9 +227,21 @@ class Side:
         """
         Let the session go on without the TLS that is owed here.
 
+        @raise RuntimeError: It has been begun.
         @raise AdmissionRefused: Nobody comes in here without a certificate.
         """
+        if self._tried and self._owed:
+            raise RuntimeError(f"TLS with {self.who} has been begun, so the session cannot go on without it")
         self._owed = False
+
+
+def _some(limit: int) -> int:
+    """
+    See that something is asked for.
+    """
+    if limit < 1:
+        raise ValueError(f"at least one byte has to be asked for, and not {limit}")
+    return limit
 
 
 class NearSide(Side):
@@ -163,12 +268,15 @@ class NearSide(Side):
         """
         Let the session go on without the TLS that is owed here.
 
+        @raise RuntimeError: It has been begun.
         @raise AdmissionRefused: Nobody comes in here without a certificate.
         """
         tls = self._opening.tls
-        if tls is not None and tls.policy.clientCa and tls.policy.clientAuth in ("", "required"):
+        if self._owed and tls is not None and tls.policy.clientCa and tls.policy.clientAuth in ("", "required"):
             raise AdmissionRefused("the client starts no TLS, and so shows no certificate, which the route demands")
+        owed = self._owed
         super().waive()
+        self._opening.inClear = owed or self._opening.inClear
 
 
 class FarSide(Side):
@@ -178,7 +286,7 @@ class FarSide(Side):
 
     who = "the upstream"
 
-    def __init__(self, opening: Opening, starts: bool, early: bool) -> None:
+    def __init__(self, opening: Steps, starts: bool, early: bool) -> None:
         """
         @param early: Whether it may be dialed before the client is admitted.
         """
@@ -193,19 +301,22 @@ class FarSide(Side):
         far = opening.session.far
         if far is None:
             far = await opening.reach()
-            if not self._owed:
-                await opening.secure()
+        if not self._starts and not opening.secured:
+            await opening.secure()
         return far
 
     async def _end(self) -> End:
         opening = self._opening
-        if opening.session.far is None:
+        far = opening.session.far
+        if opening.inClear and not opening.admitted:
+            # It does not start TLS, so nothing is left to wait for.
+            await opening.admit()
+            far = None
+        if far is None or not (self._starts or opening.secured):
             if not (opening.admitted or self._early):
                 raise RuntimeError("the upstream is not dialed before the client is admitted")
-            await self.reached()
+            far = await self.reached()
             opening.session.enter("negotiate")
-        far = opening.session.far
-        assert far is not None
         return far
 
     @property

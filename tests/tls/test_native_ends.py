@@ -292,6 +292,25 @@ class EndWriteTests(EndCase):
 
         self.eachVersion(test)
 
+    def test_cloggedAndCutOff(self) -> None:
+        """
+        A close_notify that has to wait is sent also where the peer's stream is cut off meanwhile.
+        """
+
+        def test(server: TLSStream, client: TLSStream) -> None:
+            here, there = self.socketOf[server], self.socketOf[client]
+            junk = choke(here)
+            self.assertFalse(server.endWrite())
+            there.shutdown(socket.SHUT_WR)
+            self.assertStopped(server, TRUNCATED)
+            self.assertFalse(server.endWrite())
+            relieve(there, junk)
+            self.assertTrue(server.endWrite())
+            self.assertEqual(TRUNCATED, server.state)
+            self.assertStopped(client, ENDED)
+
+        self.eachVersion(test)
+
     def test_gone(self) -> None:
         """
         To a peer that is gone a close_notify cannot be sent, and is not tried again. That is a reset, unless the peer
