@@ -24,8 +24,8 @@ class _Inside(Nested):
 
 globals().update(pairings(__name__, Wrapped, PairingConformance))
 globals().update(
-    (f"Inside{name}", case)
-    for name, case in pairings(__name__, _Inside, PairingConformance).items()
-    if name.startswith("TLSv13")
+    (name, case)
+    for name, case in pairings(__name__, _Inside, PairingConformance, prefix="Inside").items()
+    if name.startswith("InsideTLSv13")
 )
 del _Inside

@@ -25,8 +25,5 @@ class _Thrice(Nested):
 
 
 for _base in (_Twice, _TwiceOld, _Thrice):
-    globals().update(
-        (f"{_base.__name__.lstrip('_')}{name}", case)
-        for name, case in pairings(__name__, _base, PairingConformance).items()
-    )
+    globals().update(pairings(__name__, _base, PairingConformance, prefix=_base.__name__.lstrip("_")))
 del _base, _Twice, _TwiceOld, _Thrice

@@ -125,7 +125,8 @@ if "TLSPROXY_SOCKETS" in os.environ:
         cases = {name: cases[name] for name in chosen}
     else:
         for base in (RealNested, RealWrapped):
-            more = conformance.pairings(__name__, base, conformance.PairingConformance)
-            cases |= {f"{base.__name__}{name}": more[name] for name in ("PlainToTLSv13Tests", "TLSv12ToPlainTests")}
+            more = conformance.pairings(__name__, base, conformance.PairingConformance, prefix=base.__name__)
+            names = [f"{base.__name__}{name}" for name in ("PlainToTLSv13Tests", "TLSv12ToPlainTests")]
+            cases |= {name: more[name] for name in names}
         del base
     globals().update(cases)
