@@ -64,6 +64,7 @@ FLOORS: Mapping[str, int] = {
     "tlsproxy.session": 3,
     "tlsproxy.sessionline": 3,
     "tlsproxy.side": 3,
+    "tlsproxy.steps": 3,
     "tlsproxy.targets": 3,
     "tlsproxy.cli": 4,
     "tlsproxy.config": 4,

@@ -14,11 +14,11 @@ from zope.interface import implementer
 
 from tlsproxy.end import End
 from tlsproxy.interfaces import IPattern
-from tlsproxy.opening import dial
 from tlsproxy.patterns.bridge import Bridge
 from tlsproxy.patterns.encrypt import Encrypt
 from tlsproxy.patterns.offload import Offload
 from tlsproxy.session import Session
+from tlsproxy.steps import dial
 from tlsproxy.testing.certificates import clientTLS, serverTLS
 from tlsproxy.testing.sessions import Browser, Origin, SessionCase, Upstream
 from tlsproxy.testing.streampeers import Peer

@@ -11,9 +11,9 @@ from twisted.internet.defer import Deferred
 
 from tests.test_session import Scripted
 from tlsproxy.end import End
-from tlsproxy.opening import dial
 from tlsproxy.patterns.bridge import Bridge
 from tlsproxy.session import Session
+from tlsproxy.steps import dial
 from tlsproxy.testing.certificates import clientTLS, serverTLS
 from tlsproxy.testing.sessions import Browser, Origin, SessionCase, Upstream
 from tlsproxy.testing.streampeers import Peer

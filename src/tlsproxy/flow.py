@@ -112,7 +112,9 @@ class Flow:
         if not isinstance(way, Handled) or not way.open(self):
             raise RuntimeError(f"the {direction} direction has ended, so no more bytes can follow")
         released = _asBytes(data)
-        self._held[direction] = max(0, self._held[direction] - len(released))
+        left = self._held[direction] - len(released)
+        # What the handler is just being given is counted when it returns.
+        self._held[direction] = left if self._inside == direction else max(0, left)
         way.give(self, released)
 
     def pause(self, direction: Way) -> None:
@@ -263,7 +265,7 @@ class Flow:
             return None
         finally:
             self._inside = outer
-        self._held[direction] = 0 if passed is not None else self._held[direction] + len(data)
+        self._held[direction] = 0 if passed is not None else max(0, self._held[direction] + len(data))
         return passed
 
     def _attempt(self, call: Callable[..., object], *arguments: Any) -> Any:

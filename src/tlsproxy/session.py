@@ -2,7 +2,7 @@
 """
 A session: one client's connection, from its acceptance to its one line in the log.
 
-Set-up is one coroutine, the pattern's C{open}, made of the steps in L{tlsproxy.opening}.  Each step is a phase with a
+Set-up is one coroutine, the pattern's C{open}, made of the steps in L{tlsproxy.steps}.  Each step is a phase with a
 deadline.  When both sides are open they are joined, and from then on the relay carries and the session only waits.
 """
 

@@ -12,7 +12,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from twisted.internet.defer import CancelledError
 
 from tlsproxy.end import End
-from tlsproxy.errors import AdmissionRefused, NegotiationFailed
+from tlsproxy.errors import AdmissionRefused, NegotiationFailed, SessionError, forgetFrames
 from tlsproxy.session import Session
 from tlsproxy.tls.contexts import ServerTLS
 
@@ -292,12 +292,29 @@ class FarSide(Side):
         """
         super().__init__(opening, starts)
         self._early = early
+        self._failed: tuple[SessionError, str] | None = None
+
+    async def tried(self) -> None:
+        """
+        As L{reached}, but leave it to whoever uses this side to find out that it did not come about: a handler can
+        tell the client why in its own protocol.
+        """
+        try:
+            await self.reached()
+        except SessionError as e:
+            forgetFrames(e)
+            self._failed = e, self._opening.session.phase
 
     async def reached(self) -> End:
         """
         Dial it, and start its TLS unless handlers do, if that has not been done.
         """
         opening = self._opening
+        if self._failed is not None:
+            problem, phase = self._failed
+            self._failed = None
+            opening.session.phase = phase
+            raise problem
         far = opening.session.far
         if far is None:
             far = await opening.reach()

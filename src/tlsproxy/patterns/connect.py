@@ -19,10 +19,11 @@ from tlsproxy.connecting import isLocal
 from tlsproxy.end import End
 from tlsproxy.errors import AdmissionRefused, Answered, DialFailed, PeerEnded
 from tlsproxy.interfaces import IPattern
-from tlsproxy.opening import Opening, acceptTLS, authorize, dialAddresses, negotiate, readHello
+from tlsproxy.opening import Opening, negotiate
 from tlsproxy.passwords import Busy, NotAuthenticated, Users
 from tlsproxy.session import Session
 from tlsproxy.side import FarSide, NearSide
+from tlsproxy.steps import acceptTLS, authorize, dialAddresses, readHello
 from tlsproxy.targets import TargetRefused, Targets, ownListener
 from tlsproxy.tls.contexts import ServerTLS
 from tlsproxy.wire.connect import ESTABLISHED, Request, RequestReader, RequestRefused, response
@@ -34,6 +35,7 @@ _PAC: Final = "/proxy.pac"
 _CHALLENGE: Final = (("Proxy-Authenticate", 'Basic realm="tlsproxy", charset="UTF-8"'),)
 """RFC 7617, section 2."""
 _BUSY: Final = "too many others wait for their passwords to be verified; try again later"
+_UNDECIDED: Final = "whether you may use this proxy was not decided in time; try again later"
 _LATE: Final = {
     "head": (408, "the request did not come in time"),
     "route": (503, _BUSY),
@@ -96,7 +98,8 @@ class Connect:
             raise
         except CancelledError:
             if session.late and session.phase in _LATE:
-                session.answer(response(*_LATE[session.phase]))
+                undecided = session.phase == "route" and self.users is None
+                session.answer(response(503, _UNDECIDED) if undecided else response(*_LATE[session.phase]))
             raise
         await session.near.write(ESTABLISHED)
         if session.route.handlers:

@@ -1,6 +1,6 @@
-# -*- test-case-name: tests.test_session_rules -*-
+# -*- test-case-name: tests.test_steps -*-
 """
-L{tlsproxy.session}: which upstream a client gets, and how it is refused, on sockets that can be reset at any time.
+L{tlsproxy.steps}: which upstream a client gets, and how it is refused, on sockets that can be reset at any time.
 """
 
 from __future__ import annotations

@@ -1,0 +1,216 @@
+# -*- test-case-name: tests.test_steps -*-
+"""
+The steps in which a session is set up, each of them a phase with a deadline.  Patterns are made of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from inspect import isawaitable
+from typing import Any, Final
+
+from twisted.internet.defer import CancelledError
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.logger import Logger
+
+from tlsproxy.address import TCP, Address
+from tlsproxy.end import End
+from tlsproxy.errors import AdmissionRefused, HandshakeFailed, SessionError, forgetFrames
+from tlsproxy.session import Session
+from tlsproxy.tls.certificates import describe
+from tlsproxy.tls.contexts import ClientTLS, ServerTLS
+from tlsproxy.wire.clienthello import ClientHello, HelloError
+from tlsproxy.wire.connect import response
+from tlsproxy.wire.helloline import describeHello
+
+__all__ = [
+    "Upstream",
+    "acceptTLS",
+    "ask",
+    "authorize",
+    "choose",
+    "connectTLS",
+    "dial",
+    "dialAddresses",
+    "readHello",
+    "sameProtocol",
+    "turnAway",
+]
+
+_log = Logger()
+
+_UNRECOGNIZED_NAME: Final = 112  # RFC 6066, section 3
+_NOT_HTTPS: Final = response(400, "This port speaks TLS: ask for https://, not for http://")
+
+Upstream = Address | IStreamClientEndpoint
+"""What can be dialed."""
+
+
+async def readHello(session: Session) -> ClientHello:
+    """
+    Wait for the client's whole hello, and leave it where it is.
+
+    @raise AdmissionRefused: It is doubtful, or none; or whatever it says, a rule refuses whoever comes from there.
+    """
+    near, rules = session.near, session.route.rules
+    turnAway(session)
+    session.enter("hello")
+    try:
+        hello = await near.peekHello()
+    except HelloError as e:
+        if not rules or rules[-1].refuse != "close" or not rules[-1].unconditional:
+            if e.plainHTTP:
+                near.writing.send(_NOT_HTTPS)
+            elif e.alert is not None:
+                _alert(session, e.alert)
+        raise AdmissionRefused(str(e)) from e
+    session.hello = hello
+    session.helloWords = describeHello(hello)
+    session.serverName = hello.serverName
+    return hello
+
+
+def turnAway(session: Session) -> None:
+    """
+    Refuse a client by where it comes from, where a rule does so whatever its hello says.
+    """
+    for number, rule in enumerate(session.route.rules, 1):
+        if rule.needsHello or rule.unconditional:
+            return
+        if rule.matches(None, session.near.peer):
+            if rule.refuse == "close":
+                session.phase = "route"
+                raise AdmissionRefused(f"the client connects, and rule {number} of the route refuses that")
+            return
+
+
+def _alert(session: Session, alert: int) -> None:
+    session.near.writing.send(bytes((21, 3, 3, 0, 2, 2, alert)))
+
+
+def choose(session: Session, upstream: Upstream | None) -> tuple[Upstream | None, ClientTLS | None]:
+    """
+    Choose the upstream, by the first of the route's rules that matches.
+
+    @param upstream: What to dial where none does; L{None} to refuse then, or to leave it to the route's
+        C{chooseUpstream}.
+    @return: What to dial, and the TLS toward it where it is not the pattern's.
+    @raise AdmissionRefused: The client is not let through.
+    """
+    how, verdict = "alert", "no rule of the route is for that"
+    for number, rule in enumerate(session.route.rules, 1):
+        if rule.matches(session.hello, session.near.peer):
+            if rule.upstream is not None:
+                return rule.upstream, rule.upstreamTLS
+            how, verdict = rule.refuse, f"rule {number} of the route refuses that"
+            break
+    else:
+        if upstream is not None or session.route.chooseUpstream is not None:
+            return upstream, None
+    session.phase = "route"
+    if session.hello is None:
+        raise AdmissionRefused(f"the client connects, and {verdict}")
+    if how == "alert":
+        _alert(session, _UNRECOGNIZED_NAME)
+    asked = f"asks for {session.serverName}" if session.serverName is not None else "names no server"
+    raise AdmissionRefused(f"the client {asked}, and {verdict}")
+
+
+async def acceptTLS(session: Session, tls: ServerTLS) -> None:
+    """
+    Let the client in: the TLS handshake, and its certificate where one is demanded.
+
+    @raise HandshakeFailed: With a sentence on why.
+    """
+    session.enter("handshake")
+    await session.near.startTLS(tls)
+    if tls.policy.clientCa:
+        certificate = session.certificate
+        session.clientCertificate = describe(certificate) if certificate is not None else ""
+
+
+async def authorize(session: Session) -> None:
+    """
+    Ask the program that the proxy is part of whether it lets the client in.
+
+    @raise AdmissionRefused: It does not.
+    """
+    if session.route.authorize is not None:
+        session.enter("route")
+        if await ask(session, "authorize", AdmissionRefused) is not True:
+            raise AdmissionRefused("the program's authorize() does not let the client in")
+
+
+async def ask(session: Session, what: str, refusal: type[SessionError]) -> Any:
+    """
+    Ask the program that the proxy is part of.
+
+    @param what: The attribute of the route that says how.
+    @param refusal: What to raise where the program fails.
+    """
+    try:
+        answer = getattr(session.route, what)(session)
+        if isawaitable(answer):
+            answer = await answer
+    except SessionError:
+        raise
+    except Exception as e:
+        if session.ending:
+            raise CancelledError() from None
+        _log.failure("{route}: {what}() failed", route=session.route.name, what=what)
+        forgetFrames(e)
+        raise refusal(f"the program's {what}() failed; its traceback is in the log") from None
+    if session.ending:
+        raise CancelledError()
+    return answer
+
+
+async def dial(session: Session, where: Upstream) -> End:
+    """
+    Reach the upstream.
+
+    @raise DialFailed: With a sentence on why.
+    """
+    session.enter("dial")
+    session.upstream = where
+    session.far = await session.keeper.dialer.dial(where)
+    return session.far
+
+
+async def dialAddresses(session: Session, where: TCP, addresses: Sequence[str]) -> End:
+    """
+    Reach the upstream at one of these addresses, and at no other.
+
+    @raise DialFailed: With a sentence on why.
+    """
+    session.far = far = await session.keeper.dialer.dialAddresses(where, addresses)
+    host = getattr(far.peer(), "host", where.host)
+    session.upstream = TCP(host, where.port)
+    return far
+
+
+async def connectTLS(session: Session, far: End, tls: ClientTLS, alpn: Sequence[bytes] | None = None) -> None:
+    """
+    The TLS handshake with the upstream, and the check of its certificate and name.
+
+    @param alpn: The one protocol that the client negotiated, or none; L{None} for those of C{tls}.
+    @raise HandshakeFailed: With a sentence on why.
+    """
+    session.enter("upstream_handshake")
+    stream = await far.startTLS(tls, alpn)
+    if alpn is not None:
+        sameProtocol(stream.connection.get_alpn_proto_negotiated(), b"".join(alpn))
+
+
+def sameProtocol(theirs: bytes, ours: bytes) -> None:
+    """
+    See that both sides speak the same application protocol.
+
+    @raise HandshakeFailed: They do not.
+    """
+    if theirs != ours:
+        raise HandshakeFailed(f"the upstream speaks {_protocol(theirs)} where the client negotiated {_protocol(ours)}")
+
+
+def _protocol(name: bytes) -> str:
+    return ascii(name.decode("latin-1")) if name else "no application protocol"
