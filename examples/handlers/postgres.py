@@ -5,7 +5,7 @@ A protocol handler that gives PostgreSQL's clients the TLS that they ask for in 
 from attrs import frozen
 
 from tlsproxy.errors import NegotiationFailed
-from tlsproxy.handler import NEAR, HandlerOptions, ProtocolHandler
+from tlsproxy.handler import INWARD, NEAR, OUTWARD, HandlerOptions, ProtocolHandler
 
 SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 
@@ -25,5 +25,5 @@ class Answering(ProtocolHandler):
             raise NegotiationFailed("the client does not ask for TLS: set its sslmode to require")
         await near.write(b"S")
         await near.startTLS()
-        self.flow.done("outward")
-        self.flow.done("inward")
+        self.flow.done(OUTWARD)
+        self.flow.done(INWARD)

@@ -10,7 +10,7 @@ from tlsproxy.handler import INWARD, OUTWARD, HandlerOptions, ProtocolHandler, o
 @frozen(kw_only=True)
 class Tarpit(HandlerOptions):
     """
-    Holds each line back in which the server says no.
+    Holds lines back in which the server says no.
     """
 
     name = "tarpit"
@@ -30,14 +30,13 @@ class Waiting(ProtocolHandler):
         flow.done(OUTWARD)
 
     def received(self, direction, data):
-        self._kept += data
-        if not self._kept.endswith(b"\n"):
+        lines, newline, self._kept = (self._kept + data).rpartition(b"\n")
+        if not newline:
             return None
-        lines, self._kept = self._kept, b""
-        if not any(line.startswith(self._no) for line in lines.splitlines()):
-            return lines
+        if not any(line.startswith(self._no) for line in lines.split(b"\n")):
+            return lines + newline
         self.flow.pause(INWARD)
-        self.flow.callLater(self._delay, self._goOn, lines)
+        self.flow.callLater(self._delay, self._goOn, lines + newline)
         return None
 
     def _goOn(self, lines):

@@ -2,7 +2,7 @@ from postgres import SSL_REQUEST, PostgresTLS
 from twisted.trial.unittest import SynchronousTestCase
 
 from tlsproxy.handler import NEAR
-from tlsproxy.testing.table import play
+from tlsproxy.testing import play
 
 
 class PostgresTests(SynchronousTestCase):

@@ -1,7 +1,7 @@
 from shout import Shout
 from twisted.trial.unittest import SynchronousTestCase
 
-from tlsproxy.testing.table import play
+from tlsproxy.testing import play
 
 
 class ShoutTests(SynchronousTestCase):

@@ -1,7 +1,7 @@
 from tarpit import Tarpit
 from twisted.trial.unittest import SynchronousTestCase
 
-from tlsproxy.testing.table import play
+from tlsproxy.testing import play
 
 
 class TarpitTests(SynchronousTestCase):
@@ -33,3 +33,27 @@ class TarpitTests(SynchronousTestCase):
                 "client hears the end",
             ],
         )
+
+    def test_partOfALine(self):
+        """
+        What is no whole line yet keeps nothing waiting that stands before it.
+        """
+        play(
+            Tarpit(),
+            [
+                ("upstream says", b"+OK welcome\r\n-ER"),
+                ("client hears", b"+OK welcome\r\n"),
+                "client hears nothing",
+                ("upstream says", b"R go away\r\n"),
+                "client hears nothing",
+                ("seconds pass", 3),
+                ("client hears", b"-ERR go away\r\n"),
+            ],
+        )
+
+    def test_much(self):
+        """
+        A reply may be longer than what a handler may hold.
+        """
+        mail = b"+OK\r\n" + b"a line of a letter\r\n" * 250_000 + b"."
+        play(Tarpit(), [("upstream says", mail + b"\r\n"), ("client hears", mail + b"\r\n")])

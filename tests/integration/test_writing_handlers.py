@@ -9,16 +9,34 @@ from __future__ import annotations
 import re
 import shutil
 import socket
+from textwrap import dedent
+from typing import Any
 
+from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.installing import ROOT, InstallationTestCase
 from tests.integration.running import Child
 from tests.integration.talking import Server, Talker
+from tlsproxy.errors import Answered
+from tlsproxy.handler import FAR, NEAR, HandlerOptions, ProtocolHandler
+from tlsproxy.testing import Row, play
 
 HANDLERS = ROOT / "examples" / "handlers"
 PACKAGE = ROOT / "examples" / "handler-package"
 PAGE = ROOT / "docs" / "writing-handlers.rst"
+BOX = ROOT / "docs" / "handlers.rst"
+
+
+def pythonIn(page: str, start: str) -> str:
+    """
+    Find the piece of Python in a page that starts with a line.
+    """
+    for piece in page.split(".. code-block:: python\n")[1:]:
+        code = dedent(re.split(r"\n(?=\S)", piece, maxsplit=1)[0]).strip()
+        if code.startswith(start):
+            return code + "\n"
+    raise AssertionError(f"no Python in the page starts with {start!r}")
 
 
 class PageTests(SynchronousTestCase):
@@ -33,6 +51,42 @@ class PageTests(SynchronousTestCase):
         shown = [(PAGE.parent / name).resolve() for name in re.findall(r"literalinclude:: (\S+)", PAGE.read_text())]
         self.assertEqual([], [str(path) for path in shown if not path.is_file()])
         self.assertEqual([], [path.name for path in HANDLERS.glob("*.py") if path not in shown])
+
+    def test_talk(self) -> None:
+        """
+        The talk of the page is one for each mode that has TLS, lets a client go, and falls for no injection.
+        """
+        names: dict[str, Any] = {"Answered": Answered}
+        exec(pythonIn(PAGE.read_text(), "async def negotiate"), names)
+        talking = type("Talking", (ProtocolHandler,), {"negotiate": names["negotiate"]})
+
+        @frozen(kw_only=True)
+        class Talk(HandlerOptions):
+            startsTLS = frozenset({NEAR, FAR})
+            handler = staticmethod(talking)
+
+        ask: Row = ("client says", b"STARTTLS\r\n")
+        near: list[Row] = [ask, ("client hears", b"go ahead\r\n"), "client starts TLS"]
+        far: list[Row] = [("upstream hears", b"STARTTLS\r\n"), ("upstream says", b"ok\r\n"), "upstream starts TLS"]
+        then: list[Row] = [("client says", b"secret"), ("upstream hears", b"secret")]
+        play(Talk(), [*near, *then], tls=[NEAR])
+        play(Talk(), [*far, *then], tls=[FAR])
+        play(Talk(), [*near, *far, *then], tls=[NEAR, FAR])
+        goodbye: list[Row] = [("client says", b"QUIT\r\n"), ("client hears", b"goodbye\r\n"), "client hears the end"]
+        play(Talk(), [*goodbye, ("session is", "answered"), "upstream is not dialed"], tls=[NEAR])
+        more: Row = ("client says", b"more\r\n")
+        play(Talk(), [*near[:2], more, ("session is", "refused", "the client does not speak TLS")], tls=[NEAR])
+        more = ("upstream says", b"ok\r\nmore\r\n")
+        problem = self.assertRaises(AssertionError, play, Talk(), [far[0], more, "session goes on"], tls=[FAR])
+        self.assertIn("the session is over: failed, the upstream does not speak TLS", str(problem))
+
+    def test_inTheBox(self) -> None:
+        """
+        The handlers in the box are imported from where their page says.
+        """
+        names: dict[str, Any] = {}
+        exec(pythonIn(BOX.read_text(), "from pathlib"), names)
+        self.assertEqual(["rate", "tap"], [options.name for options in names["handlers"]])
 
 
 class ExampleTests(InstallationTestCase):

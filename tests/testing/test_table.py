@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.testing.test_table -*-
 """
-L{tlsproxy.testing.table}: a table that is right passes, and one that is wrong fails with a sentence.
+L{tlsproxy.testing.table}: a table that is right passes, and one that cannot be is told before it is played.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from tests.testing.shouting import Count, Fail, Keep, Shout, Upgrade, Watch
-from tlsproxy.handler import FAR, NEAR
+from tests.testing.shouting import Count, Keep, Shout, Upgrade, Watch
+from tlsproxy.errors import SessionError
+from tlsproxy.handler import FAR, NEAR, ProtocolHandler, Way
 from tlsproxy.interfaces import IHandlerOptions
 from tlsproxy.patterns.connect import Connect
 from tlsproxy.patterns.offload import Offload
@@ -196,183 +197,46 @@ class Other:
     Options that are no attrs class.
     """
 
-    def __init__(self, options: Any) -> None:
+    def __init__(self, options: Any, handler: Any = None) -> None:
         self._options = options
+        self.handler = handler or options.handler
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._options, name)
 
 
-class FailureTests(SynchronousTestCase):
+class Busy(SessionError):
     """
-    Tables that are wrong.
+    An end of a session that only its handler knows.
     """
 
-    def assertFails(self, sentence: str, handlers: Any, *rows: Any, **how: Any) -> None:
-        """
-        A table fails with this sentence.
-        """
-        problem = self.assertRaises(AssertionError, play, handlers, rows, **how)
-        self.assertEqual(sentence, str(problem))
+    outcome = "busy"
 
-    def test_otherBytes(self) -> None:
-        """
-        It tells the row, what was to come, and what came.
-        """
-        self.assertFails(
-            "row 2, ('upstream hears', b'hello'), played as it is: the upstream was to hear b'hello', but has heard"
-            " b'HELLO'",
-            Shout(),
-            ("client says", b"hello"),
-            ("upstream hears", b"hello"),
-        )
 
-    def test_none(self) -> None:
-        """
-        Where nothing came, it says so, and whether the stream has ended.
-        """
-        said = ("client hears", b"x")
-        called = "row 1, ('client hears', b'x'), played as it is: the client was to hear b'x', but has heard nothing"
-        self.assertFails(called, Watch(), said)
-        called = called.replace("row 1", "row 2")
-        self.assertFails(f"{called} and the end", Watch(), "upstream ends", said)
-        closed = "; the session is over: reset, the upstream reset the connection"
-        self.assertFails(f"{called} and a reset{closed}", Watch(), "upstream resets", said)
+class BeingBusy(ProtocolHandler):
+    """
+    Has no time.
+    """
 
-    def test_byteByByte(self) -> None:
+    def received(self, direction: Way, data: bytes) -> bytes:
         """
-        It tells where a table holds only as the network has cut it by chance.
+        Say so.
         """
-        self.assertFails(
-            "row 2, ('upstream hears', b'abc1'), played byte by byte: the upstream was to hear b'abc1', but has heard"
-            " b'a1b2c3'",
-            Count(),
-            ("client says", b"abc"),
-            ("upstream hears", b"abc1"),
-        )
+        raise Busy("come back later")
 
-    def test_more(self) -> None:
-        """
-        What was heard and is in no row is told.
-        """
-        self.assertFails(
-            "the end of the table, played as it is: the upstream has also heard b'LO', of which no row tells",
-            Shout(),
-            ("client says", b"hello"),
-            ("upstream hears", b"HEL"),
-        )
-        self.assertFails(
-            "row 2, 'upstream hears nothing', played as it is: the upstream was to hear nothing, but has heard b'A'",
-            Shout(),
-            ("client says", b"a"),
-            "upstream hears nothing",
-        )
-        self.assertFails(
-            "row 3, 'upstream hears the end', played as it is: the upstream was to hear the end, but before that it has"
-            " heard b'A'",
-            Shout(),
-            ("client says", b"a"),
-            "client ends",
-            "upstream hears the end",
-        )
 
-    def test_long(self) -> None:
-        """
-        Much is not told in full.
-        """
-        problem = str(self.assertRaises(AssertionError, play, Watch(), [("client says", b"a" * 50_000)]))
-        self.assertLess(len(problem), 700)
-        self.assertIn("aaa'...b'aaa", problem)
-        self.assertIn("(50000 bytes)", problem)
+class WrongTests(SynchronousTestCase):
+    """
+    Tables, and arguments, that are none.
+    """
 
-    def test_otherEnd(self) -> None:
+    def assertWrong(self, kind: type[Exception], handlers: Any, *rows: Any, **how: Any) -> str:
         """
-        An end that came otherwise, or not at all, is told.
-        """
-        wrong = "the upstream was to hear the end, but has heard"
-        end = "upstream hears the end"
-        self.assertFails(f"row 1, '{end}', played as it is: {wrong} no end", Watch(), end)
-        self.assertFails(
-            f"row 2, '{end}', played as it is: {wrong} a cut", Watch(), "client cuts", end, tls=(NEAR, FAR)
-        )
+        C{play} does not take these.
 
-    def test_handlerFails(self) -> None:
+        @return: Why.
         """
-        What a handler has raised stands in the sentence.
-        """
-        self.assertFails(
-            "row 2, ('upstream hears', b'a'), played as it is: the upstream was to hear b'a', but has heard nothing and"
-            " a reset; the session is over: failed, handler Fail failed; its traceback is in the log; logged was"
-            " ZeroDivisionError: a mistake",
-            Fail(),
-            ("client says", b"a"),
-            ("upstream hears", b"a"),
-        )
-        self.assertEqual(1, len(self.flushLoggedErrors(ZeroDivisionError)))
-
-    def test_session(self) -> None:
-        """
-        What became of the session is told, where it was to be something else.
-        """
-        asIs = "played as it is: the session was to"
-        over = "the session is over: reset, the client reset the connection"
-        self.assertFails(
-            f"row 1, ('session is', 'closed'), {asIs} be closed, but it goes on, in phase idle",
-            Watch(),
-            ("session is", "closed"),
-        )
-        self.assertFails(
-            f"row 2, ('session is', 'closed'), {asIs} be closed, but is reset; {over}",
-            Watch(),
-            "client resets",
-            ("session is", "closed"),
-        )
-        self.assertFails(
-            f"row 2, 'session goes on', {asIs} go on, but it is over; {over}",
-            Watch(),
-            "client resets",
-            "session goes on",
-        )
-        self.assertFails(
-            "row 2, ('session is', 'reset', 'upstream'), played as it is: the reason was to say 'upstream', but is 'the"
-            f" client reset the connection'; {over}",
-            Watch(),
-            "client resets",
-            ("session is", "reset", "upstream"),
-        )
-
-    def test_log(self) -> None:
-        """
-        What the log says is told, where it was to say something else.
-        """
-        self.assertFails(
-            "row 1, ('log says', 'x'), played as it is: the log was to say 'x', but says []", Watch(), ("log says", "x")
-        )
-
-    def test_dialed(self) -> None:
-        """
-        An upstream that was not dialed says and hears nothing.
-        """
-        row = ("upstream says", b"x")
-        late = "played as it is: the upstream has not been dialed"
-        self.assertFails(f"row 1, {row!r}, {late}", Upgrade(), row, tls=(NEAR,))
-        self.assertFails(f"row 1, 'upstream is dialed', {late}", Upgrade(), "upstream is dialed", tls=(NEAR,))
-        self.assertFails(
-            "row 1, 'upstream is not dialed', played as it is: the upstream has been dialed",
-            Watch(),
-            "upstream is not dialed",
-        )
-
-    def test_startTLS(self) -> None:
-        """
-        TLS cannot be started by whom has none, or has it already, and not where nobody answers.
-        """
-        row = "client starts TLS"
-        called = f"row 1, {row!r}, played as it is: the client"
-        self.assertFails(f"{called} speaks no TLS", Watch(), row)
-        self.assertFails(f"{called} speaks TLS already", Watch(), row, tls=(NEAR,))
-        problem = str(self.assertRaises(AssertionError, play, Upgrade(), [row], tls=(NEAR,)))
-        self.assertIn(f"{called} has started TLS, but its handshake has not come to a good end", problem)
+        return str(self.assertRaises(kind, play, handlers, rows, **how))
 
     def test_noSuchRow(self) -> None:
         """
@@ -389,3 +253,61 @@ class FailureTests(SynchronousTestCase):
         ):
             problem = str(self.assertRaises(ValueError, play, Watch(), [row]))
             self.assertEqual(f"row 1, {row!r}: {row[0]!r} is followed by {takes}", problem)
+
+    def test_noRow(self) -> None:
+        """
+        So is one that is neither a phrase nor a tuple that begins with one.
+        """
+        for row in (5, None, (5, b"a"), [["client says"], b"a"], b"client says"):
+            told = self.assertWrong(ValueError, Watch(), "client ends", row)
+            self.assertEqual(f"row 2, {row!r}: a row is a phrase, or a tuple of a phrase and what belongs to it", told)
+        self.assertIn("row 1, (): there is no such row", self.assertWrong(ValueError, Watch(), ()))
+
+    def test_noSuchOutcome(self) -> None:
+        """
+        So is an outcome that no session comes to.  A handler's exceptions may have outcomes of their own.
+        """
+        told = self.assertWrong(ValueError, Watch(), ("session is", "close"))
+        start = "row 1, ('session is', 'close'): there is no such outcome; there are "
+        self.assertTrue(told.startswith(start), told)
+        known = {"answered", "closed", "ended", "expired", "failed", "refused", "reset", "stopped", "truncated"}
+        self.assertEqual(set(), known - set(told.removeprefix(start).split(", ")))
+        rows: list[Row] = [("client says", b"a"), ("session is", "busy", "later")]
+        play(Other(Watch(), BeingBusy), rows)
+
+    def test_afterTheEnd(self) -> None:
+        """
+        So is one in which a peer that has ended says more.  It may still reset its connection, once.
+        """
+        for end, words in (
+            ("ends", "ended its direction"),
+            ("cuts", "cut its direction off"),
+            ("resets", "reset its connection"),
+        ):
+            for row in (("client says", b"a"), "client starts TLS", "client ends", "client cuts"):
+                told = self.assertWrong(ValueError, Watch(), "upstream ends", f"client {end}", row)
+                self.assertEqual(f"row 3, {row!r}: the client has {words} in row 2, so it can say nothing more", told)
+        self.assertWrong(ValueError, Watch(), "client resets", "client resets")
+        play(Watch(), ["client ends", "upstream hears the end", "client resets", ("session is", "reset")])
+
+    def test_sides(self) -> None:
+        """
+        TLS is spoken on sides that there are, and one may be given alone.
+        """
+        for tls, told in ((["client"], "client"), ({"near", "upstream"}, "upstream"), ("nearfar", "nearfar"), ("", "")):
+            said = self.assertWrong(ValueError, Watch(), tls=tls)
+            self.assertEqual(f"tls holds NEAR and FAR, not {told!r}", said)
+        self.assertEqual("tls holds NEAR and FAR, not True", self.assertWrong(ValueError, Watch(), tls=True))
+        for side in (NEAR, FAR):
+            who = "client" if side == NEAR else "upstream"
+            play(Watch(), [f"{who} cuts", ("session is", "truncated")], tls=side, close="both")
+
+    def test_class(self) -> None:
+        """
+        Whoever gives the class of the options is told to make an instance, and else what is no handler is told.
+        """
+        for given in (Shout, [Watch(), Shout]):
+            self.assertEqual("give Shout(), not the class Shout", self.assertWrong(TypeError, given))
+        for wrong in (ProtocolHandler, 5, [Watch(), None]):
+            told = self.assertWrong(TypeError, wrong)
+            self.assertIn("is no protocol handler as a route has it: give an instance of its options", told)

@@ -5,7 +5,7 @@ What the handler does, told by tables.
 from tlsproxy_verbs import Verbs
 from twisted.trial.unittest import SynchronousTestCase
 
-from tlsproxy.testing.table import play
+from tlsproxy.testing import play
 
 
 class VerbsTests(SynchronousTestCase):

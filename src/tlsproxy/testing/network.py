@@ -18,6 +18,7 @@ from typing import Any, Final
 from twisted.internet import error
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
+from twisted.trial.unittest import FailTest
 from zope.interface import implementer
 
 from tlsproxy.address import TCP, asAddress
@@ -202,7 +203,7 @@ class Network:
         Let everything happen that can happen without time passing.
 
         @param done: What has to be true in the end.
-        @raise AssertionError: It is not.
+        @raise FailTest: It is not.
         """
         for attempt in range(500):
             while any([self.reactor.pump(), *[peer.pump() for peer in self.peers]]):
@@ -212,7 +213,7 @@ class Network:
             if not self.tcp:
                 break
             select.select([], [], [], attempt / 10000)  # Loopback may take its time where the machine is busy.
-        raise AssertionError("all is quiet, and what was to come has not come")
+        raise FailTest("all is quiet, and what was to come has not come")
 
     def advance(self, seconds: float) -> None:
         """
@@ -302,7 +303,7 @@ class Network:
         """
         End what has not ended, and see that nothing is left of it: no session, deadline, timer, selectable or socket.
 
-        @raise AssertionError: Something is left, or a session has not told of its end, or has told of it twice.
+        @raise FailTest: Something is left, or a session has not told of its end, or has told of it twice.
         """
         try:
             self.settle()
@@ -332,16 +333,16 @@ class Network:
         """
         See that all sessions are over, and that each has told its end once.
 
-        @raise AssertionError: It is not so.
+        @raise FailTest: It is not so.
         """
         _nothing("sessions are left", self.sessions)
         if self.counted() != self.accepted:
-            raise AssertionError(f"{self.accepted} clients have connected, and {self.counted()} sessions have ended")
+            raise FailTest(f"{self.accepted} clients have connected, and {self.counted()} sessions have ended")
         told = len(self._told)
         if all(factory.logged for factory in self.factories) and told != self.accepted:
-            raise AssertionError(f"{self.accepted} sessions have ended, and {told} have told of it")
+            raise FailTest(f"{self.accepted} sessions have ended, and {told} have told of it")
 
 
 def _nothing(problem: str, left: Sequence[object]) -> None:
     if left:
-        raise AssertionError(f"{problem}: {', '.join(map(str, left))}")
+        raise FailTest(f"{problem}: {', '.join(map(str, left))}")
