@@ -267,6 +267,23 @@ class PeerTests(SynchronousTestCase):
         self.assertEqual("192.0.2.1:80", tellPeer(IPv4Address("TCP", "192.0.2.1", 80)))
         self.assertEqual("192.0.2.1:80", tellPeer(IPv6Address("TCP", "::ffff:192.0.2.1", 80)))
         self.assertEqual("[2001:db8::1]:80", tellPeer(IPv6Address("TCP", "2001:db8::1", 80)))
+        self.assertEqual("[fe80::1%eth0]:80", tellPeer(IPv6Address("TCP", "fe80::1%eth0", 80)))
+
+    def test_tellWhatIsNoAddress(self) -> None:
+        """
+        What is told as an address and is none fails nothing, and cannot break the line of a log.
+        """
+        for host, told in (
+            ("a:b", "[a:b]:-1"),
+            ("x\n\x1b[31m y", r"x\n\x1b[31m\x20y:-1"),
+            ("::1%\x1b", r"[::1%\x1b]:-1"),
+            (None, "None:-1"),
+        ):
+            strange: Any = host
+            for kind in (IPv4Address, IPv6Address):
+                self.assertEqual(told, tellPeer(kind("TCP", strange, -1)))
+        nowhere: Any = None
+        self.assertEqual("unix", tellPeer(nowhere))
         self.assertEqual("[fe80::1%lo]:80", tellPeer(IPv6Address("TCP", "fe80::1%lo", 80)))
 
     def test_tellUnix(self) -> None:

@@ -340,6 +340,20 @@ class ToProtocolTests(ApplicationCase):
         self.assertTrue(program.reasons[0].check(error.ConnectionLost))
         self.assertIn("reset the connection", str(program.reasons[0].value))
 
+    def test_cut(self) -> None:
+        """
+        A session that was cut tells the program why, whether the program reads or not.
+        """
+        for paused in (False, True):
+            end, program = self.program(Patient)
+            if paused:
+                program.transport.pauseProducing()
+            end.finish(reset=True)
+            end.overFor("no byte moved within 5 s")
+            self.settle()
+            (reason,) = program.reasons
+            self.assertEqual((error.ConnectionLost, ("no byte moved within 5 s",)), (reason.type, reason.value.args))
+
     def test_resetWhilePaused(self) -> None:
         """
         Also to a program that does not read.

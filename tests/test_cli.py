@@ -104,6 +104,33 @@ class ToolTests(ConfigurationTestCase):
         self.assertTrue(listen.startswith("proxy.toml:4: route.listen: '127.0.0.1:84430': "), told)
         self.assertTrue(cert.startswith("proxy.toml:6: route.tls.cert: "), told)
 
+    def test_checkEndpoint(self) -> None:
+        """
+        A file for programs is checked as they have it, and where nothing else is wrong, that is what is told.
+        """
+        write("both.pem", *((self.folder / "made" / name).read_bytes() for name in ("server.pem", "server-key.pem")))
+        text = GOOD.replace("server.pem", "both.pem").replace('upstream = "127.0.0.1:8080"\n', "")
+        self.file(text)
+        self.assertEqual((0, "proxy.toml: good: shop\n", ""), self.run_("check", "--endpoint", "shop", "proxy.toml"))
+        status, printed, told = self.run_("check", "proxy.toml")
+        self.assertEqual((1, ""), (status, printed))
+        self.assertEqual(
+            [
+                "proxy.toml:1: route.upstream: say what to dial, as in HOST:PORT",
+                "proxy.toml: it is good for programs that use tlsproxy:FILE:NAME as an endpoint; for these, give check "
+                "--endpoint NAME",
+            ],
+            told.splitlines(),
+        )
+        status, printed, told = self.run_("check", "--endpoint", "blog", "proxy.toml")
+        self.assertEqual(
+            (1, "", "proxy.toml: there is no route 'blog'; its routes are: shop\n"), (status, printed, told)
+        )
+        self.file(text.replace("8443", "x"))
+        for words in (("check", "proxy.toml"), ("check", "--endpoint", "shop", "proxy.toml")):
+            status, printed, told = self.run_(*words)
+            self.assertEqual((1, "", False), (status, printed, "it is good" in told))
+
     def test_checkMissing(self) -> None:
         """
         A file that is not there is bad.

@@ -187,6 +187,21 @@ class DeadlinesTests(SynchronousTestCase):
         self.passes(5)
         self.assertEqual(1, sum(len(one.ends) for one in pair))
 
+    def test_oneRaises(self) -> None:
+        """
+        One whose end fails is told in the log, and keeps no other from its own, nor the clock from going on.
+        """
+
+        def fail() -> None:
+            raise RuntimeError("it does not end")
+
+        every = [self.watched(2), self.watched(2, fail), self.watched(2), self.watched(4)]
+        self.passes(8)
+        for one in every:
+            self.assertMet(one)
+        self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
+        self.assertEqual([], self.clock.getDelayedCalls())
+
     def test_again(self) -> None:
         """
         Something may be watched anew from within its own end.

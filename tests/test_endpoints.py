@@ -344,7 +344,22 @@ class ServerTests(EndpointCase):
         self.ask(client)
         self.after(6)
         self.assertOver("expired", "idle", "no byte moved within 5 s")
-        self.assertIsNotNone(self.program.built[0].lost)
+        lost = self.program.built[0].lost
+        assert lost is not None
+        self.assertEqual(str(ConnectionLost("no byte moved within 5 s")), str(lost.value))
+
+    def test_stopped(self) -> None:
+        """
+        A program whose session is stopped is told so, and not that the client had reset its connection.
+        """
+        self.listen()
+        client = self.visit(Browser)
+        self.ask(client)
+        self.one().stop()
+        self.settle()
+        lost = self.program.built[0].lost
+        assert lost is not None
+        self.assertEqual(str(ConnectionLost("the service stopped")), str(lost.value))
 
     def test_observers(self) -> None:
         """

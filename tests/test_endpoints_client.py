@@ -128,6 +128,68 @@ class ClientTests(EndpointCase):
         self.assertOver("stopped", "dial", "the program gave the connection up")
         self.assertEqual((1, []), (self.upstream.cancelled, self.program.built))
 
+    def test_cancelsInside(self) -> None:
+        """
+        A program may give up in its own C{buildProtocol} or C{connectionMade}, whatever it does then: the Deferred
+        fails with that once, the session ends, and nothing else is told.
+        """
+        for where in ("buildProtocol", "returns None", "raises", "connectionMade"):
+            connecting = self.connect()
+            builds = self.program.buildProtocol
+
+            def build(addr: Any, where: str = where, builds: Any = builds, connecting: Any = connecting) -> Any:
+                protocol = builds(addr)
+                if where == "connectionMade":
+                    protocol.connectionMade = connecting.cancel
+                    return protocol
+                connecting.cancel()
+                if where == "raises":
+                    raise RuntimeError("and it falls over")
+                return protocol if where == "buildProtocol" else None
+
+            self.program.buildProtocol = build  # type: ignore[method-assign]
+            self.settle()
+            self.failureResultOf(connecting, ConnectingCancelledError)
+            self.assertOver("stopped", "idle", "the program gave the connection up")
+            (protocol,) = self.program.built
+            self.assertEqual(where == "connectionMade", protocol.lost is not None, where)
+            self.assertEqual(1 if where == "raises" else 0, len(self.flushLoggedErrors()), where)
+            self.assertEqual([1, 1], self.program.started)
+            del self.program.buildProtocol, protocol
+            self.forget()
+
+    def test_cancelsBefore(self) -> None:
+        """
+        A program that has given up is not asked for a protocol any more.
+        """
+
+        class GivesUp(Notes):
+            def started(self, session: object) -> None:
+                pass
+
+            def entered(self, session: object, phase: str) -> None:
+                if phase == "idle":
+                    connecting.cancel()
+
+        asked: Deferred[None] = Deferred()
+
+        async def authorize(session: Any) -> bool:
+            await asked
+            connecting.cancel()
+            return True
+
+        straight = Passthrough(upstream=Upstream(self, Peer), requireTLS=False)
+        every: list[dict[str, Any]] = [{"observers": [GivesUp()]}, {"authorize": authorize, "pattern": straight}]
+        for more in every:
+            connecting = self.connect(**more)
+            if "authorize" in more:
+                asked.callback(None)
+            self.settle()
+            self.failureResultOf(connecting, ConnectingCancelledError)
+            self.assertEqual(([], [1, 1]), (self.program.built, self.program.started))
+            self.assertEqual(set(), self.factory.sessions)
+            self.assertEqual([], self.flushLoggedErrors())
+
     def test_noProtocol(self) -> None:
         """
         A program may have changed its mind; the session ends.

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock
 from twisted.logger import globalLogPublisher
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.test_route import Pattern
 from tests.test_service import Place, Port
 from tlsproxy.address import CannotListen
-from tlsproxy.entrance import Entrance, stopPort, tellListening
+from tlsproxy.entrance import Entrance, Served, stopPort, tellListening
 from tlsproxy.route import Route
 
 
@@ -100,6 +101,31 @@ class EntranceTests(SynchronousTestCase):
             port = Port(1, stopping)
             self.successResultOf(Deferred.fromCoroutine(stopPort(port)))
             self.assertFalse(port.open)
+
+    def test_giveUp(self) -> None:
+        """
+        Who waits no longer for a port to stop does not keep it from stopping, whether it then does or fails.
+        """
+        for outcome in (None, Failure(OSError("it is stuck"))):
+            cancelled: list[object] = []
+            stopping: Deferred[Any] = Deferred(cancelled.append)
+            waiting = Deferred.fromCoroutine(stopPort(Port(1, stopping)))
+            waiting.cancel()
+            self.failureResultOf(waiting, CancelledError)
+            self.assertEqual([], cancelled)
+            stopping.callback(outcome)
+            self.assertIsNone(self.successResultOf(stopping))
+
+    def test_toldAnyway(self) -> None:
+        """
+        Who waits for a session's end is told of it, also where the route's own part of that fails.
+        """
+        told: list[object] = []
+        served: Any = Served.__new__(Served)
+        served.told = lambda *facts: told.append(facts)
+        session: Any = object()
+        self.assertRaises(AttributeError, served.ended, session, "closed", "")
+        self.assertEqual([(session, "closed")], told)
 
     def test_tell(self) -> None:
         """

@@ -9,7 +9,9 @@ from typing import Any
 
 from attrs import evolve, fields
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import LogLevel
+from zope.interface import implementer
 
 from tlsproxy.address import Endpoint
 from tlsproxy.end import End
@@ -18,11 +20,25 @@ from tlsproxy.foreign import Foreign
 from tlsproxy.interfaces import PHASES
 from tlsproxy.patterns.offload import Offload
 from tlsproxy.patterns.passthrough import Passthrough
-from tlsproxy.route import Limits
+from tlsproxy.route import Limits, Route
+from tlsproxy.rules import Rule
+from tlsproxy.service import ProxyService
 from tlsproxy.session import Keeper
 from tlsproxy.testing.certificates import serverTLS
 from tlsproxy.testing.sessions import SessionCase, Upstream
 from tlsproxy.testing.streampeers import Peer
+
+
+@implementer(IStreamServerEndpoint)
+class Unknown:
+    """
+    An endpoint of somebody's.
+    """
+
+    def listen(self, factory: Any) -> Any:
+        """
+        Not called.
+        """
 
 
 class RouteFactoryTests(SessionCase):
@@ -73,7 +89,7 @@ class RouteFactoryTests(SessionCase):
         Where nobody knows what connects, that is looked at when it does.
         """
         factory = self.offload()
-        anything: Any = object()
+        anything: Any = Unknown()
         for listen in (Endpoint("haproxy:tcp:8443"), anything):
             other = RouteFactory(evolve(factory.route, listen=listen), self.reactor, self.deadlines, factory.dialer)
             self.assertIsInstance(other.buildProtocol(None), Foreign)
@@ -83,6 +99,21 @@ class RouteFactoryTests(SessionCase):
         client.close()
         self.settle()
         self.assertEqual({("ended", "hello"): 1}, dict(other.counters))
+
+    def test_nowhere(self) -> None:
+        """
+        A route by which no client gets anywhere is refused before it listens; a rule or the program may say where to.
+        """
+        pattern = Offload(tls=serverTLS())
+        problem = self.assertRaises(ValueError, self.serve, pattern)
+        self.assertEqual(
+            "route shop: its pattern has no upstream, and neither rules nor chooseUpstream say one", str(problem)
+        )
+        nowhere = Route(name="shop", pattern=pattern)
+        self.assertRaises(ValueError, ProxyService, [nowhere], self.reactor)
+        self.failureResultOf(ProxyService([], self.reactor).reload([nowhere]), ValueError)
+        self.serve(pattern, rules=(Rule(upstream="127.0.0.1:1"),))
+        self.serve(pattern, chooseUpstream=lambda session: None)
 
     def test_line(self) -> None:
         """

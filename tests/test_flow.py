@@ -9,11 +9,10 @@ from typing import Any
 
 from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.trial.unittest import SynchronousTestCase
 
 from tests.acting import Act, Acting, ActingCase
-from tlsproxy.errors import AdmissionRefused, PeerEnded, SessionError
-from tlsproxy.flow import Chain, Flow
+from tlsproxy.errors import AdmissionRefused, PeerEnded
+from tlsproxy.flow import Flow
 from tlsproxy.handler import INWARD, OUTWARD, Way
 
 FAILED = ("failed", "handler acting failed; its traceback is in the log")
@@ -328,29 +327,3 @@ class LaterTests(ActingCase):
         self.assertEqual(b"", self.upstream.peer.received)
         self.after(2)
         self.assertEqual((b"slow", "end"), (self.upstream.peer.received, self.upstream.peer.ended))
-
-
-class ChainTests(SynchronousTestCase):
-    """
-    A chain without a session.
-    """
-
-    def test_blame(self) -> None:
-        """
-        The name of the handler is in the reason, and the outcome is the error's.
-        """
-        chain = Chain("shop", fail, fail)
-        error = SessionError("it is wrong")
-        blamed = chain.blamed("mine", error)
-        self.assertEqual(("failed", "handler mine: it is wrong"), (blamed.outcome, str(blamed)))
-        blamed = chain.blamed("mine", PeerEnded("it went"))
-        self.assertEqual(("ended", "handler mine: it went"), (blamed.outcome, str(blamed)))
-
-    def test_empty(self) -> None:
-        """
-        Without handlers nobody has a say.
-        """
-        chain = Chain("shop", fail, fail)
-        self.assertFalse(chain.handles(OUTWARD))
-        chain.close("closed")
-        self.assertTrue(chain.over)

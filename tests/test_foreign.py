@@ -229,15 +229,54 @@ class MemoryTests(ForeignCase):
         self.settle()
         self.assertEqual(sent, len(self.transport.value()))
 
+    def flood(self) -> None:
+        """
+        Bring more than a session that reads nothing may have to keep: the transport is reset, the log says why, and
+        what waits is forgotten; the session learns of a reset.
+        """
+        events: list[Any] = []
+        observer: Any = events.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        inside: Any = self.protocol._inside
+        for _ in range(150):
+            self.protocol.dataReceived(bytes(65536))
+            self.assertLessEqual(inside.transport.waiting(), (4 << 20) + 65536)
+            self.settle()
+        self.assertTrue(self.transport.aborted)
+        self.assertFalse(hasattr(inside.transport, "socket"))
+        said = "192.0.2.7:50112: its transport does not stop when it is told to, and 4 MiB wait"
+        self.assertEqual([said], [formatEvent(event) for event in events])
+        while True:
+            read = self.read()
+            if not (isinstance(read.result, bytes) and read.result):
+                break
+        self.assertIsInstance(self.failureResultOf(read).value, (PeerReset, PeerEnded))
+
     def test_unstoppable(self) -> None:
         """
         A transport that cannot be paused must not fill the memory.
         """
         self.patch(Memory, "pauseProducing", property(_missing))
-        for _ in range(40):
-            self.protocol.dataReceived(bytes(65536))
-            self.settle()
-        self.assertTrue(self.transport.aborted)
+        self.flood()
+
+    def test_deaf(self) -> None:
+        """
+        Nor must one that can be paused and goes on.
+        """
+        self.flood()
+
+    def test_oneLargePiece(self) -> None:
+        """
+        What comes in one piece is in memory anyway, so it is taken, however large.
+        """
+        self.protocol.dataReceived(bytes(6 << 20))
+        self.assertFalse(self.transport.aborted)
+        read = 0
+        while read < 6 << 20:
+            read += len(self.successResultOf(self.read()))
+        self.protocol.dataReceived(b"more")
+        self.assertEqual(b"more", self.successResultOf(self.read()))
 
 
 def _missing(_: object) -> None:

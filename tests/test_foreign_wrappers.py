@@ -222,6 +222,24 @@ class ProxiedTests(WrapperTests):
             self.settle(lambda peer=peer: bool(peer.ended))
             self.assertEqual([], self.made)
 
+    def test_lies(self) -> None:
+        """
+        Nor does a header whose address is none, whatever comes with it; the connection is reset, and the log tells of
+        it in one line that the client had no hand in.
+        """
+        for address in (b"a:b", b"\xff\xfe", b"\x1b[31mRED", b"x\nshop\toutcome=closed"):
+            for behind in (b"", b"question"):
+                self.events.clear()
+                peer = super().wrap(HAProxyWrappingFactory(Factory()), HAProxyProtocolWrapper)
+                peer.write(b"PROXY TCP4 " + address + b" 198.51.100.1 1 2\r\n" + behind)
+                self.settle(lambda peer=peer: bool(peer.ended))
+                self.assertEqual([], self.made)
+                said = [
+                    str(formatEvent(event)) for event in self.events if event["log_namespace"] == "tlsproxy.foreign"
+                ]
+                self.assertEqual([True], ["sent a PROXY header" in line and line.isprintable() for line in said])
+                self.assertEqual([], self.loopback.reactor.getDelayedCalls())
+
     def test_ended(self) -> None:
         """
         Nor does who ends before it.

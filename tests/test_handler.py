@@ -117,6 +117,27 @@ class OptionsTests(SynchronousTestCase):
         self.assertTrue(callable(Side.startTLS))
 
 
+class ForgottenTests(SynchronousTestCase):
+    """
+    A class of options without its decorator.
+    """
+
+    def test_forgotten(self) -> None:
+        """
+        To make an instance of it is refused, with the sentence on what to write, whether options are given or not.
+        """
+
+        class Bare(HandlerOptions):
+            every: int = option(1, "every how many letters")
+
+        for given in ({}, {"every": 2}):
+            error = self.assertRaises(TypeError, Bare, **given)
+            self.assertEqual(
+                "Bare has options, but is no attrs class of its own: write @attrs.frozen(kw_only=True) above it",
+                str(error),
+            )
+
+
 class HandlerTests(ActingCase):
     """
     The base class of handlers.

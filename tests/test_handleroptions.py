@@ -137,6 +137,28 @@ class OptionsTests(SynchronousTestCase):
             self.assertRegex(str(self.assertRaises(ValueError, one, made, kind)), f"^{sentence}")
         self.assertTrue(one(option(NOTHING, "")).required)
 
+    def test_forgotten(self) -> None:
+        """
+        What seems to be an option and is none is refused: where the class lacks its decorator, and where C{option} was
+        left out of an attribute that a configuration could have.
+        """
+
+        class Bare(HandlerOptions):
+            every: int = option(1, "every how many letters")
+
+        @frozen(kw_only=True)
+        class Half(HandlerOptions):
+            every: int = 3
+
+        error = self.assertRaises(ValueError, optionsOf, Bare)
+        self.assertIn("Bare has options, but is no attrs class of its own", str(error))
+        error = self.assertRaises(ValueError, optionsOf, Half)
+        self.assertEqual(
+            "its attribute every was not made by option(), so no configuration has it: make it with option(3, HELP), "
+            "or leave its type out if it is no option",
+            str(error),
+        )
+
     def test_names(self) -> None:
         """
         The handler's own word cannot be an option, and no two options can have one word.

@@ -6,6 +6,7 @@ Finding the handlers that are installed.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -107,6 +108,17 @@ class FindTests(SynchronousTestCase):
         # Twisted logs it, too.
         self.assertEqual(1, len(self.flushLoggedErrors(ModuleNotFoundError)))
 
+    def test_leaving(self) -> None:
+        """
+        A module that would end the program where it is imported ends nothing, and spoils no other.
+        """
+        for number, statement in enumerate(("raise SystemExit(0)", "raise BaseException('odd')")):
+            there = installed(self, good=ONE.format(name="x", where="tests.shouting.Quiet"), bad=statement + "\n")
+            self.assertEqual("x", there.find("x").name)
+            (sentence,) = there.broken
+            self.assertIn(".bad cannot be imported: " + ("SystemExit", "BaseException")[number], sentence)
+            self.flushLoggedErrors(SystemExit, BaseException)
+
     def test_gone(self) -> None:
         """
         A module that could be imported once, when Twisted noted what is in it, and no more, is told as well.
@@ -121,14 +133,14 @@ class FindTests(SynchronousTestCase):
         setattr(sys, "goneInATest", True)  # noqa: B010
         again = Installed(package)
         self.assertEqual((), again.names)
-        self.assertRegex(again.broken[0], r"\.bad cannot be imported: AssertionError: gone$")
+        self.assertRegex(again.broken[0], r"\.bad cannot be imported: AssertionError: gone \(\S+/bad\.py:2\)$")
 
     def test_unusable(self) -> None:
         """
         A handler whose class cannot be had is told by its name and its module, with the reason, when it is asked for.
         """
         for where, why in (
-            ("no_such_module_at_all.Options", "ModuleNotFoundError: No module named 'no_such_module_at_all'"),
+            ("no_such_module_at_all.Options", "ModuleNotFoundError: No module named 'no_such_module_at_all'$"),
             ("tests.shouting.Nothing", "AttributeError: module 'tests.shouting' has no attribute"),
             ("tests.shouting.size", "tests.shouting.size is no attrs class that provides IHandlerOptions"),
             ("tlsproxy.route.Limits", "tlsproxy.route.Limits is no attrs class that provides IHandlerOptions"),
@@ -137,6 +149,42 @@ class FindTests(SynchronousTestCase):
             there = installed(self, one=ONE.format(name="x", where=where))
             self.assertEqual(("x",), there.names)
             self.assertRegex(self.refused(there, "x"), r"^handler 'x' of \S+\.one cannot be used: " + why)
+
+    def test_places(self) -> None:
+        """
+        What keeps a handler's module from being imported is told with its file and line, however deep that is.
+        """
+        head = (
+            "from attrs import frozen\nfrom tlsproxy.handler import HandlerOptions, option\nfrom attrs import NOTHING\n"
+        )
+        for number, (source, why) in enumerate(
+            (
+                ("x = 1\n\ny = 1 / 0\n", r"ZeroDivisionError: division by zero \(\S+/{}\.py:3\)"),
+                ("\nx = = 1\n", r"SyntaxError: invalid syntax \(\S+/{}\.py:2\)"),
+                ("import no_such_module_at_all\n", r"ModuleNotFoundError: No module .* \(\S+/{}\.py:1\)"),
+                ("from tests.shouting import size\nsize('4')\n", r"'4' does not end in k \(\S+/shouting\.py:\d+\)"),
+                ("class Options: pass\n", r"\S+\.Options is no attrs class that provides IHandlerOptions"),
+                (
+                    f"{head}@frozen\nclass Options(HandlerOptions):\n"
+                    "    one: int = option(1, 'one')\n    two: int = option(NOTHING, 'two')\n",
+                    r"the class Options has an option without a default: write @attrs.frozen\(kw_only=True\) above it "
+                    r"\(\S+/{}\.py:4\)",
+                ),
+                (
+                    f"{head}class Options(HandlerOptions):\n    one: int = option(1, 'one')\n",
+                    r"Options has options, but is no attrs class of its own: write @attrs.frozen\(kw_only=True\) above "
+                    r"it",
+                ),
+            )
+        ):
+            module = f"module{number}"
+            there = installed(self, **{module: source})
+            package = there._package.__name__
+            path = Path(str(there._package.__file__)).parent
+            # The plugin is in another package than the handler, as it has to be.
+            plugins = installed(self, one=ONE.format(name="x", where=f"{package}.{module}.Options"))
+            self.assertTrue((path / f"{module}.py").exists())
+            self.assertRegex(self.refused(plugins, "x"), f"^handler 'x' of \\S+ cannot be used: {why.format(module)}$")
 
     def test_otherFactory(self) -> None:
         """
@@ -154,7 +202,7 @@ class FindTests(SynchronousTestCase):
         there = installed(self, own=source)
         self.assertEqual("good", there.find("good").name)
         self.assertIn("None is no attrs class that provides IHandlerOptions", self.refused(there, "none"))
-        self.assertIn("cannot be used: ZeroDivisionError: division by zero", self.refused(there, "worse"))
+        self.assertIn("cannot be used: ZeroDivisionError: division by zero (", self.refused(there, "worse"))
 
     def test_lazily(self) -> None:
         """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 from twisted.application.service import IServiceMaker
 from twisted.plugin import IPlugin, getPlugins
@@ -41,6 +42,15 @@ class FactoryTests(SynchronousTestCase):
         for name in ("", "Quiet", "2quiet", "quiet:", "a b", "a_b", "a\n", "-a", "\xe9"):
             error = self.assertRaises(ValueError, HandlerFactory, name, "tests.shouting.Quiet", "")
             self.assertEqual(f"{name!r} is no name for a handler: lower-case letters, digits and hyphens", str(error))
+
+    def test_places(self) -> None:
+        """
+        Where the class is has to be told in full, and as a string; a slip is told when the module is imported.
+        """
+        where: Any
+        for where in ("Quiet", "", "tests.shouting:Quiet", "tests.", ".Quiet", "tests.shouting.Quiet()", Quiet, None):
+            error = self.assertRaises(ValueError, HandlerFactory, "quiet", where, "")
+            self.assertEqual(f"{where!r} is no place of a class: give 'package.module.Class'", str(error))
 
     def test_nowhere(self) -> None:
         """

@@ -11,10 +11,12 @@ from typing import Any
 
 from tests.configuring import ConfigurationTestCase
 from tlsproxy.address import Endpoint, Unix
+from tlsproxy.config import build
 from tlsproxy.errors import ConfigurationError, Problem
 from tlsproxy.patterns.offload import Offload
 from tlsproxy.reading import Reader, spell
 from tlsproxy.settings import RouteSettings, RuleSettings, TargetSettings
+from tlsproxy.testing.certificates import NOW
 from tlsproxy.tls.policy import CertificateFiles, ServerPolicy
 
 
@@ -92,9 +94,28 @@ class ReaderTests(ConfigurationTestCase):
         A table comes into its class; what is wrong with it is told key by key, and left at its default.
         """
         table: dict[str, Any] = {"mode": "bridge", "require_tls": 1, "users": "u", "close": "never", "rule": [], "x": 1}
-        read = self.reader.settings(RouteSettings, table, "route[3]", ("rule",))
+        read = self.reader.settings(RouteSettings, table, "route[3]", {"rule": None})
         self.assertEqual(RouteSettings(mode="bridge", users=f"{self.folder}/u"), read)
         self.assertEqual(["route[3].require_tls", "route[3].close", "route[3].x"], [key for key, _ in self.told()])
+
+    def test_elsewhere(self) -> None:
+        """
+        A key that belongs into a table beside which it stands is told with that table.
+        """
+        for mode, key, owners in (
+            ("offload", "cert", "tls.cert"),
+            ("offload", "key", "tls.key"),
+            ("offload", "bogus", ""),
+            ("encrypt", "ca", "upstream_tls.ca"),
+            ("bridge", "alpn", "tls.alpn or upstream_tls.alpn"),
+            ("offload", "idle", "limits.idle"),
+            ("connect", "allow", "targets.allow"),
+            ("", "cert", "tls.cert or upstream_tls.cert"),
+        ):
+            document = {"route": [{"mode": mode, key: "x"}]}
+            problem = self.assertRaises(ConfigurationError, build, document, self.folder, NOW)
+            sentences = [one.sentence for one in problem.problems if one.key == f"route[0].{key}"]
+            self.assertEqual(["there is no such key" + (f"; do you mean {owners}?" if owners else "")], sentences)
 
     def test_noTable(self) -> None:
         """

@@ -5,14 +5,27 @@ Routes as values.
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import fields
 from attrs.exceptions import FrozenInstanceError
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from tests.shouting import Quiet, Shout
 from tlsproxy.address import TCP
+from tlsproxy.errors import ConfigurationError
 from tlsproxy.interfaces import IPattern
+from tlsproxy.patterns.bridge import Bridge
+from tlsproxy.patterns.connect import Connect
+from tlsproxy.patterns.encrypt import Encrypt
+from tlsproxy.patterns.offload import Offload
+from tlsproxy.patterns.passthrough import Passthrough
 from tlsproxy.route import Limits, Route
+from tlsproxy.rules import Rule
+from tlsproxy.testing.certificates import clientTLS, serverTLS
+from tlsproxy.tls.contexts import ClientTLS, ServerTLS
+from tlsproxy.tls.policy import ClientPolicy, ServerPolicy
 
 
 @implementer(IPattern)
@@ -62,3 +75,111 @@ class RouteTests(SynchronousTestCase):
         """
         self.assertEqual(["lifetime"], [one.name for one in fields(Limits) if not one.default])
         self.assertEqual((600.0, 60.0, 10.0), (Limits().idle, Limits().halfClosed, Limits().handshake))
+
+
+class SlipTests(SynchronousTestCase):
+    """
+    What is given in a wrong form is told when the route is made, and not by each of its sessions.
+    """
+
+    def assertTold(self, cls: Any, right: dict[str, Any], slips: Any) -> None:
+        """
+        Each of some slips is told with its argument.
+
+        @param right: What is right, to which each slip is added.
+        @param slips: The arguments, each with what is wrong and what is told of it.
+        """
+        cls(**right)
+        for name, wrong, sentence in slips:
+            error = self.assertRaises((TypeError, ValueError), cls, **{**right, name: wrong})
+            self.assertIn(f"{cls.__name__}({name}=...): {sentence}", str(error))
+
+    def test_route(self) -> None:
+        """
+        A route takes what it says, and several of what there may be several of in any order that it keeps.
+        """
+        several = "give several in a tuple, each "
+        self.assertTold(
+            Route,
+            {"name": "shop", "pattern": Pattern()},
+            (
+                ("name", 5, "give a string, not an int"),
+                ("name", "", "'' is no name that a line of the log can have"),
+                ("name", "a\nb", "'a\\nb' is no name"),
+                ("listen", 8443, 'give an address, as in "127.0.0.1:8443", or a server endpoint, not an int'),
+                ("listen", ("127.0.0.1", 8443), "give an address"),
+                ("pattern", Offload, "give Offload(), not the class Offload"),
+                ("pattern", "offload", "give a pattern, such as Offload(...), not a str"),
+                ("rules", [Rule], "give Rule(), not the class Rule"),
+                ("rules", Rule(refuse="close"), f"{several}a Rule(...), not a Rule"),
+                ("limits", 5, "give Limits(...), not an int"),
+                ("limits", Limits, "give Limits(), not the class Limits"),
+                ("close", "bth", '\'bth\' is not one of "each", "both"'),
+                ("truncation", True, 'True is not one of "tell", "abort"'),
+                ("handlers", [Shout], "give Shout(), not the class Shout"),
+                ("handlers", ["tap"], "give the options of a handler, not a str"),
+                ("handlers", "tap", f"{several}the options of a handler, not a str"),
+                ("handlers", Shout(), f"{several}the options of a handler, not a Shout"),
+                ("authorize", True, "give a function of the session, not a bool"),
+                ("chooseUpstream", "127.0.0.1:1", "give a function of the session, not a str"),
+                ("observers", [object()], "give an object with the methods of ISessionObserver, not an object"),
+                ("observers", print, f"{several}an object with the methods of ISessionObserver"),
+            ),
+        )
+        made = Route(name="shop", pattern=Pattern(), handlers=[Quiet(), Shout()], rules=iter([Rule(refuse="close")]))
+        self.assertEqual(((Quiet(), Shout()), 1), (made.handlers, len(made.rules)))
+
+    def test_limits(self) -> None:
+        """
+        A limit is a number of seconds that is not below 0.
+        """
+        seconds = "give a number of seconds, 0 for no limit, not "
+        self.assertTold(
+            Limits,
+            {"idle": 5, "hello": 0},
+            (
+                ("idle", "5", f"{seconds}a str"),
+                ("idle", None, f"{seconds}None"),
+                ("dial", True, f"{seconds}a bool"),
+                ("halfClosed", -1, f"{seconds}-1"),
+                ("lifetime", float("inf"), f"{seconds}inf"),
+                ("lifetime", float("nan"), f"{seconds}nan"),
+            ),
+        )
+
+    def test_patterns(self) -> None:
+        """
+        So does each pattern: a policy is not yet what is made from it, and an address is none as a number or a pair.
+        """
+        ours, theirs = serverTLS(), clientTLS()
+        tls = ("tls", ours.policy, "give a ServerTLS, as ServerTLS.load(policy) makes it, not a ServerPolicy")
+        far = ("upstreamTLS", ours, "give a ClientTLS, as ClientTLS.load(policy, host) makes it, not a ServerTLS")
+        upstream = tuple(
+            ("upstream", wrong, 'give an address, as in "127.0.0.1:8080", or a client endpoint, not ')
+            for wrong in (8080, ("127.0.0.1", 8080), b"127.0.0.1:8080", object())
+        )
+        self.assertTold(Offload, {"tls": ours}, (tls, ("tls", None, "give a ServerTLS"), *upstream))
+        self.assertTold(Encrypt, {"upstreamTLS": theirs}, (far, *upstream))
+        self.assertTold(Bridge, {"tls": ours, "upstreamTLS": theirs}, (tls, far, *upstream))
+        self.assertTold(Passthrough, {}, (("requireTLS", "no", "give True or False, not a str"), *upstream))
+        self.assertTold(Rule, {"upstream": "1"}, (("upstreamTLS", ours, "give a ClientTLS"), *upstream))
+        for name, wrong in (("targets", ["*:443"]), ("users", "users.txt"), ("users", dict)):
+            given = {"targets": None, name: wrong}
+            self.assertRaises(TypeError, Connect, **given)
+
+    def test_policies(self) -> None:
+        """
+        TLS is loaded from the policy of its side, and from nothing else.
+        """
+        for load, wrong, sentence in (
+            (ServerTLS.load, ("server.pem",), "ServerTLS.load() takes a ServerPolicy, not a str"),
+            (ServerTLS.load, (ClientPolicy(),), "ServerTLS.load() takes a ServerPolicy, not a ClientPolicy"),
+            (
+                ClientTLS.load,
+                (ServerPolicy(), "localhost"),
+                "ClientTLS.load() takes a ClientPolicy, not a ServerPolicy",
+            ),
+        ):
+            loading: Any = load
+            self.assertEqual(sentence, str(self.assertRaises(TypeError, loading, *wrong)))
+        self.assertRaises(ConfigurationError, ServerTLS.load, ServerPolicy())

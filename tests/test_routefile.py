@@ -14,7 +14,8 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from tlsproxy.address import TCP
-from tlsproxy.routefile import loadClientRoute, loadServerRoute
+from tlsproxy.errors import ConfigurationError
+from tlsproxy.routefile import checkParts, loadClientRoute, loadServerRoute
 from tlsproxy.tls.development import writeDevelopmentFiles
 
 OFFLOAD = """
@@ -127,6 +128,27 @@ class RouteFileTests(SynchronousTestCase):
         for text in ("route = 5", "route = [5]", "no TOML"):
             self.assertRaises(ValueError, loadServerRoute, self.file(text), "shop")
         self.assertRaises(ValueError, loadServerRoute, str(self.folder / "none.toml"), "shop")
+
+    def test_check(self) -> None:
+        """
+        A file is checked as the endpoint of one of its routes has it: by the mode of that, another may be left out.
+        """
+        file = self.file(OFFLOAD + ENCRYPT)
+        for name in ("shop", "out", None):
+            self.assertEqual(2, len(checkParts(file, name).routes))
+        for text, name, sentence in (
+            (OFFLOAD, "blog", "there is no route 'blog'; its routes are: shop"),
+            (OFFLOAD.replace("tls =", 'upstream = "1"\ntls ='), "shop", "the program itself stands for the upstream"),
+            (ENCRYPT.replace("encrypt", "passthrough").replace("upstream_tls", "#"), "out", "it waits for a TLS hello"),
+            ('[[route]]\nmode = "connect"\nlisten = "1"\ntargets.allow = "*:1"\n', "connect", "this one's is connect"),
+        ):
+            file = self.file(text)
+            problem = str(self.assertRaises(ValueError, checkParts, file, name))
+            self.assertTrue(problem.startswith(f"{file}: ") and sentence in problem, problem)
+        for text, name in ((OFFLOAD.replace("listen", "#"), "shop"), (ENCRYPT.replace("upstream =", "#"), "out")):
+            self.assertRaises(ConfigurationError, checkParts, self.file(text), name)
+            self.assertEqual(1, len(checkParts(self.file(text)).routes))
+        self.assertRaises(ConfigurationError, checkParts, self.file(OFFLOAD.replace("8443", "x")))
 
     def test_noSuchRoute(self) -> None:
         """

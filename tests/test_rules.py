@@ -264,7 +264,7 @@ class RuleTests(SynchronousTestCase):
         for refuse in REFUSALS:
             self.assertIsNone(Rule(refuse=refuse).upstream)
         error = self.assertRaises(ValueError, Rule, refuse="reset")
-        self.assertEqual('\'reset\' is not one of "alert", "close"', str(error))
+        self.assertEqual('Rule(refuse=...): \'reset\' is not one of "alert", "close"', str(error))
 
     def test_wrong(self) -> None:
         """

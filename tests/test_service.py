@@ -97,6 +97,21 @@ class Stopped:
         self.stopped = True
 
 
+class Broken:
+    """
+    A session that cannot be stopped.
+    """
+
+    def __init__(self, route: Route) -> None:
+        self.route = route
+
+    def stop(self) -> None:
+        """
+        Fail.
+        """
+        raise RuntimeError("it does not stop")
+
+
 class ProxyServiceTests(SynchronousTestCase):
     """
     The service of some routes.
@@ -179,6 +194,20 @@ class ProxyServiceTests(SynchronousTestCase):
         self.assertEqual(
             (False, False, True, False, []), (slow.open, fast.open, session.stopped, service.running, service.ports)
         )
+
+    def test_stopGetsPast(self) -> None:
+        """
+        A session that fails when it is stopped is told in the log, and keeps neither the others nor the ports open.
+        """
+        port = Port(1)
+        service = self.service(port)
+        service.startService()
+        (factory,) = service.factories
+        every: list[Any] = [Stopped(), Broken(factory.route), Stopped()]
+        factory.sessions.update(every)
+        self.successResultOf(service.stopService())
+        self.assertEqual((False, True, True), (port.open, every[0].stopped, every[2].stopped))
+        self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
 
     def test_stopBeforeStart(self) -> None:
         """

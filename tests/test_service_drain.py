@@ -25,6 +25,7 @@ class Open(Visit):
 
     def __init__(self, service: ProxyService) -> None:
         super().__init__(service.factories[0])
+        self.route = service.routes[0]
 
     def stop(self) -> None:
         """
@@ -59,6 +60,18 @@ class Notes:
         Note it.
         """
         self.seen.append(outcome)
+
+
+class Stuck(Open):
+    """
+    A session that cannot be stopped.
+    """
+
+    def stop(self) -> None:
+        """
+        Fail.
+        """
+        raise RuntimeError("it does not stop")
 
 
 class DrainTests(SynchronousTestCase):
@@ -126,6 +139,29 @@ class DrainTests(SynchronousTestCase):
         draining = service.drain(30)
         self.successResultOf(service.stopService())
         self.assertEqual((1, []), (self.successResultOf(draining), self.clock.getDelayedCalls()))
+
+    def test_stuck(self) -> None:
+        """
+        A session that fails when it is cut keeps no other from being cut, nor the wait from its end.
+        """
+        service = self.serve(Port(1))
+        _, _, _ = Open(service), Stuck(service), Open(service)
+        draining = service.drain(30)
+        self.clock.advance(30)
+        self.assertEqual((3, 1), (self.successResultOf(draining), len(service.sessions)))
+        self.assertEqual(1, len(self.flushLoggedErrors(RuntimeError)))
+
+    def test_cancelAtOnce(self) -> None:
+        """
+        A wait that is cancelled in the turn in which it begins lets the ports close all the same.
+        """
+        cancelled: list[object] = []
+        for begin in (ProxyService.drain, ProxyService.stopService):
+            service = self.serve(Port(1, Deferred(cancelled.append)))
+            waiting: Deferred[Any] = begin(service)
+            waiting.cancel()
+            self.failureResultOf(waiting, CancelledError)
+        self.assertEqual([], cancelled)
 
     def test_cancel(self) -> None:
         """

@@ -264,6 +264,20 @@ class ReloadTests(SynchronousTestCase):
         self.assertEqual(1, len(self.flushLoggedErrors(FirstError)))
         self.assertEqual(["blog"], [one.name for one in service.routes])
 
+    def test_giveUp(self) -> None:
+        """
+        Who no longer waits for a reload whose routes serve already does not keep what is gone from being closed.
+        """
+        cancelled: list[object] = []
+        port = Port(1, Deferred(cancelled.append))
+        service = self.serve(route("shop", Place(port)))
+        loading = service.reload([route("blog", Place(Port(2)))])
+        self.assertNoResult(loading)
+        loading.cancel()
+        self.successResultOf(loading)
+        self.assertEqual(([], False, ["blog"]), (cancelled, port.open, [one.name for one in service.routes]))
+        self.assertEqual([], self.flushLoggedErrors())
+
     def test_sessions(self) -> None:
         """
         Sessions stay with the route that they came by, which is forgotten with the last of them; until then the

@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from tests.test_service_drain import Notes
 from tests.test_session import Scripted
 from tlsproxy.end import End
 from tlsproxy.patterns.bridge import Bridge
@@ -111,6 +112,37 @@ class StopTests(SessionCase):
         client.end()
         self.settle()
         self.stop("half_closed", client, self.upstream.peer)
+
+    def test_endGetsPast(self) -> None:
+        """
+        What fails at a session's end is told in the log, and keeps nobody from hearing of the end: neither the keeper,
+        nor the observers, nor the handlers.
+        """
+        notes = Notes()
+        self.bridge(observers=(notes,))
+        self.visit(Browser)
+        self.settle()
+        session: Any = self.one()
+        ended, closed = self.factory.ended, []
+
+        class Chain:
+            def close(self, outcome: str) -> None:
+                closed.append(outcome)
+                raise KeyError("the handlers")
+
+        def fail(*facts: Any) -> None:
+            ended(*facts)
+            raise RuntimeError("the keeper")
+
+        keeper: Any = self.factory
+        keeper.ended = fail
+        session.chain = Chain()
+        session.stop()
+        self.assertOver("stopped", "idle", "the service stopped")
+        self.assertEqual((["stopped"], "stopped"), (closed, notes.seen[-1]))
+        self.assertEqual((1, 1), (len(self.flushLoggedErrors(KeyError)), len(self.flushLoggedErrors(RuntimeError))))
+        del keeper.ended
+        notes.seen.clear()
 
     def test_lingering(self) -> None:
         """

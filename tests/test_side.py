@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from tests.acting import Acting, ActingCase
 from tlsproxy.errors import SessionError
-from tlsproxy.handler import INWARD, OUTWARD
+from tlsproxy.handler import FAR, INWARD, NEAR, OUTWARD
 from tlsproxy.testing.sessions import Browser, Origin
 
 CLEAR = partial(Browser, clear=True)
@@ -253,6 +253,42 @@ class ReadingTests(ActingCase):
         self.assertEqual("failed", self.ended()[0])
         (failure,) = self.flushLoggedErrors(RuntimeError)
         self.assertEqual("the talk with the client is over: its bytes go to received()", str(failure.value))
+
+    def test_modesTLS(self) -> None:
+        """
+        TLS that the mode starts by itself is not the handler's to start, and it is told what to say to have it.
+        """
+
+        def starting(side: str, starts: str) -> Any:
+            async def talk(handler: Acting, near: Any, far: Any) -> None:
+                await {NEAR: near, FAR: far}[side].startTLS()
+
+            return self.act(talk=talk, starts=frozenset(starts.split()))
+
+        itself = (
+            "the mode starts the TLS with {} by itself: for a handler to start it, name {} in the handler's startsTLS"
+        )
+        for serve, side, starts, sentence in (
+            (self.offload, NEAR, "", itself.format("the client", "NEAR")),
+            (self.offload, NEAR, "far", itself.format("the client", "NEAR")),
+            (self.bridge, FAR, "", itself.format("the upstream", "FAR")),
+            (self.offload, FAR, "far", "mode offload has no TLS toward the upstream that a handler can start"),
+        ):
+            serve(starting(side, starts))
+            self.assertEqual("failed", self.ended()[0])
+            (failure,) = self.flushLoggedErrors(RuntimeError)
+            self.assertEqual(sentence, str(failure.value))
+            self.tearDown()
+            self.setUp()
+
+        async def waive(handler: Acting, near: Any, far: Any) -> None:
+            near.waive()
+            await near.startTLS()
+
+        self.offload(self.act(talk=waive, starts=frozenset({NEAR})), make=CLEAR)
+        self.assertEqual("failed", self.ended()[0])
+        (failure,) = self.flushLoggedErrors(RuntimeError)
+        self.assertEqual("TLS with the client was waived", str(failure.value))
 
     def test_deadline(self) -> None:
         """

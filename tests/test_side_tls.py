@@ -161,12 +161,13 @@ class NearTLSTests(ActingCase):
         client.startTLS()
         self.settle(lambda: bool(self.told()))
         (failure,) = self.flushLoggedErrors(RuntimeError)
-        self.assertEqual("there is no TLS to be started toward the client", str(failure.value))
+        self.assertEqual("TLS with the client has been started already", str(failure.value))
         self.tearDown()
         self.setUp()
         self.plain(self.act(talk=nothing, starts=frozenset({NEAR, FAR})))
         self.assertEqual("failed", self.ended()[0])
-        self.flushLoggedErrors(RuntimeError)
+        (failure,) = self.flushLoggedErrors(RuntimeError)
+        self.assertEqual("mode passthrough has no TLS toward the client that a handler can start", str(failure.value))
 
     def test_waived(self) -> None:
         """

@@ -19,6 +19,7 @@ import re
 import socket
 import stat
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from functools import lru_cache
 from typing import Any, Final
 
@@ -40,6 +41,7 @@ from twisted.internet.interfaces import IAddress, IListeningPort, IStreamClientE
 from twisted.internet.protocol import Factory
 
 from tlsproxy.errors import TLSProxyError
+from tlsproxy.tls.pem import printable
 from tlsproxy.wire.host import isLiteral
 from tlsproxy.wire.network import plainAddress
 
@@ -293,13 +295,17 @@ def asAddress(where: Any) -> Any:
 
 def tellPeer(peer: IAddress, otherwise: str = "unix") -> str:
     """
-    Write a peer's address as people do: IPv4 in its own form also where a socket of both families took it.
+    Write a peer's address as people do: IPv4 in its own form also where a socket of both families took it.  What is no
+    address, as another transport than the kernel's may tell, is made fit to stand in a log.
 
     @param otherwise: What to write for an address that is no IP address.
     """
     if isinstance(peer, (address.IPv4Address, address.IPv6Address)):
-        host = str(plainAddress(peer.host)) if ":" in peer.host and "%" not in peer.host else peer.host
-        return str(TCP(host, peer.port))
+        host = str(peer.host)
+        if ":" in host:
+            with suppress(ValueError):  # It may have a zone.
+                host = str(plainAddress(host))
+        return printable(str(TCP(host, peer.port))).replace(" ", r"\x20")
     return otherwise
 
 
@@ -337,14 +343,9 @@ def _sockets(tcp: TCP) -> list[socket.socket]:
     else:
         found = socket.getaddrinfo(tcp.host, tcp.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         hosts = list(dict.fromkeys(str(entry[4][0]) for entry in found))
-    made: list[socket.socket] = []
-    try:
-        for host in hosts:
-            made.append(_bind(host, tcp.port))
-    except OSError:
-        for one in made:
-            one.close()
-        raise
+    with ExitStack() as undone:
+        made = [undone.enter_context(_bind(host, tcp.port)) for host in hosts]
+        undone.pop_all()  # Unless one of them failed.
     return made
 
 

@@ -121,12 +121,17 @@ class ApplicationTransport(tcp.Server):
         """
         if reset and not self._reads:
             # Nobody reads, so nobody would find out.
-            self._clock.callLater(0, self.connectionLost, self._lost())
+            self._clock.callLater(0, self._cutOff)
+
+    def _cutOff(self) -> None:
+        self.connectionLost(self._lost())
 
     def _lost(self) -> Failure:
         """
         Tell why a stream that did not end has ended.
         """
+        if self._theirs.why:
+            return Failure(error.ConnectionLost(self._theirs.why))
         if self._theirs.how == TRUNCATED:
             return Failure(error.ConnectionLost(f"{self._who} ended the stream without ending TLS"))
         return Failure(error.ConnectionLost(f"{self._who} reset the connection"))

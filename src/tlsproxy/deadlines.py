@@ -13,8 +13,11 @@ import math
 from typing import Final, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 
 __all__ = ["GRANULARITY", "Deadlines", "Expiring"]
+
+_log = Logger()
 
 GRANULARITY: Final = 0.25
 """How often deadlines are looked at, in seconds: none is met later than this."""
@@ -105,10 +108,13 @@ class Deadlines:
                 if one.bucket != tick:
                     continue  # The end of one before it was its end, too.
                 self.forget(one)
-                if one.deadline() <= self.now:
-                    one.expired()
-                else:
-                    self.watch(one)
+                try:
+                    if one.deadline() <= self.now:
+                        one.expired()
+                    else:
+                        self.watch(one)
+                except Exception:
+                    _log.failure("the end of {one} met a bug of ours; the others go on", one=one)
         if self._buckets and self._timer is None:
             self._schedule()
 

@@ -71,6 +71,11 @@ class End(Borrowed):
             made, self._onMade = self._onMade, None
             made(self)
 
+    def overFor(self, reason: str) -> None:
+        """
+        Its session is over, for some reason.  A peer elsewhere hears nothing of that.
+        """
+
     async def peekHello(self) -> ClientHello:
         """
         Wait for the whole ClientHello and leave it where it is.

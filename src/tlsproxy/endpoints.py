@@ -275,23 +275,34 @@ class _Attempt:
         session = self.session
         far = session.far
         assert far is not None
+        if self._told():
+            return  # The program has given up, and may do so, too, whenever it is asked for something below.
         try:
             protocol = self._factory.buildProtocol(far.peer())
+            if self._told():
+                return
             if protocol is None:
                 raise NoProtocol()
             self._application.connect(protocol, far)
         except Exception:
             # Not in the middle of what the session does now.
             session.keeper.reactor.callLater(0, session.cut, "failed", "the program itself failed")
-            self.done.errback(Failure())
+            if self._told():
+                _log.failure("{route}: the program's {factory} failed", route=session.route.name, factory=self._factory)
+            else:
+                self.done.errback(Failure())
         else:
-            self.done.callback(protocol)
+            if not self._told():
+                self.done.callback(protocol)
+
+    def _told(self) -> bool:
+        return bool(self.done.called)
 
     def ended(self, outcome: str, reason: str) -> None:
         """
         The session is over.
         """
-        if not self.done.called:
+        if not self._told():
             self.done.errback(CannotConnect(outcome, self.session.phase, reason))
         self._factory.doStop()
 
@@ -321,7 +332,7 @@ class _Attempts:
         """
         See L{ISessionObserver}.
         """
-        if phase == "idle":
+        if phase == "idle" and session.near in self.by:
             self.by[session.near].stands()
 
     def ended(self, session: Session, outcome: str, reason: str) -> None:

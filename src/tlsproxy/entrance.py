@@ -36,8 +36,10 @@ class Served(RouteFactory):
         """
         A session is over.
         """
-        super().ended(session, outcome, reason)
-        self.told(session, outcome)
+        try:
+            super().ended(session, outcome, reason)
+        finally:
+            self.told(session, outcome)  # Or somebody would wait for ever.
 
 
 class Entrance(Factory[Any]):
@@ -89,11 +91,14 @@ class Entrance(Factory[Any]):
 
 async def stopPort(port: IListeningPort) -> None:
     """
-    Have a port stop, and wait for it.
+    Have a port stop, and wait for it.  To cancel that is to wait no longer: the port stops all the same.
     """
     stopping = port.stopListening()
     if isinstance(stopping, Deferred):
-        await stopping
+        # Twisted's port stops in a later turn, and would go on for ever, and deaf, if its own Deferred were cancelled.
+        stopped: Deferred[Any] = Deferred()
+        stopping.chainDeferred(stopped)
+        await stopped
 
 
 def tellListening(route: Route, ports: Iterable[IListeningPort], how: str = "listens on") -> None:

@@ -56,6 +56,14 @@ class RouteFactory(Factory[Protocol]):
         logged: bool = True,
         observers: Sequence[ISessionObserver] = (),
     ) -> None:
+        """
+        @raise ValueError: Nobody would get anywhere by this route.
+        """
+        pattern: Any = route.pattern
+        if getattr(pattern, "upstream", self) is None and not route.rules and route.chooseUpstream is None:
+            raise ValueError(
+                f"route {route.name}: its pattern has no upstream, and neither rules nor chooseUpstream say one"
+            )
         self.route = route
         self.reactor = reactor
         self.deadlines = deadlines

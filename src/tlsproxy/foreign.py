@@ -46,15 +46,14 @@ from tlsproxy.end import End
 from tlsproxy.errors import SessionError
 from tlsproxy.interfaces import ENDED, RESET, TRUNCATED
 from tlsproxy.loopback import PATIENCE, PipedEnd, Told, plug, socketPair
+from tlsproxy.proxyheader import ProxyHeader
 
 __all__ = ["Foreign"]
 
 _log = Logger()
 
-_HEADER: Final = 5.0
-"""How long a client of a C{haproxy:} endpoint may take for the header that says who it is, in seconds."""
-_MOST: Final = 1 << 20
-"""What a transport may bring that cannot be told to stop."""
+_MOST: Final = 4 << 20
+"""How much may wait for the session before a transport counts as one that does not stop when it is told to."""
 
 
 @implementer(IPushProducer)
@@ -138,7 +137,7 @@ class Foreign(Protocol):
         self._who = who
         self._made: Callable[[End], object] | None = made
         self._inside: _Inside | None = None
-        self._proxied: HAProxyProtocolWrapper | None = None
+        self._header: ProxyHeader | None = None
         self._timer: IDelayedCall | None = None
         self._wrapper: Any = None
         self._below: Any = None
@@ -166,11 +165,12 @@ class Foreign(Protocol):
         The transport is no plain socket.
         """
         wrapper: Any = None
+        proxied: HAProxyProtocolWrapper | None = None
         inner = self.transport
         self._secure = ISSLTransport.providedBy(inner)
         while isinstance(inner, ProtocolWrapper):
             if isinstance(inner, HAProxyProtocolWrapper):
-                self._proxied = inner
+                proxied = inner
             wrapper, inner = inner, inner.transport
             self._secure = self._secure or ISSLTransport.providedBy(inner)
         self._below = inner
@@ -184,43 +184,21 @@ class Foreign(Protocol):
             self._wrapper = wrapper
         if hasattr(inner, "setTcpNoDelay") and isinstance(hostOf(inner), (IPv4Address, IPv6Address)):
             inner.setTcpNoDelay(True)
-        if self._proxied is None:
+        if proxied is None:
             self._open()
-            return
-        self._timer = self._reactor.callLater(_HEADER, self._unproxied)
-        self._listen(self._proxied)
+        else:
+            self._header = ProxyHeader(self._reactor, proxied, self._open, self.abort)
 
-    # -- who it is ---------------------------------------------------------------------------------------------------
-
-    def _listen(self, proxied: HAProxyProtocolWrapper) -> None:
+    def _rest(self) -> None:
         """
-        Wait for the header that tells who the client is.  Behind it the client may be silent, so it has to be noticed
-        when it comes.
+        Nothing is waited for any more.
         """
-
-        def dataReceived(data: bytes) -> None:
-            HAProxyProtocolWrapper.dataReceived(proxied, data)
-            if proxied._proxyInfo is not None:
-                self._open()
-
-        proxied.dataReceived = dataReceived  # type: ignore[method-assign]
-
-    def _told(self) -> None:
-        """
-        Nobody waits for the header any more.
-        """
-        proxied, self._proxied = self._proxied, None
-        if proxied is not None:
-            proxied.__dict__.pop("dataReceived", None)
+        header, self._header = self._header, None
+        if header is not None:
+            header.stop()
         timer, self._timer = self._timer, None
         if timer is not None and timer.active():
             timer.cancel()
-
-    def _unproxied(self) -> None:
-        self._timer = None
-        who = tellPeer(self.transport.getPeer())
-        _log.info("{who} did not send a PROXY header within {seconds:g} s", who=who, seconds=_HEADER)
-        self.abort()
 
     # -- between the transport and the pipe --------------------------------------------------------------------------
 
@@ -228,10 +206,11 @@ class Foreign(Protocol):
         """
         Make the End, and let the bytes flow.
         """
-        made, self._made = self._made, None
-        if made is None:
+        made = self._made
+        if made is None or (self._header is not None and not self._header.believed()):
             return
-        self._told()
+        self._made = None
+        self._rest()
         transport = self.transport
         mine, its = Told(), Told()
         try:
@@ -253,11 +232,17 @@ class Foreign(Protocol):
         The peer has sent something.
         """
         self._open()
-        if self._inside is not None:
-            mouth = self._inside.transport
-            mouth.write(data)
-            if not hasattr(self.transport, "pauseProducing") and mouth.waiting() > _MOST:
-                self.abort()
+        inside = self._inside
+        if inside is None:
+            return
+        if inside.transport.waiting() <= _MOST:
+            inside.transport.write(data)
+            return
+        who, most = tellPeer(self.transport.getPeer()), _MOST >> 20
+        _log.error("{peer}: its transport does not stop when it is told to, and {most} MiB wait", peer=who, most=most)
+        self._inside = inside.foreign = None
+        inside.transport.abortConnection()
+        self.abort()
 
     def pauseProducing(self) -> None:
         """
@@ -357,7 +342,7 @@ class Foreign(Protocol):
         self._abortSoon()
 
     def _abortSoon(self) -> None:
-        self._told()
+        self._rest()
         call = self._reactor.callLater
         self._timer = call(0, lambda: setattr(self, "_timer", call(0, self.abort)))
 
@@ -372,7 +357,7 @@ class Foreign(Protocol):
         """
         The transport is lost.
         """
-        self._told()
+        self._rest()
         self._made = self._below = None
         wrapper, self._wrapper = self._wrapper, None
         if wrapper is not None:

@@ -32,6 +32,7 @@ class Standing(Protocol):
 
     name: str
     _done: set[Way]
+    _dropped: int
     _ended: set[Way]
     _held: dict[Way, int]
     _mostHeld: int
@@ -309,6 +310,7 @@ class Handled(Direction):
                 if self._relay.over:
                     return
                 continue
+            flow._dropped += flow._held[way]
             flow._held[way] = 0
             self._told += 1
         if not self.clogged:

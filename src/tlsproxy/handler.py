@@ -10,10 +10,13 @@ L{tlsproxy.plugin}, so that other commands of C{twistd} start no later.
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 from attrs import frozen
 from zope.interface import implementer
 
 from tlsproxy.flow import Flow
+from tlsproxy.given import whyNoOptions
 from tlsproxy.interfaces import (
     FAR,
     INWARD,
@@ -90,6 +93,15 @@ class HandlerOptions:
     C{pathlib.Path}; a path is taken from the folder of the configuration file.  A converter or validator of the
     attribute, or the class itself, may raise L{ValueError} with a sentence on what is wrong.
     """
+
+    def __new__(cls, *arguments: Any, **options: Any) -> Self:
+        """
+        @raise TypeError: The class has options, and lacks its decorator, so that they would go unheeded.
+        """
+        why = whyNoOptions(cls)
+        if why:
+            raise TypeError(why)
+        return super().__new__(cls)
 
     @property
     def name(self) -> str:

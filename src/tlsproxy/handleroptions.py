@@ -14,6 +14,7 @@ from typing import Any, Final, get_type_hints
 
 from attrs import NOTHING, Attribute, fields, frozen
 
+from tlsproxy.given import whyNoOptions
 from tlsproxy.settings import metavar, written
 from tlsproxy.tls.policy import snake
 from tlsproxy.values import Shape, shapeOf
@@ -69,10 +70,14 @@ class HandlerOption:
 
 def optionsOf(cls: type[Any]) -> tuple[HandlerOption, ...]:
     """
-    Find the options of a handler: the attributes of its class that have a line on what they are.
+    Find the options of a handler: the attributes of its class that have a line on what they are.  Others are left
+    out where no configuration could have them: they are for programs.
 
-    @raise ValueError: The class has one that cannot be told in a configuration.
+    @raise ValueError: The class has one that cannot be told in a configuration, or none though it seems to.
     """
+    why = whyNoOptions(cls)
+    if why:
+        raise ValueError(why)
     options: dict[str, HandlerOption] = {}
     for attribute in fields(cls):
         key = snake(attribute.alias or attribute.name)
@@ -81,6 +86,11 @@ def optionsOf(cls: type[Any]) -> tuple[HandlerOption, ...]:
         if "help" not in attribute.metadata:
             if attribute.default is NOTHING:
                 raise ValueError(f"its attribute {attribute.name} has no default, and was not made by option()")
+            if _isPlain(cls, attribute):
+                raise ValueError(
+                    f"its attribute {attribute.name} was not made by option(), so no configuration has it: make it "
+                    f"with option({attribute.default!r}, HELP), or leave its type out if it is no option"
+                )
             continue
         if key == "name":
             raise ValueError("one of its options is called name, which in a configuration is the handler's own name")
@@ -106,6 +116,15 @@ def _shape(cls: type[Any], attribute: Attribute[Any]) -> Shape:
         return Shape(str)
     except Exception as e:
         raise ValueError(f"its option {snake(attribute.name)}: {e}") from e
+
+
+def _isPlain(cls: type[Any], attribute: Attribute[Any]) -> bool:
+    """
+    Tell whether an attribute that is no option could be one.
+    """
+    with suppress(Exception):
+        return bool(shapeOf(_typeOf(cls, attribute)))
+    return False
 
 
 def _firstOf(convert: Callable[..., Any]) -> object:

@@ -5,19 +5,30 @@ Which protocol handlers are installed, and which of them can be used.
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
+from traceback import walk_tb
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
+import attr
 from attrs import frozen, has
 from twisted.plugin import getCache
 from twisted.python.modules import getModule
 
+import tlsproxy
 import twisted.plugins
 from tlsproxy.handleroptions import HandlerOption, optionsOf
 from tlsproxy.interfaces import IHandlerOptions, IProtocolHandlerFactory
 from tlsproxy.values import suggest
 
-__all__ = ["Found", "Installed", "sentenceOf"]
+__all__ = ["Found", "Installed", "sentenceOf", "tellFailure"]
+
+_ATTRS: Final = Path(attr.__file__).parent
+_IMPORTLIB: Final = Path(importlib.__file__).parent
+_OURS: Final = Path(tlsproxy.__file__).parent
+_TWISTED: Final = Path(twisted.__file__).parent
+_NO_KEYWORDS: Final = "No mandatory attributes allowed after an attribute with a default"
 
 
 @frozen(kw_only=True)
@@ -90,8 +101,10 @@ class Installed:
             if not (isinstance(options, type) and has(options) and IHandlerOptions.implementedBy(options)):
                 raise ValueError(f"{options!r} is no attrs class that provides IHandlerOptions")
             return Found(name=name, help=factory.help, module=module, options=options, keys=optionsOf(options))
-        except Exception as e:
-            raise ValueError(f"handler {name!r} of {module} cannot be used: {sentenceOf(e)}") from e
+        except KeyboardInterrupt:
+            raise
+        except BaseException as e:
+            raise ValueError(f"handler {name!r} of {module} cannot be used: {tellFailure(e)}") from e
 
     def _look(self) -> dict[str, list[tuple[str, Any]]]:
         if self._factories is not None:
@@ -106,7 +119,9 @@ class Installed:
                 try:
                     factory = plugin.load()
                     name = str(factory.name)
-                except Exception as e:
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as e:
                     self._tellBroken(dropin.moduleName, e)
                 else:
                     owners = found.setdefault(name, [])
@@ -116,18 +131,51 @@ class Installed:
             if module.name.rpartition(".")[2] not in cached:
                 try:
                     module.load()
-                except Exception as e:
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as e:
                     self._tellBroken(module.name, e)
         self._factories = found
         return found
 
-    def _tellBroken(self, module: str, problem: Exception) -> None:
-        sentence = f"{module} cannot be imported: {sentenceOf(problem)}"
+    def _tellBroken(self, module: str, problem: BaseException) -> None:
+        sentence = f"{module} cannot be imported: {tellFailure(problem)}"
         if sentence not in self._broken:
             self._broken.append(sentence)
 
 
-def sentenceOf(problem: Exception) -> str:
+def tellFailure(problem: BaseException) -> str:
+    """
+    Tell what kept a module from being used, in one line, and where in it that is.
+    """
+    sentence, place, cls = sentenceOf(problem), "", "a class"
+    if isinstance(problem, SyntaxError):
+        place = f"{problem.filename}:{problem.lineno}" if problem.filename else ""
+    else:
+        for frame, line in walk_tb(problem.__traceback__):
+            file = Path(frame.f_code.co_filename)
+            if file.is_relative_to(_ATTRS):
+                made = frame.f_locals.get("cls")
+                cls = f"the class {made.__name__}" if isinstance(made, type) else cls
+            elif _isTheirs(file):
+                place = f"{file}:{line}"
+    if sentence.startswith(_NO_KEYWORDS):
+        # What attrs says goes on with all that it knows of the attribute.
+        sentence = f"{cls} has an option without a default: write @attrs.frozen(kw_only=True) above it"
+    return f"{sentence} ({place})" if place else sentence
+
+
+def _isTheirs(file: Path) -> bool:
+    """
+    Tell whether a file is part of a handler, and not of what has it imported.
+    """
+    for package, kept in ((_IMPORTLIB, ""), (_OURS, "handlers"), (_TWISTED, "plugins")):
+        if file.is_relative_to(package) and not (kept and file.is_relative_to(package / kept)):
+            return False
+    return file.is_absolute()
+
+
+def sentenceOf(problem: BaseException) -> str:
     """
     Tell an exception in one line.
     """

@@ -47,13 +47,15 @@ class Told:
     What one end of a pipe tells the other beside the bytes.
 
     @ivar how: How its stream has ended: C{ENDED}, C{TRUNCATED} or C{RESET}; 0 while it has not.
+    @ivar why: Why its session has ended, where it did not end by itself; C{""} where there is nothing to say.
     @ivar whenLeft: Called once when the end is let go, with whether that is a reset.
     """
 
-    __slots__ = ("how", "whenLeft")
+    __slots__ = ("how", "whenLeft", "why")
 
     def __init__(self) -> None:
         self.how = 0
+        self.why = ""
         self.whenLeft: Callable[[bool], None] | None = None
 
     def say(self, how: int) -> None:
@@ -125,6 +127,12 @@ class PipedEnd(End):
             if self._theirs.how == RESET and not self.gone:
                 raise PeerReset(f"{self.who} reset the connection") from None
             raise
+
+    def overFor(self, reason: str) -> None:
+        """
+        The session is over, and was not ended by whoever speaks through the pipe.
+        """
+        self._mine.why = reason
 
     def shutdownWrite(self, how: int = ENDED, closing: bool = False) -> None:
         """

@@ -12,9 +12,9 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IStreamClientEndpoint
 
 from tlsproxy.address import TCP, Address, asAddress
+from tlsproxy.chain import Chain
 from tlsproxy.end import End
 from tlsproxy.errors import AdmissionRefused, HandshakeFailed, NegotiationFailed, SessionError
-from tlsproxy.flow import Chain
 from tlsproxy.interfaces import FAR, NEAR
 from tlsproxy.session import Session
 from tlsproxy.side import FarSide, NearSide
@@ -46,7 +46,9 @@ async def negotiate(session: Session, near: NearSide, far: FarSide) -> None:
             await handler.negotiate(near, far)
             near.rested()
             far.rested()
-        except Exception as e:
+        except GeneratorExit:
+            raise
+        except BaseException as e:
             if session.ending:
                 raise CancelledError() from None
             raise _whose(chain, flow.name, e) from None
@@ -54,7 +56,7 @@ async def negotiate(session: Session, near: NearSide, far: FarSide) -> None:
     far.close()
 
 
-def _whose(chain: Chain, name: str, problem: Exception) -> SessionError:
+def _whose(chain: Chain, name: str, problem: BaseException) -> SessionError:
     """
     What a peer did wrong while a handler talked with it is not the handler's fault.
     """

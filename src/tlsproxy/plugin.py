@@ -31,10 +31,12 @@ class HandlerFactory:
     def __init__(self, name: str, where: str, help: str) -> None:
         """
         @param where: The class of its options, as in C{"package.module.Class"}; it is imported when it is asked for.
-        @raise ValueError: The name is none.
+        @raise ValueError: The name is none, or that of the class.
         """
         if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
             raise ValueError(f"{name!r} is no name for a handler: lower-case letters, digits and hyphens")
+        if not (isinstance(where, str) and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", where)):
+            raise ValueError(f"{where!r} is no place of a class: give 'package.module.Class'")
         self.name = name
         self.help = help
         self._where = where

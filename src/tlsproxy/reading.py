@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 _LONGEST_PATH: Final = 107
 """The longest path of a Unix socket on Linux, in bytes (unix(7))."""
+_NONE: Final[Mapping[str, type[Any] | None]] = {}
 
 
 class Reader:
@@ -76,12 +77,13 @@ class Reader:
         except RuntimeError:
             raise ValueError(f"{file!r} starts from a home that nobody has") from None
 
-    def settings(self, cls: type[T], table: object, path: str, tables: Sequence[str] = ()) -> T:
+    def settings(self, cls: type[T], table: object, path: str, tables: Mapping[str, type[Any] | None] = _NONE) -> T:
         """
         Read the keys of one table into their class.  What cannot be read is told, and left at its default, so that
         the rest can be checked.
 
-        @param tables: Keys that are tables, and read elsewhere.
+        @param tables: Keys that are tables, and read elsewhere, each with the class of its own keys, if those may be
+            looked for here by mistake.
         """
         if not isinstance(table, Mapping):
             self.tell(path, f"give a table, not {kindOf(table)}")
@@ -100,7 +102,9 @@ class Reader:
             elif key in LATER.get(section, ()):
                 self.tell(place, "not yet supported")
             elif key not in (*tables, *pair):
-                self.tell(place, "there is no such key" + suggest(key, [*known, *tables, *pair]))
+                self.tell(
+                    place, "there is no such key" + (_owners(key, tables) or suggest(key, [*known, *tables, *pair]))
+                )
         self._pairKey(table, path, values)
         return cls(**values)
 
@@ -159,6 +163,18 @@ class Reader:
         if len(os.fsencode(path)) > _LONGEST_PATH:
             raise ValueError(f"{path!r} is too long for a Unix socket, whose path takes {_LONGEST_PATH} bytes at most")
         return Unix(path)
+
+
+def _owners(key: str, tables: Mapping[str, type[Any] | None]) -> str:
+    """
+    Say which tables have a key that stands beside them.
+    """
+    owners = []
+    for table, cls in tables.items():
+        known = [snake(attribute.name) for attribute in fields(cls)] if cls is not None else []
+        if key in known or (key == "key" and "cert" in known):
+            owners.append(f"{table}.{key}")
+    return f"; do you mean {' or '.join(owners)}?" if owners else ""
 
 
 def spell(key: str) -> str:

@@ -32,10 +32,10 @@ from collections.abc import Callable
 from twisted.python.failure import Failure
 
 from tlsproxy.borrowed import unread
+from tlsproxy.chain import Chain
 from tlsproxy.deadlines import Deadlines
 from tlsproxy.direction import Direction
 from tlsproxy.end import End
-from tlsproxy.flow import Chain
 from tlsproxy.handled import Handled
 from tlsproxy.interfaces import ENDED, FAILED, INWARD, OUTWARD, RESET, TRUNCATED, Way
 from tlsproxy.plain import PlainStream

@@ -6,12 +6,14 @@ A route: where to listen, how to open both sides, and the bounds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import Any
 
-from attrs import Factory, field, frozen
+from attrs import Attribute, Factory, field, frozen
 from twisted.internet.interfaces import IStreamServerEndpoint
 
-from tlsproxy.address import Address, asAddress
+from tlsproxy.address import TCP, Address, Endpoint, Unix, asAddress
+from tlsproxy.given import isOneOf, kindOf, takes, whyNoOptions
 from tlsproxy.interfaces import IHandlerOptions, IPattern, ISessionObserver
 from tlsproxy.rules import Rule
 from tlsproxy.tls.policy import option
@@ -25,12 +27,30 @@ def _limit(seconds: float, help: str, late: str) -> float:
 
     @param late: What was not done in time, for the log.
     """
-    limit: float = option(seconds, help, kind="seconds", late=late)
+    limit: float = option(seconds, help, validator=_isSeconds, kind="seconds", late=late)
     return limit
 
 
-def _inOrder(given: Iterable[Any]) -> tuple[Any, ...]:
-    return tuple(given)
+def _isSeconds(instance: Any, attribute: Attribute[Any], value: Any) -> None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise TypeError(f"Limits({attribute.name}=...): give a number of seconds, 0 for no limit, not {kindOf(value)}")
+    if not 0 <= value < inf:
+        raise ValueError(f"Limits({attribute.name}=...): give a number of seconds, 0 for no limit, not {value}")
+
+
+def _inOrder(given: Any) -> Any:
+    # What is a tuple now is told apart from what cannot be one afterwards.
+    return tuple(given) if isinstance(given, Iterable) and not isinstance(given, (str, bytes)) else given
+
+
+def _isName(instance: Any, attribute: Attribute[Any], value: Any) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"Route(name=...): give a string, not {kindOf(value)}")
+    if not value or not value.isprintable():
+        raise ValueError(f"Route(name=...): {value!r} is no name that a line of the log can have")
+
+
+_isHook = takes("a function of the session", Callable, None)
 
 
 @frozen(kw_only=True)
@@ -81,19 +101,37 @@ class Route:
     @ivar observers: Who sees the sessions.
     """
 
-    name: str
-    listen: Address | IStreamServerEndpoint | None = field(default=None, converter=asAddress)
-    pattern: IPattern
-    rules: tuple[Rule, ...] = ()
-    limits: Limits = Factory(Limits)
-    close: str = field(default="each")
-    truncation: str = field(default="tell")
-    handlers: tuple[IHandlerOptions, ...] = field(default=(), converter=_inOrder)
-    authorize: Callable[[Any], Any] | None = None
-    chooseUpstream: Callable[[Any], Any] | None = None
-    observers: tuple[ISessionObserver, ...] = field(default=(), converter=_inOrder)
+    name: str = field(validator=_isName)
+    listen: Address | IStreamServerEndpoint | None = field(
+        default=None,
+        converter=asAddress,
+        validator=takes(
+            'an address, as in "127.0.0.1:8443", or a server endpoint', TCP, Unix, Endpoint, IStreamServerEndpoint, None
+        ),
+    )
+    pattern: IPattern = field(validator=takes("a pattern, such as Offload(...)", IPattern))
+    rules: tuple[Rule, ...] = field(default=(), converter=_inOrder, validator=takes("a Rule(...)", Rule, several=True))
+    limits: Limits = field(default=Factory(Limits), validator=takes("Limits(...)", Limits))
+    close: str = field(default="each", validator=isOneOf("each", "both"))
+    truncation: str = field(default="tell", validator=isOneOf("tell", "abort"))
+    handlers: tuple[IHandlerOptions, ...] = field(
+        default=(), converter=_inOrder, validator=takes("the options of a handler", IHandlerOptions, several=True)
+    )
+    authorize: Callable[[Any], Any] | None = field(default=None, validator=_isHook)
+    chooseUpstream: Callable[[Any], Any] | None = field(default=None, validator=_isHook)
+    observers: tuple[ISessionObserver, ...] = field(
+        default=(),
+        converter=_inOrder,
+        validator=takes(
+            "an object with the methods of ISessionObserver", tuple(ISessionObserver.names()), several=True
+        ),
+    )
 
     def __attrs_post_init__(self) -> None:
+        for options in self.handlers:
+            why = whyNoOptions(type(options))
+            if why:
+                raise TypeError(f"Route(handlers=...): {why}")
         if not getattr(self.pattern, "ruled", True):
             if self.rules:
                 raise ValueError(f"mode {self.pattern.mode} goes by no rules")

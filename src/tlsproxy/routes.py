@@ -35,7 +35,14 @@ __all__ = ["RouteReader"]
 
 T = TypeVar("T")
 
-_TABLES: Final = ("tls", "upstream_tls", "limits", "rule", "targets", "handler")
+_TABLES: Final[Mapping[str, type[Any] | None]] = {
+    "tls": ServerPolicy,
+    "upstream_tls": ClientPolicy,
+    "limits": Limits,
+    "rule": None,
+    "targets": TargetSettings,
+    "handler": None,
+}
 _TAKES: Final[Mapping[str, frozenset[str]]] = {
     "offload": frozenset({"upstream", "rule", "tls"}),
     "encrypt": frozenset({"upstream", "rule", "upstream_tls"}),
@@ -85,7 +92,7 @@ class RouteReader:
         """
         reader = self._reader
         before = len(reader.problems)
-        settings = reader.settings(RouteSettings, table, path, _TABLES)
+        settings = reader.settings(RouteSettings, table, path, _tablesOf(table))
         if not isinstance(table, Mapping):
             return None
         limits = reader.settings(Limits, table.get("limits", {}), f"{path}.limits")
@@ -248,6 +255,17 @@ class RouteReader:
             if _clash(listen, other):
                 self._reader.tell(f"{path}.listen", f"{listen} is taken by {other} of route {owner}")
         self._listening.append((listen, name))
+
+
+def _tablesOf(table: object) -> Mapping[str, type[Any] | None]:
+    """
+    Find the tables of a route, each with the class of its keys where its mode takes them.
+    """
+    mode = table.get("mode") if isinstance(table, Mapping) else None
+    takes = _TAKES.get(mode) if isinstance(mode, str) else None
+    if takes is None:
+        return _TABLES
+    return {key: cls if key in takes or key not in _SOME else None for key, cls in _TABLES.items()}
 
 
 def _asksCertificates(policy: ServerPolicy) -> bool:

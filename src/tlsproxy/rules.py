@@ -13,17 +13,24 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 from attrs import field, frozen
+from attrs.validators import optional
 from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
 
-from tlsproxy.address import Address, asAddress
-from tlsproxy.tls.contexts import ClientTLS, parseProtocol
+from tlsproxy.address import TCP, Address, Endpoint, Unix, asAddress
+from tlsproxy.given import isOneOf, takes
+from tlsproxy.tls.contexts import ClientTLS, isClientTLS, parseProtocol
 from tlsproxy.wire.clienthello import ClientHello
 from tlsproxy.wire.network import isName, parseNamePattern, parseNetwork, plainAddress
 
-__all__ = ["REFUSALS", "Rule"]
+__all__ = ["REFUSALS", "Rule", "isUpstream"]
 
 REFUSALS = ("alert", "close")
 """How a rule refuses: with the TLS alert C{unrecognized_name} (RFC 6066, section 3), or by no more than an end."""
+
+isUpstream = takes(
+    'an address, as in "127.0.0.1:8080", or a client endpoint', TCP, Unix, Endpoint, IStreamClientEndpoint, None
+)
+"""A validator of attrs."""
 
 
 def _patterns(given: str | Iterable[str]) -> tuple[str, ...]:
@@ -56,9 +63,9 @@ class Rule:
     sni: tuple[str, ...] = field(default=(), converter=_patterns)
     alpn: tuple[bytes, ...] = field(default=(), converter=_protocols)
     client: tuple[IPv4Network | IPv6Network, ...] = field(default=(), converter=_networks)
-    upstream: Address | IStreamClientEndpoint | None = field(default=None, converter=asAddress)
-    refuse: str = ""
-    upstreamTLS: ClientTLS | None = None
+    upstream: Address | IStreamClientEndpoint | None = field(default=None, converter=asAddress, validator=isUpstream)
+    refuse: str = field(default="", validator=isOneOf("", *REFUSALS))
+    upstreamTLS: ClientTLS | None = field(default=None, validator=optional(isClientTLS))
     _names: frozenset[str] = field(init=False, eq=False, repr=False)
     _parents: frozenset[str] = field(init=False, eq=False, repr=False)
     _ancestors: tuple[str, ...] = field(init=False, eq=False, repr=False)
@@ -66,8 +73,6 @@ class Rule:
     def __attrs_post_init__(self) -> None:
         if (self.upstream is None) == (not self.refuse):
             raise ValueError('a rule has an upstream, or says how to refuse: "alert" or "close"')
-        if self.refuse and self.refuse not in REFUSALS:
-            raise ValueError(f'{self.refuse!r} is not one of "alert", "close"')
         # Looked at for every client, and there may be many rules.
         found = object.__setattr__
         found(self, "_names", frozenset(one for one in self.sni if one[0] != "*"))

@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, DeferredLock, fail, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, FirstError, fail, gatherResults
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -59,7 +59,22 @@ class _Draining:
         End what is left.
         """
         for session in list(self._sessions):
-            session.stop()
+            if not _stop(session):
+                self.ended(session, "stopped")  # Nobody else would tell.
+
+
+def _stop(session: Session) -> bool:
+    """
+    Have a session stop.
+
+    @return: Whether it could.  If not, that must not keep the others from it.
+    """
+    try:
+        session.stop()
+    except Exception:
+        _log.failure("{route}: a session could not be stopped", route=session.route.name)
+        return False
+    return True
 
 
 class ProxyService(Service):
@@ -196,7 +211,7 @@ class ProxyService(Service):
                 if isinstance(host, (IPv4Address, IPv6Address)) and (host.host, host.port) in self._listeners:
                     self._listeners.remove((host.host, host.port))
             closing += entrance.close()
-        return gatherResults(closing, consumeErrors=True)
+        return gatherResults(closing, consumeErrors=True).addErrback(_given)
 
     def _stopListening(self) -> Deferred[Any]:
         self._up = False
@@ -208,11 +223,11 @@ class ProxyService(Service):
         """
         Stop listening, and cut what is still open.
 
-        @return: Fires when nothing is listened on any more.
+        @return: Fires when nothing is listened on any more.  To cancel it is to wait no longer.
         """
         super().stopService()
         for session in self.sessions:
-            session.stop()
+            _stop(session)
         stopping = self._stopListening()
         self._deadlines.rest()
         return stopping
@@ -310,6 +325,8 @@ class ProxyService(Service):
             self._tellOpened(entrance)
         try:
             await self._close(gone)
+        except CancelledError:
+            pass  # All is done but for the wait.
         except Exception:
             _log.failure("an address that no route has any more could not be closed")
 
@@ -333,6 +350,15 @@ class ProxyService(Service):
         """
         if factory.sessions:
             self._retired.add(factory)
+
+
+def _given(failure: Failure) -> Failure:
+    """
+    Tell who has given up waiting from what has failed.
+    """
+    if isinstance(failure.value, FirstError) and failure.value.subFailure.check(CancelledError):
+        return failure.value.subFailure
+    return failure
 
 
 def _match(routes: Sequence[Route], entrances: Sequence[Entrance]) -> list[Entrance | None]:

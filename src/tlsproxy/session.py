@@ -8,7 +8,7 @@ deadline.  When both sides are open they are joined, and from then on the relay 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Any, Final, Protocol
 
@@ -20,11 +20,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tlsproxy.address import Address
+from tlsproxy.chain import Chain
 from tlsproxy.deadlines import GRANULARITY, Deadlines
 from tlsproxy.dial import Dialer
 from tlsproxy.end import End
 from tlsproxy.errors import SessionError, forgetFrames
-from tlsproxy.flow import Chain
 from tlsproxy.interfaces import ISessionObserver
 from tlsproxy.relay import Relay, join
 from tlsproxy.route import Limits, Route
@@ -252,6 +252,10 @@ class Session:
         Set-up came to nothing.
         """
         problem = failure.value
+        if self._over:
+            forgetFrames(problem)  # It has been given up.
+            failure.tb = None
+            return
         if self._verdict is not None and isinstance(problem, (SessionError, CancelledError)):
             # Whatever a step made of its cancellation.
             outcome, reason = self._verdict
@@ -313,9 +317,20 @@ class Session:
         elif self._setUp is not None and not self._opening.cr_running:
             self._verdict = outcome, reason
             self._setUp.cancel()
+            if not self._over:
+                # Somebody has taken that for a failure of what was waited for, and waits for something else.
+                self.keeper.reactor.callLater(0, self._giveUp)
         else:
             # It comes from inside the set-up, which can be cancelled only once it waits for something.
             self.keeper.reactor.callLater(0, self.cut, outcome, reason)
+
+    def _giveUp(self) -> None:
+        """
+        The set-up has been cancelled, and does not heed it.
+        """
+        if self._verdict is not None and not self._over:
+            self._letGo(self._verdict[0], True)
+            self._done(*self._verdict)
 
     def _done(self, outcome: str, reason: str) -> None:
         """
@@ -325,12 +340,25 @@ class Session:
         self.keeper.deadlines.forget(self)
         chain, self.chain = self.chain, None
         if chain is not None:
-            chain.close(outcome)
-        self.keeper.ended(self, outcome, reason)
+            self._surely(chain.close, outcome)
+        if outcome not in ("closed", "reset", "truncated"):
+            for end in (self.near, self.far):
+                if end is not None:
+                    self._surely(end.overFor, reason)
+        self._surely(self.keeper.ended, self, outcome, reason)
         if self.keeper.observers:
             self._tell("ended", outcome, reason)
         # Whoever still holds the Ends holds no session any more.
-        self._setUp = None
+        self._setUp = self._opening = None
+
+    def _surely(self, step: Callable[..., object], *facts: object) -> None:
+        """
+        Have something done at the end: what it raises must not keep the rest from being done.
+        """
+        try:
+            step(*facts)
+        except Exception:
+            _log.failure("{route}: the end of a session met a bug of ours", route=self.route.name)
 
     def answer(self, response: bytes) -> None:
         """

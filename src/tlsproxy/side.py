@@ -13,8 +13,9 @@ from twisted.internet.defer import CancelledError
 
 from tlsproxy.end import End
 from tlsproxy.errors import AdmissionRefused, NegotiationFailed, SessionError, forgetFrames
+from tlsproxy.interfaces import FAR, NEAR
 from tlsproxy.session import Session
-from tlsproxy.tls.contexts import ServerTLS
+from tlsproxy.tls.contexts import ClientTLS, ServerTLS
 
 __all__ = ["FarSide", "NearSide", "Side", "Steps"]
 
@@ -48,6 +49,7 @@ class Steps(Protocol):
 
     session: Session
     tls: ServerTLS | None
+    upstreamTLS: ClientTLS | None
     admitted: bool
     inClear: bool
     secured: bool
@@ -76,9 +78,11 @@ class Side:
     said in clear can be taken for something that it said inside TLS.
 
     @ivar who: What its peer is called in messages: C{"the client"} or C{"the upstream"}.
+    @ivar side: Which one it is: L{tlsproxy.interfaces.NEAR} or L{tlsproxy.interfaces.FAR}.
     """
 
     who: str
+    side: str
 
     def __init__(self, opening: Steps, starts: bool) -> None:
         """
@@ -214,11 +218,25 @@ class Side:
         @raise SessionError: It did not come about.
         """
         if not self._owed:
-            raise RuntimeError(f"there is no TLS to be started toward {self.who}")
+            raise RuntimeError(self._whyNoTLS())
         self._tried = True
         await self._start()
         self._owed = False
         self._opening.session.enter("negotiate")
+
+    def _whyNoTLS(self) -> str:
+        """
+        Say why TLS is not to be started here.
+        """
+        modes = self._opening.tls if self.side == NEAR else self._opening.upstreamTLS
+        if self._starts:
+            return f"TLS with {self.who} has been started already" if self.tls else f"TLS with {self.who} was waived"
+        if modes is not None:
+            return (
+                f"the mode starts the TLS with {self.who} by itself: for a handler to start it, "
+                f"name {self.side.upper()} in the handler's startsTLS"
+            )
+        return f"mode {self._opening.session.route.pattern.mode} has no TLS toward {self.who} that a handler can start"
 
     async def _start(self) -> None:
         raise NotImplementedError
@@ -250,6 +268,7 @@ class NearSide(Side):
     """
 
     who = "the client"
+    side = NEAR
 
     async def _end(self) -> End:
         return self._opening.session.near
@@ -285,6 +304,7 @@ class FarSide(Side):
     """
 
     who = "the upstream"
+    side = FAR
 
     def __init__(self, opening: Steps, starts: bool, early: bool) -> None:
         """

@@ -8,11 +8,13 @@ import errno
 import fcntl
 import gc
 import os
+import struct
 
 from tests.handlers.capturing import NOW, CaptureCase
 from tests.handlers.reading import Packet, packets
+from tlsproxy.handlers import capture as module
 from tlsproxy.handlers.capture import LEAST, Capture, captureAt
-from tlsproxy.wire.pcapng import section
+from tlsproxy.wire.pcapng import packet, section
 
 
 class WritingTests(CaptureCase):
@@ -222,6 +224,94 @@ class RotationTests(CaptureCase):
             self.assertEqual([data[:4] for data in self.read()], [bytes(4)])
             self.assertEqual((self.folder / "shop.pcapng.1").read_bytes(), whole[:-cut])
             (self.folder / "shop.pcapng.1").unlink()
+
+    def test_tornByChoice(self) -> None:
+        """
+        Bytes that a client has chosen do not make a file that was cut off look whole.
+        """
+        capture = self.capture()
+        capture.add(capture.interface("shop"), b"", struct.pack("<I", 16) * 5000)
+        capture.flush()
+        os.truncate(self.path, self.path.stat().st_size - 4000)
+        self.fill(self.capture(keep=1), 1)
+        self.assertEqual([data[:4] for data in self.read()], [bytes(4)])
+
+    def test_tornByAnother(self) -> None:
+        """
+        The same holds for what another process has added behind us, who has died of that.
+        """
+        one, two = self.capture(), self.capture()
+        self.fill(one, 2)
+        two.add(two.interface("mail"), b"", struct.pack("<I", 16) * 5000)
+        two.flush()
+        os.truncate(self.path, self.path.stat().st_size - 4000)
+        self.fill(one, 1)
+        self.assertEqual([data[:4] for data in self.read()], [bytes(4)])
+        self.assertTrue((self.folder / "shop.pcapng.1").exists())
+
+    def test_walkedOnce(self) -> None:
+        """
+        A file is walked through once, and then only what another process has added.
+        """
+        self.fill(self.capture(), 100)
+        read = os.pread
+        seen: list[tuple[int, int]] = []
+
+        def pread(descriptor: int, count: int, place: int) -> bytes:
+            if count > 12:
+                seen.append((place, count))
+            return read(descriptor, count, place)
+
+        self.patch(os, "pread", pread)
+        one, two = self.capture(), self.capture()
+        first = self.path.stat().st_size
+        self.fill(one, 1)
+        self.assertEqual(seen[0][0], 0)
+        self.assertEqual(sum(seen[-1]), first)
+        self.assertLess(max(count for _, count in seen), first)
+        seen.clear()
+        self.fill(one, 20)
+        self.assertEqual(seen, [])
+        self.fill(two, 1)
+        seen.clear()
+        middle = self.path.stat().st_size
+        self.fill(one, 1)
+        self.assertLess(sum(count for _, count in seen), 40000)
+        self.assertEqual(sum(seen[-1]), middle)
+
+    def test_anotherInItsPlace(self) -> None:
+        """
+        A file that was emptied and written anew by others is read from its beginning.
+        """
+        one, two = self.capture(), self.capture()
+        self.fill(one, 1)
+        for count in (0, 1, 5):
+            os.truncate(self.path, 0)
+            self.fill(two, count)
+            two.add(two.interface("mail"), bytes(4))
+            two.flush()
+            self.fill(one, 1)
+            self.assertEqual(self.files(), {"shop.pcapng": [*range(count), 0, 0]})
+
+    def test_tooMuchToWalk(self) -> None:
+        """
+        A file that is too large to be walked through at once is put aside.
+        """
+        self.patch(module, "_MOST_WALKED", 50000)
+        self.fill(self.capture(), 1)
+        self.fill(self.capture(), 1)
+        self.assertEqual(self.files(), {"shop.pcapng": [0, 0]})
+        self.fill(self.capture(), 2)
+        self.assertEqual(self.files(), {"shop.pcapng": [0, 1], "shop.pcapng.1": [0, 0]})
+
+    def test_hugeBlock(self) -> None:
+        """
+        A block that is larger than any of ours is none that somebody means us to go on behind.
+        """
+        self.path.write_bytes(section("other") + packet(0, 0, bytes(1 << 20)))
+        self.path.chmod(0o600)
+        self.fill(self.capture(), 1)
+        self.assertEqual([data[:4] for data in self.read()], [bytes(4)])
 
     def test_cannotRename(self) -> None:
         """

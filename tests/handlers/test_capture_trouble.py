@@ -179,6 +179,33 @@ class TroubleTests(CaptureCase):
         capture.flush()
         self.assertIn("other processes keep replacing it", self.log()[0])
 
+    def test_noName(self) -> None:
+        """
+        Whatever goes wrong with a file, also what no system call tells of, the sessions do not notice.
+        """
+        self.path = self.folder / "a\0b"
+        capture = self.capture()
+        capture.add(capture.interface("shop"), b"secret")
+        self.assertTrue(capture.flush())
+        self.assertEqual(capture.lost, 1)
+        self.assertIn(", 1 are lost: ValueError: embedded null byte; ", self.log()[0])
+
+    def test_notWalkedAgain(self) -> None:
+        """
+        After a failed write the file is known as it was, so a full disk does not have it read every second.
+        """
+        capture = self.capture()
+        number = capture.interface("shop")
+        capture.add(number, b"a")
+        capture.flush()
+        self.failing(errno.ENOSPC, 20)
+        self.patch(os, "pread", None)
+        for _ in range(3):
+            capture.add(number, b"b")
+            self.assertTrue(capture.flush())
+            self.seconds += 2
+        self.assertEqual((self.read(), capture.lost), ([b"a"], 3))
+
     def test_noDescriptors(self) -> None:
         """
         Nothing stays open, whatever happened.

@@ -122,6 +122,19 @@ class RateTests(SynchronousTestCase):
         self.assertLessEqual(source.mostHeld, 5000)
         self.assertFalse(source.flow.clock.getDelayedCalls())
 
+    def test_smallPieces(self) -> None:
+        """
+        What waits is not copied for each of many small pieces that are let pass.
+        """
+        source = Source(OUTWARD, [16384], up=10**9, burst=1)
+        held = source.handler._allowances[OUTWARD].held
+        for _ in range(100):
+            source.until(source.flow.clock.seconds() + 1e-9)
+        self.assertGreater(source.count, 50)
+        self.assertTrue(source.handler._allowances[OUTWARD].held is held)
+        source.until(1)
+        self.assertEqual(b"".join(data for _, data in source.passed), source.given)
+
     def test_pauseSaves(self) -> None:
         """
         A pause saves up to one burst, and no more.
@@ -169,8 +182,9 @@ class RateTests(SynchronousTestCase):
         What is held when a direction is ended all the same goes on before the end.
         """
         source = Source(OUTWARD, [1500], up=1000)
+        source.until(0.2)
         source.handler.ended(OUTWARD, "truncated")
-        self.assertEqual(source.count, 1500)
+        self.assertEqual(b"".join(data for _, data in source.passed), source.given)
         source.handler.ended(OUTWARD, "ended")
         source.handler.closed("closed")
 
@@ -219,9 +233,28 @@ class OptionsTests(SynchronousTestCase):
             ({"burst": 5}, "there is nothing to limit: give up or down, in bytes a second"),
             ({"up": -1}, "up: -1 is no number of bytes: give 0 or more"),
             ({"up": 1, "burst": -1}, "burst: -1 is no number of bytes: give 0 or more"),
+            ({"up": 10**400}, "up: no network is that fast: give at most 1000000000000000, or 0 for no limit"),
+            (
+                {"up": 1, "down": 10**15 + 1},
+                "down: no network is that fast: give at most 1000000000000000, or 0 for no limit",
+            ),
+            (
+                {"up": 1, "burst": 10**5000},
+                "burst: no network is that fast: give at most 1000000000000000, or 0 for no limit",
+            ),
         ):
             problem = self.assertRaises(ValueError, Rate, **options)
             self.assertEqual(str(problem), sentence)
+
+    def test_most(self) -> None:
+        """
+        The greatest limits can be counted with.
+        """
+        source = Source(OUTWARD, [5000] * 5, up=10**15, burst=10**15)
+        source.until(1e9)
+        source.left = [bytes(5000)]
+        source.give(OUTWARD)
+        self.assertEqual(source.count, 30000)
 
     def test_name(self) -> None:
         """

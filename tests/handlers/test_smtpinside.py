@@ -144,6 +144,25 @@ class InsideTests(SMTPCase):
         self.assertMail(client)
         self.ends(client)
 
+    def test_mailAlreadyRead(self) -> None:
+        """
+        A command that has come out of TLS already is seen to while the reply before it still is, and may be mail.
+        """
+        for cut in range(1, 6):
+            self.offload()
+            client = self.secured()
+            mail = b"MAIL FROM:<a@b.example>\r\n"
+            client.write(EHLO + mail[:cut])
+            client.write(mail[cut:])
+            self.hears(self.upstream.peer, EHLO)
+            self.says(self.upstream.peer, PLAIN, mail)
+            self.hears(client, STRIPPED)
+            self.assertMail(client)
+            self.ends(client)
+            self.assertOver("closed", "half_closed")
+            self.forget()
+            self.upstream.peers.clear()
+
     def test_pipelinedAndEnded(self) -> None:
         """
         A client that says all it has to say and ends its direction gets all its replies.
@@ -196,19 +215,83 @@ class InsideTests(SMTPCase):
 
     def test_endsInstead(self) -> None:
         """
-        An upstream that ends its direction where it had to reply leaves the client's open.
+        An upstream that ends its direction in the middle of a reply leaves the client's open, and the client gets what
+        there is of it.
         """
         client = self.watched()
         self.says(client, EHLO + b"NOOP\r\nSTARTTLS\r\n" + EHLO)
         self.hears(self.upstream.peer, EHLO)
         self.upstream.peer.write(b"250-mail")
         self.upstream.peer.end()
-        self.hears(client)
+        self.hears(client, b"250-mail")
         self.hears(self.upstream.peer, b"NOOP\r\n", EHLO)
         self.says(client, b"MAIL\r\n")
         self.hears(self.upstream.peer, b"MAIL\r\n")
         self.ends(client)
         self.assertOver("closed", "half_closed")
+
+    def test_halfReply(self) -> None:
+        """
+        What there is of a reply of several lines is not made to look whole, and nothing is lost but the offer of
+        STARTTLS.
+        """
+        for command, half, told in (
+            (EHLO, b"250-mail\r\n250-SIZE\r\n", b"250-mail\r\n250-SIZE\r\n"),
+            (EHLO, b"250-mail\r\n250-STARTTLS\r\n250-SIZE\r\n250 X", b"250-mail\r\n250-SIZE\r\n250 X"),
+            (EHLO, b"550-no\r\n550-STARTTLS\r\n", b"550-no\r\n550-STARTTLS\r\n"),
+            (b"HELP\r\n", b"250-help\r\n250-STARTTLS\r\n", b"250-help\r\n250-STARTTLS\r\n"),
+            (b"NOOP\r\n", b"421 time", b"421 time"),
+        ):
+            client = self.watched()
+            self.says(client, command)
+            self.hears(self.upstream.peer, command)
+            self.upstream.peer.write(half)
+            self.upstream.peer.end()
+            self.hears(client, told)
+            self.assertEqual("end", client.ended)
+            self.ends(client)
+            self.assertOver("closed", "half_closed")
+            self.forget()
+            self.upstream.peers.clear()
+
+    def test_halfCommand(self) -> None:
+        """
+        What a client says of a last line goes on as it is, unless it is STARTTLS.
+        """
+        for half, passed in (
+            (b"NOO", b"NOO"),
+            (b"NOOP", b"NOOP"),
+            (b"EHLO client", b"EHLO client"),
+            (b"StartTLS", b""),
+            (b"STARTTLS\r", b""),
+            (b"", b""),
+        ):
+            client = self.watched()
+            client.write(b"NOOP\r\n" + half)
+            client.end()
+            self.hears(self.upstream.peer, b"NOOP\r\n")
+            self.upstream.peer.write(b"250 ok\r\n")
+            self.hears(self.upstream.peer, passed)
+            self.assertEqual("end", self.upstream.peer.ended)
+            self.hears(client, b"250 ok\r\n")
+            self.upstream.peer.end()
+            self.finished()
+            self.assertOver("closed", "half_closed")
+            self.forget()
+            self.upstream.peers.clear()
+
+    def test_halfBeforeHello(self) -> None:
+        """
+        What a client may not say yet does not go on in halves, either.
+        """
+        self.offload()
+        client = self.secured()
+        client.write(b"MAIL FROM:<a@b.example>")
+        client.end()
+        self.hears(self.upstream.peer)
+        self.assertEqual("end", self.upstream.peer.ended)
+        self.upstream.peer.end()
+        self.finished()
 
     def test_brokenCommand(self) -> None:
         """

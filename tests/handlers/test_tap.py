@@ -379,6 +379,7 @@ class OptionsTests(TapCase):
             ({"size": -1}, "size: -1 is too little for a file: give 0 or at least 1000000 bytes"),
             ({"keep": -1}, "keep: -1 files cannot be kept: give 0 to 10000"),
             ({"port": 65536}, "port: 65536 is no port: give 1 to 65535, or 0 for that of the side in clear"),
+            ({"pcap": folder / "x\0y"}, "pcap: no file can have a name with a NUL byte: take it out"),
             ({"pcap": folder / "no" / "x"}, f"pcap: {folder}/no is no folder: make it, or name a file in another"),
         ):
             problem = self.assertRaises(ValueError, Tap, **{"pcap": self.path, **options})

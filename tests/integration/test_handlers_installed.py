@@ -80,9 +80,10 @@ class InstalledTests(IntegrationTestCase):
             "ModuleNotFoundError: No module named 'nowhere'",
             lines,
         )
+        spoiled = self.place / "twisted" / "plugins" / "spoiled_plugin.py"
         self.assertIn(
             "twisted.plugins.spoiled_plugin cannot be imported: "
-            "ModuleNotFoundError: No module named 'nothing_of_the_kind'",
+            f"ModuleNotFoundError: No module named 'nothing_of_the_kind' ({spoiled}:1)",
             lines,
         )
         self.assertTrue(any(line.startswith("rate: ") for line in lines), lines)

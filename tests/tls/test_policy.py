@@ -4,6 +4,9 @@ Tests for L{tlsproxy.tls.policy}.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -77,3 +80,58 @@ class NameTests(SynchronousTestCase):
         Names are spelled as configurations do.
         """
         self.assertEqual(["upstream_handshake", "idle"], [snake(name) for name in ("upstreamHandshake", "idle")])
+
+
+class GivenTests(SynchronousTestCase):
+    """
+    What a program gives in another form than a policy keeps it in.
+    """
+
+    def test_one(self) -> None:
+        """
+        Where there may be several, one by itself is one, and not its letters; files may be paths, and application
+        protocols bytes, as elsewhere in Twisted.
+        """
+        given: Any
+        for given in ("h2", b"h2", ["h2"], (b"h2",)):
+            self.assertEqual(("h2",), ServerPolicy(alpn=given).alpn)
+        for given in ("certs/ca.pem", Path("certs/ca.pem"), [Path("certs/ca.pem")]):
+            self.assertEqual(("certs/ca.pem",), ServerPolicy(clientCa=given).clientCa)
+            self.assertEqual(("certs/ca.pem",), ClientPolicy(ca=given).ca)
+        for given in ("x.pem", Path("x.pem"), CertificateFiles(Path("x.pem"))):  # type: ignore[arg-type, unused-ignore]
+            self.assertEqual(CertificateFiles("x.pem"), ServerPolicy(cert=given).cert)
+        self.assertEqual("k.pem", CertificateFiles("x.pem", Path("k.pem")).key)  # type: ignore[arg-type, unused-ignore]
+
+    def test_slips(self) -> None:
+        """
+        What cannot be meant is told with its argument when the policy is made.
+        """
+        for cls, wrong, sentence in (
+            (ServerPolicy, {"alpn": 2}, "ServerPolicy(alpn=...): give several in a tuple, each the name of an applic"),
+            (ServerPolicy, {"alpn": {"h2": 1}}, "ServerPolicy(alpn=...): give several in a tuple"),
+            (
+                ServerPolicy,
+                {"alpn": [2]},
+                "ServerPolicy(alpn=...): give the name of an application protocol, not an int",
+            ),
+            (
+                ServerPolicy,
+                {"cert": ("x", "y")},
+                "ServerPolicy(cert=...): give CertificateFiles(chain, key), not a tuple",
+            ),
+            (ServerPolicy, {"clientCa": b"x"}, "ServerPolicy(clientCa=...): give several in a tuple"),
+            (
+                ClientPolicy,
+                {"ca": None},
+                "ClientPolicy(ca=...): give several in a tuple, each the name of a file, not N",
+            ),
+            (ClientPolicy, {"auth": "off"}, 'ClientPolicy(auth=...): \'off\' is not one of "pkix", "none"'),
+            (ClientPolicy, {"auth": None}, "ClientPolicy(auth=...): give a string, not None"),
+            (ClientPolicy, {"name": b"x"}, "ClientPolicy(name=...): give a string, not a bytes"),
+            (ServerPolicy, {"minVersion": "1.1"}, "ServerPolicy(minVersion=...): '1.1' is not one of"),
+            (ServerPolicy, {"minVersion": 1.2}, "ServerPolicy(minVersion=...): give a string, not a float"),
+            (CertificateFiles, {"chain": b"x"}, "CertificateFiles(chain=...): give the name of a file, not a bytes"),
+        ):
+            given: Any = wrong
+            made: Any = cls
+            self.assertIn(sentence, str(self.assertRaises((TypeError, ValueError), made, **given)))

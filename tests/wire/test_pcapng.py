@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.handlers.reading import blocks, packets
-from tlsproxy.wire.pcapng import HEADER, interface, isSection, isWhole, packet, section, trailing
+from tlsproxy.wire.pcapng import HEADER, interface, isSection, packet, section, whole
 
 
 class BlockTests(SynchronousTestCase):
@@ -85,13 +85,6 @@ class AppendingTests(SynchronousTestCase):
     Telling whether something can be appended to a file.
     """
 
-    def endsWhole(self, data: bytes) -> bool:
-        """
-        Look at a file as a writer does.
-        """
-        start = trailing(data[-4:], len(data))
-        return start is not None and isWhole(data[start : start + HEADER], len(data) - start)
-
     def test_sections(self) -> None:
         """
         Only what begins with a section of our byte order is told to be one.
@@ -103,24 +96,36 @@ class AppendingTests(SynchronousTestCase):
         for other in (b"", whole[: HEADER - 1], swapped, interface("a"), b"#!/bin/sh\nexit\n"):
             self.assertFalse(isSection(other), other)
 
-    @given(payload=st.binary(max_size=90), cut=st.integers(1, 60))
-    def test_torn(self, payload: bytes, cut: int) -> None:
+    @given(payload=st.binary(max_size=90), cut=st.integers(0, 200))
+    def test_whole(self, payload: bytes, cut: int) -> None:
         """
-        A file that was cut off within its last block is told from a whole one, unless what is left happens to end as a
-        block does.
+        Wherever a file is cut off, it is told up to where it has whole blocks.
         """
-        whole = section("tlsproxy") + interface("a") + packet(0, 1, payload)
-        self.assertTrue(self.endsWhole(whole))
-        torn = whole[:-cut]
-        if self.endsWhole(torn):
-            (length,) = struct.unpack("<I", torn[-4:])
-            self.assertEqual(length, struct.unpack("<I", torn[len(torn) - length + 4 :][:4])[0])
+        parts = [section("tlsproxy"), interface("a"), packet(0, 1, payload), packet(0, 1, payload)]
+        file = b"".join(parts)
+        size = max(0, len(file) - cut)
+        ends = [sum(map(len, parts[:count])) for count in range(len(parts) + 1)]
+        self.assertEqual(max(end for end in ends if end <= size), whole(file[:size]))
+
+    def test_chosen(self) -> None:
+        """
+        What a packet holds does not make an end of it, whatever it is.
+        """
+        for length in (12, 16, 40):
+            beginning = section("tlsproxy") + interface("a")
+            file = beginning + packet(0, 1, struct.pack("<I", length) * 100)
+            for cut in range(4, 400):
+                self.assertEqual(len(beginning), whole(file[:-cut]))
 
     def test_lengths(self) -> None:
         """
-        Lengths that no block can have lead nowhere.
+        A block has at least 12 bytes, and a multiple of four, and its length stands at both of its ends.
         """
-        for length, size, start in ((12, 12, 0), (12, 40, 28), (16, 12, None), (8, 40, None), (13, 40, None)):
-            self.assertEqual(start, trailing(struct.pack("<I", length), size), length)
-        self.assertIsNone(trailing(b"\x0c", 12))
-        self.assertFalse(isWhole(b"\x0c\0\0\0", 0))
+        for first, last, size, expected in (
+            *((12, 12, 12, 12), (16, 16, 16, 16), (12, 12, 11, 0), (12, 12, 16, 12), (12, 16, 12, 0)),
+            *((8, 8, 16, 0), (0, 0, 16, 0), (13, 13, 13, 0), (0xFFFFFFFC, 0, 16, 0)),
+        ):
+            data = bytearray(20)
+            struct.pack_into("<I", data, 4, first)
+            struct.pack_into("<I", data, max(8, min(first, size) - 4), last)
+            self.assertEqual(expected, whole(bytes(data[:size])), (first, last, size))

@@ -134,6 +134,21 @@ class ReplyTests(SynchronousTestCase):
         self.assertEqual([None, Reply(250, (b"a", b"b"))], [reader.read(b"250-a\r\n"), reader.read(b"250 b\r\n")])
         self.assertEqual(Reply(354, (b"go",)), reader.read(b"354 go\r\n"))
 
+    def test_half(self) -> None:
+        """
+        What has come of a reply can be taken, and written so that nobody takes it for whole.
+        """
+        reader = ReplyReader()
+        self.assertIsNone(reader.rest())
+        for line in HELLO[:2]:
+            reader.read(line)
+        half = reader.rest()
+        assert half is not None
+        self.assertEqual(b"".join(HELLO[:2]), half.encode(whole=False))
+        self.assertIsNone(reader.rest())
+        self.assertEqual(Reply(354, (b"go",)), reader.read(b"354 go\r\n"))
+        self.assertIsNone(reader.rest())
+
     def test_malformed(self) -> None:
         """
         A line that is none of a reply, or none of this reply, is refused.

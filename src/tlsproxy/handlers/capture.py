@@ -4,8 +4,9 @@ A file of packets that many sessions write to.
 
 What they write is gathered in memory and goes to the file many packets at a time.  The file is opened for that, locked,
 looked at and closed again, so nothing goes wrong if somebody moves or removes it in between, or another process writes
-to it, too: where the file is not as it was left, a new section of pcapng begins.  A write that fails is undone up to
-the last whole block.  Nothing that happens to the file is told to the sessions.
+to it, too: where the file is not as it was left, what is new in it is walked through block by block, and a new section
+of pcapng begins.  A write that fails is undone up to the last whole block.  Nothing that happens to the file is told to
+the sessions.
 
 What is written is as secret as what passes: the file is made for its owner alone, and one that strangers own, can read
 or have put there as a link to another is not written to.
@@ -27,7 +28,7 @@ from twisted.logger import Logger
 
 from tlsproxy import __version__
 from tlsproxy.errors import TLSProxyError
-from tlsproxy.wire.pcapng import HEADER, interface, isSection, isWhole, packet, section, trailing
+from tlsproxy.wire.pcapng import HEADER, interface, isSection, packet, section, whole
 
 __all__ = ["LEAST", "Capture", "captureAt"]
 
@@ -42,6 +43,10 @@ _AGAIN: Final = 1.0
 """Seconds after which a file that could not be written is tried again."""
 _TELL: Final = 60.0
 """Seconds after which it is told again that a file cannot be written."""
+_PIECE: Final = 1 << 20
+"""As many bytes of a file are looked at in one go: more than a block has."""
+_MOST_WALKED: Final = 1 << 28
+"""The most bytes of a file that are walked through, in up to half a second, before it is added to."""
 _MODE: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 _log = Logger()
@@ -84,7 +89,8 @@ class Capture:
         self._blocks: list[bytes] = []
         self._gathered = 0
         self._packets = 0
-        self._left: tuple[int, int, int] | None = None
+        self._known = (-1, -1, 0)  # The file, and up to where it is known to have whole blocks.
+        self._inside = False  # Whether a section of ours ends there.
         self._again: float | None = None
         self._told = 0.0
 
@@ -96,7 +102,7 @@ class Capture:
         if number is None:
             # It has to be described at the beginning of the section.
             self.flush()
-            self._left = None
+            self._inside = False
             number = self._interfaces[name] = len(self._interfaces)
             self._start = section(f"tlsproxy {__version__.public()}") + b"".join(map(interface, self._interfaces))
         return number
@@ -144,6 +150,9 @@ class Capture:
             self._failed("it is a symbolic link" if e.errno == errno.ELOOP else e.strerror or str(e))
         except _Unfit as e:
             self._failed(str(e))
+        except Exception as e:
+            # Also a name that no file can have is nothing to the sessions.
+            self._failed(f"{type(e).__name__}: {e}")
         else:
             self._empty()
             if self._again is not None:
@@ -206,10 +215,13 @@ class Capture:
         if (named.st_dev, named.st_ino) != (status.st_dev, status.st_ino):
             return False
         size = status.st_size
-        if (status.st_dev, status.st_ino, size) != self._left:
-            if size and not self._endsWhole(descriptor, size):
+        if (status.st_dev, status.st_ino, size) != self._known:
+            self._inside = False
+            if not self._endsWhole(descriptor, status):
                 self._replace()
                 return False
+            self._known = status.st_dev, status.st_ino, size
+        if not self._inside:
             data = self._start + data
         if self.size and size and size + len(data) > self.size:
             self._replace()
@@ -219,10 +231,10 @@ class Capture:
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
         except OSError:
-            self._left = None
             os.ftruncate(descriptor, size)
             raise
-        self._left = status.st_dev, status.st_ino, size + len(data)
+        self._known = status.st_dev, status.st_ino, size + len(data)
+        self._inside = True
         return True
 
     def _check(self, status: os.stat_result) -> None:
@@ -238,20 +250,38 @@ class Capture:
         if status.st_mode & 0o007:
             raise _Unfit("everybody may open it, and it would hold what TLS protects: chmod o= it")
 
-    def _endsWhole(self, descriptor: int, size: int) -> bool:
+    def _endsWhole(self, descriptor: int, status: os.stat_result) -> bool:
         """
-        Tell whether a file that somebody else has written to last ends with a whole block.
+        Tell whether a file that somebody else has written to last ends with a whole block, as far as can be told soon.
         """
-        if not isSection(os.pread(descriptor, HEADER, 0)):
+        size = status.st_size
+        if size and not isSection(os.pread(descriptor, HEADER, 0)):
             raise _Unfit("it is no pcapng file as tlsproxy writes it, and is left alone")
-        start = trailing(os.pread(descriptor, 4, size - 4), size)
-        return start is not None and isWhole(os.pread(descriptor, HEADER, start), size - start)
+        device, inode, place = self._known
+        if (device, inode) == (status.st_dev, status.st_ino) and self._isWhole(descriptor, place, size):
+            return True
+        # Another file, or another in its place.
+        return self._isWhole(descriptor, 0, size)
+
+    def _isWhole(self, descriptor: int, place: int, size: int) -> bool:
+        """
+        Tell whether there are just whole blocks between two places of a file.
+
+        The last bytes alone do not tell, since a client can choose what they are after a cut.
+        """
+        if size - place > _MOST_WALKED:
+            return False
+        while place < size:
+            count = whole(os.pread(descriptor, min(_PIECE, size - place), place))
+            if not count:
+                return False
+            place += count
+        return place == size
 
     def _replace(self) -> None:
         """
         Make room for a new file.
         """
-        self._left = None
         with suppress(FileNotFoundError):
             if not self.keep:
                 os.unlink(self.path)

@@ -18,6 +18,8 @@ __all__ = ["Limiter", "Rate"]
 
 _TICK: Final = 0.05
 """Seconds that bytes wait at least once they have to wait, so that they do not trickle."""
+_MOST: Final = 10**15
+"""The most bytes a second, and at once: more than any network has, and few enough to be counted in fractions."""
 
 
 @frozen(kw_only=True)
@@ -34,6 +36,8 @@ class Rate(HandlerOptions):
         for name, value in (("up", self.up), ("down", self.down), ("burst", self.burst)):
             if value < 0:
                 raise ValueError(f"{name}: {value} is no number of bytes: give 0 or more")
+            if value > _MOST:
+                raise ValueError(f"{name}: no network is that fast: give at most {_MOST}, or 0 for no limit")
         if not self.up and not self.down:
             raise ValueError("there is nothing to limit: give up or down, in bytes a second")
 
@@ -55,17 +59,38 @@ class _Allowance:
     """
     What may pass in one direction: a token bucket.
 
-    @ivar held: What may not pass yet.
+    @ivar held: What may not pass yet, and before it what has passed meanwhile.
     """
 
-    __slots__ = ("_at", "_burst", "_left", "_rate", "held")
+    __slots__ = ("_at", "_burst", "_left", "_passed", "_rate", "held")
 
     def __init__(self, rate: int, burst: int, now: float) -> None:
         self._rate = rate
         self._burst = burst
         self._left: float = burst
         self._at = now
+        self._passed = 0
         self.held = b""
+
+    def next(self, now: float) -> bytes:
+        """
+        Take what may pass now of what is held.
+        """
+        start = self._passed
+        taken = self.take(len(self.held) - start, now)
+        if start + taken == len(self.held):
+            return self.rest()
+        # A small burst makes many small pieces: what stays is not copied for each.
+        self._passed += taken
+        return self.held[start : self._passed]
+
+    def rest(self) -> bytes:
+        """
+        Take all that is held.
+        """
+        rest = self.held[self._passed :]
+        self.held, self._passed = b"", 0
+        return rest
 
     def take(self, wanted: int, now: float) -> int:
         """
@@ -127,10 +152,7 @@ class Limiter(ProtocolHandler):
         Some time has passed: let pass what may.
         """
         flow, allowance = self.flow, self._allowances[direction]
-        held = allowance.held
-        taken = allowance.take(len(held), flow.seconds())
-        allowance.held = held[taken:]
-        flow.release(direction, held[:taken])
+        flow.release(direction, allowance.next(flow.seconds()))
         if allowance.held:
             flow.callLater(allowance.wait(), self._goOn, direction)
         else:
@@ -140,11 +162,10 @@ class Limiter(ProtocolHandler):
         """
         See L{tlsproxy.interfaces.IProtocolHandler}.
         """
-        allowance = self._allowances[direction]
-        held, allowance.held = allowance.held, b""
-        if held:
+        rest = self._allowances[direction].rest()
+        if rest:
             # The end waits for what is held, unless the other direction has ended both.
-            self.flow.release(direction, held)
+            self.flow.release(direction, rest)
 
     def closed(self, outcome: str) -> None:
         """

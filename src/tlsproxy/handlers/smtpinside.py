@@ -2,9 +2,12 @@
 """
 SMTP inside TLS that STARTTLS has begun, up to where there is no more to see to.
 
-Nobody may be offered STARTTLS there, and a client whose own TLS has just begun says EHLO again before anything else
+Nobody should be offered STARTTLS there, and a client whose own TLS has just begun says EHLO again before anything else
 (RFC 3207, section 4.2): what it said in clear, others may have said.  So until an upstream's reply to EHLO needs no
 change, or the client goes on to something that has no part in this, commands and replies are looked at one by one.
+
+From there on nothing is looked at.  To find the next EHLO, all mail would have to be searched for its end, and all that
+another offer could do is to confuse the client.
 """
 
 from __future__ import annotations
@@ -100,6 +103,16 @@ class InsideTLS:
             self._reply(reply.encode())
         return not self.aside
 
+    def _hearHalf(self) -> None:
+        """
+        Hear what there is of a reply that will never be whole.
+        """
+        half = self._replies.rest()
+        if half is not None:
+            offers = self._asked in HELLOS and half.offers("STARTTLS")
+            self._reply((half.offering(without=("STARTTLS",)) if offers else half).encode(whole=False))
+        self._reply(self._inward.rest())
+
     def _welcome(self, reply: Reply) -> None:
         """
         The client has said who it is, and the upstream has taken that.
@@ -154,9 +167,17 @@ class InsideTLS:
 
     def ended(self, direction: Way) -> None:
         """
-        An upstream that has ended replies no more: what the client still says goes on without that.
+        What there is of a last line goes on as it is.
+
+        An upstream that has ended replies no more: what the client still says goes on without that.  Of a client that
+        has ended, nothing goes on that it may not say yet or that is for us.
         """
-        if direction == INWARD:
+        if direction == OUTWARD:
+            half = self._outward.rest()
+            if self._helloed and not half.upper().startswith(b"STARTTLS"):
+                self._flow.release(OUTWARD, half)
+        else:
+            self._hearHalf()
             self._deaf = True
             waited, self._asked = bool(self._asked), ""
             self._goOn(waited)

@@ -68,6 +68,8 @@ class Tap(HandlerOptions):
             raise ValueError(f"keep: {self.keep} files cannot be kept: give 0 to 10000")
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port: {self.port} is no port: give 1 to 65535, or 0 for that of the side in clear")
+        if "\0" in os.fsdecode(self.pcap):
+            raise ValueError("pcap: no file can have a name with a NUL byte: take it out")
         folder = os.path.dirname(os.path.abspath(self.pcap))
         if not os.path.isdir(folder):
             raise ValueError(f"pcap: {folder} is no folder: make it, or name a file in another")

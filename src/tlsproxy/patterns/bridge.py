@@ -13,8 +13,9 @@ from tlsproxy.address import Address, asAddress
 from tlsproxy.end import End
 from tlsproxy.interfaces import IPattern
 from tlsproxy.opening import Opening
+from tlsproxy.rules import isUpstream
 from tlsproxy.session import Session
-from tlsproxy.tls.contexts import ClientTLS, ServerTLS
+from tlsproxy.tls.contexts import ClientTLS, ServerTLS, isClientTLS, isServerTLS
 
 __all__ = ["Bridge"]
 
@@ -32,9 +33,9 @@ class Bridge:
     """
 
     mode = "bridge"
-    tls: ServerTLS
-    upstream: Address | IStreamClientEndpoint | None = field(default=None, converter=asAddress)
-    upstreamTLS: ClientTLS
+    tls: ServerTLS = field(validator=isServerTLS)
+    upstream: Address | IStreamClientEndpoint | None = field(default=None, converter=asAddress, validator=isUpstream)
+    upstreamTLS: ClientTLS = field(validator=isClientTLS)
 
     async def open(self, session: Session) -> tuple[End, End]:
         """

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from attrs import frozen
+from attrs import field, frozen
+from attrs.validators import optional
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThreadPool
 from zope.interface import implementer
@@ -18,6 +19,7 @@ from tlsproxy.address import TCP
 from tlsproxy.connecting import isLocal
 from tlsproxy.end import End
 from tlsproxy.errors import AdmissionRefused, Answered, DialFailed, PeerEnded
+from tlsproxy.given import takes
 from tlsproxy.interfaces import IPattern
 from tlsproxy.opening import Opening, negotiate
 from tlsproxy.passwords import Busy, NotAuthenticated, Users
@@ -25,7 +27,7 @@ from tlsproxy.session import Session
 from tlsproxy.side import FarSide, NearSide
 from tlsproxy.steps import acceptTLS, authorize, dialAddresses, readHello
 from tlsproxy.targets import TargetRefused, Targets, ownListener
-from tlsproxy.tls.contexts import ServerTLS
+from tlsproxy.tls.contexts import ServerTLS, isServerTLS
 from tlsproxy.wire.connect import ESTABLISHED, Request, RequestReader, RequestRefused, response
 from tlsproxy.wire.pac import PAC_TYPE, pacFile
 
@@ -56,9 +58,11 @@ class Connect:
 
     mode = "connect"
     ruled = False
-    targets: Targets
-    tls: ServerTLS | None = None
-    users: Users | None = None
+    targets: Targets = field(validator=takes("Targets, as Targets(allow=...) makes them", Targets))
+    tls: ServerTLS | None = field(default=None, validator=optional(isServerTLS))
+    users: Users | None = field(
+        default=None, validator=takes("Users, as Users.load(file) makes them", ("check",), None)
+    )
 
     async def open(self, session: Session) -> tuple[End, End]:
         """

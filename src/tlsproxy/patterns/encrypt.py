@@ -14,8 +14,9 @@ from tlsproxy.address import Address, asAddress
 from tlsproxy.end import End
 from tlsproxy.interfaces import IPattern
 from tlsproxy.opening import Opening
+from tlsproxy.rules import isUpstream
 from tlsproxy.session import Session
-from tlsproxy.tls.contexts import ClientTLS
+from tlsproxy.tls.contexts import ClientTLS, isClientTLS
 
 __all__ = ["Encrypt"]
 
@@ -32,8 +33,8 @@ class Encrypt:
     """
 
     mode = "encrypt"
-    upstream: Address | IStreamClientEndpoint | None = field(default=None, converter=asAddress)
-    upstreamTLS: ClientTLS
+    upstream: Address | IStreamClientEndpoint | None = field(default=None, converter=asAddress, validator=isUpstream)
+    upstreamTLS: ClientTLS = field(validator=isClientTLS)
 
     async def open(self, session: Session) -> tuple[End, End]:
         """

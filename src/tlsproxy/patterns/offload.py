@@ -13,8 +13,9 @@ from tlsproxy.address import Address, asAddress
 from tlsproxy.end import End
 from tlsproxy.interfaces import IPattern
 from tlsproxy.opening import Opening
+from tlsproxy.rules import isUpstream
 from tlsproxy.session import Session
-from tlsproxy.tls.contexts import ServerTLS
+from tlsproxy.tls.contexts import ServerTLS, isServerTLS
 
 __all__ = ["Offload"]
 
@@ -31,8 +32,8 @@ class Offload:
     """
 
     mode = "offload"
-    tls: ServerTLS
-    upstream: Address | IStreamClientEndpoint | None = field(default=None, converter=asAddress)
+    tls: ServerTLS = field(validator=isServerTLS)
+    upstream: Address | IStreamClientEndpoint | None = field(default=None, converter=asAddress, validator=isUpstream)
 
     async def open(self, session: Session) -> tuple[End, End]:
         """

@@ -12,8 +12,10 @@ from zope.interface import implementer
 
 from tlsproxy.address import Address, asAddress
 from tlsproxy.end import End
+from tlsproxy.given import takes
 from tlsproxy.interfaces import IPattern
 from tlsproxy.opening import Opening
+from tlsproxy.rules import isUpstream
 from tlsproxy.session import Session
 
 __all__ = ["Passthrough"]
@@ -31,8 +33,8 @@ class Passthrough:
     """
 
     mode = "passthrough"
-    upstream: Address | IStreamClientEndpoint | None = field(default=None, converter=asAddress)
-    requireTLS: bool = True
+    upstream: Address | IStreamClientEndpoint | None = field(default=None, converter=asAddress, validator=isUpstream)
+    requireTLS: bool = field(default=True, validator=takes("True or False", bool))
 
     async def open(self, session: Session) -> tuple[End, End]:
         """

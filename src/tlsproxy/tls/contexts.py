@@ -15,13 +15,14 @@ from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from tlsproxy.errors import AdmissionRefused, ConfigurationError, Problem
+from tlsproxy.given import kindOf, takes
 from tlsproxy.tls.certificates import CertificateProblem, Identity, loadAuthorities, loadIdentity
 from tlsproxy.tls.native import TLSStream, requireName, setGroups
 from tlsproxy.tls.pem import few
 from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, Policy, ServerPolicy
 from tlsproxy.wire.host import asciiName, isLiteral
 
-__all__ = ["ClientTLS", "ServerTLS", "contextFor", "parseProtocol"]
+__all__ = ["ClientTLS", "ServerTLS", "contextFor", "isClientTLS", "isServerTLS", "parseProtocol"]
 
 T = TypeVar("T")
 
@@ -182,6 +183,8 @@ class ServerTLS:
         @param section: What the keys of problems start with.
         @raise ConfigurationError: With all problems at once.
         """
+        if not isinstance(policy, ServerPolicy):
+            raise TypeError(f"ServerTLS.load() takes a ServerPolicy, not {kindOf(policy)}")
         checks = _Checks(section)
         context = contextFor(SSL.TLS_SERVER_METHOD, policy, checks)
         files = policy.cert
@@ -248,6 +251,8 @@ class ClientTLS:
         @param section: What the keys of problems start with.
         @raise ConfigurationError: With all problems at once.
         """
+        if not isinstance(policy, ClientPolicy):
+            raise TypeError(f"ClientTLS.load() takes a ClientPolicy, not {kindOf(policy)}")
         checks = _Checks(section)
         context = contextFor(SSL.TLS_CLIENT_METHOD, policy, checks)
         warnings: list[str] = []
@@ -302,6 +307,12 @@ class ClientTLS:
         if offered:
             connection.set_alpn_protos(offered)
         return stream
+
+
+isServerTLS = takes("a ServerTLS, as ServerTLS.load(policy) makes it", ServerTLS)
+"""A validator of attrs."""
+isClientTLS = takes("a ClientTLS, as ClientTLS.load(policy, host) makes it", ClientTLS)
+"""The same for the other side."""
 
 
 def _checkedName(name: str) -> str:

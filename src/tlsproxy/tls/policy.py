@@ -11,10 +11,14 @@ is C{min_version} in TOML and C{--min-version} on the command line, with C{--ups
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from attrs import field, frozen
+from attrs import Attribute, field, fields, frozen
+
+from tlsproxy.given import kindOf, takes
 
 __all__ = [
     "DEFAULT_CIPHERS",
@@ -51,6 +55,10 @@ def option(default: Any, help: str, *, converter: Any = None, validator: Any = N
     return field(default=default, converter=converter, validator=validator, metadata={"help": help, **more})
 
 
+def _path(given: Any) -> Any:
+    return os.fspath(given) if isinstance(given, os.PathLike) else given
+
+
 @frozen
 class CertificateFiles:
     """
@@ -60,8 +68,39 @@ class CertificateFiles:
     @ivar key: A PEM file with the key; L{None} where the chain's file holds it too.
     """
 
-    chain: str
-    key: str | None = None
+    chain: str = field(converter=_path, validator=takes("the name of a file", str))
+    key: str | None = field(default=None, converter=_path, validator=takes("the name of a file", str, None))
+
+
+def _certificate(given: Any) -> Any:
+    return CertificateFiles(given) if isinstance(given, (str, os.PathLike)) else given
+
+
+def _paths(given: Any) -> Any:
+    """
+    Take one file, or several.
+    """
+    if isinstance(given, (str, os.PathLike)):
+        return (_path(given),)
+    return tuple(map(_path, given)) if _isList(given) else given
+
+
+def _protocols(given: Any) -> Any:
+    """
+    Take one application protocol, or several.
+    """
+    if isinstance(given, (str, bytes)):
+        given = (given,)
+    return tuple(one.decode() if isinstance(one, bytes) else one for one in given) if _isList(given) else given
+
+
+def _isList(given: Any) -> bool:
+    return isinstance(given, Iterable) and not isinstance(given, (bytes, bytearray, Mapping))
+
+
+_isFiles: Final = takes("the name of a file", str, several=True)
+_isProtocols: Final = takes("the name of an application protocol", str, several=True)
+_isCertificate: Final = takes("CertificateFiles(chain, key)", CertificateFiles, None)
 
 
 @frozen(kw_only=True)
@@ -71,13 +110,34 @@ class Policy:
     """
 
     alpn: tuple[str, ...] = option(
-        (), "application protocols, most wanted first; without it none is spoken", kind="protocols"
+        (),
+        "application protocols, most wanted first; without it none is spoken",
+        converter=_protocols,
+        validator=_isProtocols,
+        kind="protocols",
     )
     minVersion: str = option("1.2", "oldest TLS version", choices=("1.2", "1.3"))
     maxVersion: str = option("1.3", "newest TLS version", choices=("1.2", "1.3"))
     ciphers: str = option(DEFAULT_CIPHERS, "TLS 1.2 cipher suites, in OpenSSL's words", kind="words")
     ciphersuites: str = option("", "TLS 1.3 cipher suites, colons between; empty: OpenSSL's own", kind="words")
     groups: str = option(DEFAULT_GROUPS, "key exchange groups, most wanted first, colons between", kind="words")
+
+    def __attrs_post_init__(self) -> None:
+        for attribute in fields(type(self)):
+            _checkWord(self, attribute)
+
+
+def _checkWord(policy: Policy, attribute: Attribute[Any]) -> None:
+    """
+    See that what is a word, or one of some, is that.
+    """
+    value, choices = getattr(policy, attribute.name), attribute.metadata.get("choices")
+    where = f"{type(policy).__name__}({attribute.alias}=...)"
+    if attribute.validator is None and not isinstance(value, str):
+        raise TypeError(f"{where}: give a string, not {kindOf(value)}")
+    if choices and value not in (*choices, attribute.default):
+        words = ", ".join(f'"{choice}"' for choice in choices)
+        raise ValueError(f"{where}: {value!r} is not one of {words}")
 
 
 @frozen(kw_only=True)
@@ -86,8 +146,20 @@ class ServerPolicy(Policy):
     TLS toward a client.
     """
 
-    cert: CertificateFiles | None = option(None, "PEM file: the certificate chain, leaf first", kind="certificate")
-    clientCa: tuple[str, ...] = option((), "PEM file: the CAs whose client certificates are accepted", kind="files")
+    cert: CertificateFiles | None = option(
+        None,
+        "PEM file: the certificate chain, leaf first",
+        converter=_certificate,
+        validator=_isCertificate,
+        kind="certificate",
+    )
+    clientCa: tuple[str, ...] = option(
+        (),
+        "PEM file: the CAs whose client certificates are accepted",
+        converter=_paths,
+        validator=_isFiles,
+        kind="files",
+    )
     clientAuth: str = option(
         "",
         'client certificates: "required" (where client_ca is given), "optional" or "none"',
@@ -101,8 +173,20 @@ class ClientPolicy(Policy):
     TLS toward an upstream.
     """
 
-    cert: CertificateFiles | None = option(None, "PEM file: our client certificate chain", kind="certificate")
-    ca: tuple[str, ...] = option(("system",), 'PEM file: the CAs to trust, or "system"', kind="files")
+    cert: CertificateFiles | None = option(
+        None,
+        "PEM file: our client certificate chain",
+        converter=_certificate,
+        validator=_isCertificate,
+        kind="certificate",
+    )
+    ca: tuple[str, ...] = option(
+        ("system",),
+        'PEM file: the CAs to trust, or "system"',
+        converter=_paths,
+        validator=_isFiles,
+        kind="files",
+    )
     auth: str = option(
         "pkix",
         'how the upstream is verified: "pkix", or "none": not at all',

@@ -12,14 +12,14 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-__all__ = ["HEADER", "LINKTYPE_RAW", "SNAP", "isSection", "isWhole", "interface", "packet", "section", "trailing"]
+__all__ = ["HEADER", "LINKTYPE_RAW", "SNAP", "interface", "isSection", "packet", "section", "whole"]
 
 LINKTYPE_RAW: Final = 101
 """Packets begin with their IPv4 or IPv6 header."""
 SNAP: Final = 262144
 """The most bytes that are kept of a packet."""
 HEADER: Final = 12
-"""As many bytes of a file, or of a block, tell what they begin."""
+"""As many bytes of a file tell what it is."""
 
 _SECTION: Final = 0x0A0D0D0A  # Section Header Block
 _INTERFACE: Final = 1  # Interface Description Block
@@ -122,25 +122,19 @@ def isSection(beginning: bytes) -> bool:
     return (kind, magic) == (_SECTION, _MAGIC)
 
 
-def trailing(end: bytes, size: int) -> int | None:
+def whole(data: bytes) -> int:
     """
-    Tell where the last block of a file begins.
+    Tell how many bytes at the beginning of some data are whole blocks.
 
-    @param end: The file's last 4 bytes, which repeat the length of the block.
-    @param size: The file's length.
-    @return: The place; L{None} where there can be no such block.
+    Where a block ends is told by its beginning alone: what a block holds can look like the end of one.
+
+    @param data: What begins with a block.
     """
-    if len(end) != _length.size:
-        return None
-    (length,) = _length.unpack(end)
-    return size - length if 12 <= length <= size and length % 4 == 0 else None
-
-
-def isWhole(beginning: bytes, length: int) -> bool:
-    """
-    Tell whether a block begins at a place, and has a certain length.
-
-    @param beginning: What is there, at least 8 bytes.
-    @param length: From there to the end of the file.
-    """
-    return len(beginning) >= 8 and _length.unpack_from(beginning, 4)[0] == length
+    read, place, size = _length.unpack_from, 0, len(data)
+    while place + 12 <= size:
+        (length,) = read(data, place + 4)
+        end = place + length
+        if length < 12 or length % 4 or end > size or read(data, end - 4) != (length,):
+            break
+        place = end
+    return place

@@ -117,12 +117,15 @@ class Reply:
     def __str__(self) -> str:
         return f"{self.code} {self.texts[0].decode('utf-8', 'backslashreplace')}".rstrip()
 
-    def encode(self) -> bytes:
+    def encode(self, whole: bool = True) -> bytes:
         """
         Write it down.
+
+        @param whole: Whether no further lines follow.
         """
-        last = len(self.texts) - 1
-        marks = [b"-" if number < last else b" " for number in range(last + 1)]
+        marks = [b"-"] * len(self.texts)
+        if whole:
+            marks[-1] = b" "
         return b"".join(b"%d%b%b\r\n" % (self.code, *line) for line in zip(marks, self.texts, strict=True))
 
     def offers(self, keyword: str) -> bool:
@@ -181,7 +184,17 @@ class ReplyReader:
             if len(self._texts) == MOST_LINES:
                 raise Malformed(f"has more than {MOST_LINES} lines")
             return None
-        reply = Reply(int(code), tuple(self._texts))
+        return self.rest()
+
+    def rest(self) -> Reply | None:
+        """
+        Take what has come of a reply of which more lines were to follow.
+
+        @return: L{None} where nothing has.
+        """
+        if not self._texts:
+            return None
+        reply = Reply(int(self._code), tuple(self._texts))
         self._texts.clear()
         return reply
 
