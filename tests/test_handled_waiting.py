@@ -110,7 +110,7 @@ class WaitingTests(ActingCase):
         client.write(data)
         self.settle(lambda: self.relay.outward.clogged)
         outward: Any = self.relay.outward
-        self.assertEqual([], outward._later)
+        self.assertFalse(outward._later)
         flow = self.made[0].flow
         flow.pause(OUTWARD)
         self.upstream.peer.reading = True

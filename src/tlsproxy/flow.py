@@ -16,7 +16,7 @@ may ends its session.  A handler that waits for something other than more bytes 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
@@ -34,6 +34,20 @@ _WAYS: Final = (OUTWARD, INWARD)
 
 _DEEPEST: Final = 64
 """How deep releases may be inside of each other."""
+
+
+T = TypeVar("T")
+
+
+def _with(some: set[T] | frozenset[T], one: T) -> set[T] | frozenset[T]:
+    if not isinstance(some, set):
+        return {*some, one}
+    some.add(one)
+    return some
+
+
+def _without(ways: tuple[Way, ...], way: Way) -> tuple[Way, ...]:
+    return tuple(one for one in ways if one != way) if way in ways else ways
 
 
 class Joined(Joint, Protocol):
@@ -105,15 +119,16 @@ class Flow:
         self._chain: Chained | None = chain
         self._mostHeld = mostHeld
         self._reactor = reactor
-        self._done: set[Way] = set()
-        self._paused: set[Way] = set()
-        self._ended: set[Way] = set()
-        self._held: dict[Way, int] = {OUTWARD: 0, INWARD: 0}
+        # There may be very many flows, and few of them have anything in most of these.
+        self._done: tuple[Way, ...] = ()
+        self._paused: tuple[Way, ...] = ()
+        self._ended: tuple[Way, ...] = ()
+        self._held: dict[Way, int] = {}
         self._dropped = 0  # How many bytes it still held at the end of a direction: tests tell of them.
-        self._inside: set[Way] = set()  # Of which directions the handler is being given bytes.
-        self._calls: set[IDelayedCall] = set()
+        self._inside: tuple[Way, ...] = ()  # Of which directions the handler is being given bytes.
+        self._calls: set[IDelayedCall] | frozenset[IDelayedCall] = frozenset()
         self._mostCalls = 8
-        self._tasks: set[Deferred[Any]] = set()
+        self._tasks: set[Deferred[Any]] | frozenset[Deferred[Any]] = frozenset()
 
     def release(self, direction: Way, data: bytes | bytearray | memoryview) -> None:
         """
@@ -133,9 +148,9 @@ class Flow:
         if not isinstance(way, Handled) or not way.open(self):
             raise RuntimeError(f"the {direction} direction has ended, so no more bytes can follow")
         released = asBytes(data, "release() was given {}: give bytes", TypeError)
-        left = self._held[direction] - len(released)
+        left = self._held.get(direction, 0) - len(released)
         # What the handler is just being given is counted when it returns.
-        self._held[direction] = left if direction in self._inside else max(0, left)
+        self._holds(direction, left if direction in self._inside else max(0, left))
         assert self._chain is not None
         self._chain.depth += 1
         try:
@@ -154,7 +169,7 @@ class Flow:
         """
         way = self._way(direction, False)
         if direction not in self._done:
-            self._paused.add(direction)
+            self._paused = (*_without(self._paused, direction), direction)
             if way is not None:
                 way.pause()
 
@@ -164,7 +179,7 @@ class Flow:
         """
         way = self._way(direction, False)
         if direction in self._paused:
-            self._paused.remove(direction)
+            self._paused = _without(self._paused, direction)
             if isinstance(way, Handled):
                 way.resumed()
 
@@ -177,12 +192,11 @@ class Flow:
         @raise RuntimeError: The handler still holds bytes, which nobody would ever see.
         """
         way = self._way(direction, False)
-        if self._held[direction] > 0 and direction not in self._inside:
-            raise RuntimeError(
-                f"handler {self.name} is done {direction}, but still holds {self._held[direction]} bytes"
-            )
-        self._done.add(direction)
-        self._paused.discard(direction)
+        held = self._held.get(direction, 0)
+        if held > 0 and direction not in self._inside:
+            raise RuntimeError(f"handler {self.name} is done {direction}, but still holds {held} bytes")
+        self._done = (*_without(self._done, direction), direction)
+        self._paused = _without(self._paused, direction)
         if isinstance(way, Handled):
             way.resumed()
 
@@ -219,7 +233,7 @@ class Flow:
         itself: list[IDelayedCall] = []
         delayed: IDelayedCall = self._reactor.callLater(seconds, self._run, itself, call, arguments)
         itself.append(delayed)
-        self._calls.add(delayed)
+        self._calls = _with(self._calls, delayed)
         if len(self._calls) > self._mostCalls:
             # The reactor does not tell which the handler has cancelled.
             self._calls = {one for one in self._calls if one.active()}
@@ -230,7 +244,9 @@ class Flow:
 
     def _run(self, itself: list[IDelayedCall], call: Callable[..., object], arguments: tuple[Any, ...]) -> None:
         # What has run holds its arguments for as long as somebody holds it.
-        self._calls.discard(itself.pop())
+        call_ = itself.pop()
+        if isinstance(self._calls, set):
+            self._calls.discard(call_)
         self._attempt(call, *arguments)
 
     def watch(self, task: Coroutine[Any, Any, Any] | Deferred[Any]) -> None:
@@ -240,7 +256,8 @@ class Flow:
         running: Deferred[Any] = task if isinstance(task, Deferred) else Deferred.fromCoroutine(task)
 
         def over(result: object) -> None:
-            self._tasks.discard(running)
+            if isinstance(self._tasks, set):
+                self._tasks.discard(running)
             if isinstance(result, Failure):
                 problem = result.value
                 if problem is not None and not result.check(CancelledError):
@@ -248,7 +265,7 @@ class Flow:
                 forgetFrames(problem)
                 result.cleanFailure()
 
-        self._tasks.add(running)
+        self._tasks = _with(self._tasks, running)
         running.addBoth(over)
         if self._chain is None or self._chain.over:
             running.cancel()
@@ -284,7 +301,8 @@ class Flow:
         @return: What goes on; L{None} where it holds them, or has failed.
         """
         outermost = direction not in self._inside
-        self._inside.add(direction)
+        if outermost:
+            self._inside += (direction,)
         try:
             passed: bytes | None = handler.received(direction, data)
             if passed is not None:
@@ -296,9 +314,21 @@ class Flow:
             return None
         finally:
             if outermost:
-                self._inside.discard(direction)
-        self._held[direction] = 0 if passed is not None else max(0, self._held[direction] + len(data))
+                self._inside = _without(self._inside, direction)
+        if passed is None:
+            self._holds(direction, max(0, self._held.get(direction, 0) + len(data)))
+        elif self._held:
+            self._holds(direction, 0)
         return passed
+
+    def _holds(self, direction: Way, count: int) -> None:
+        """
+        Note how many bytes the handler holds.
+        """
+        if count:
+            self._held[direction] = count
+        else:
+            self._held.pop(direction, None)
 
     def _attempt(self, call: Callable[..., object], *arguments: Any) -> Any:
         """
@@ -321,7 +351,7 @@ class Flow:
         for call in self._calls:
             if call.active():
                 call.cancel()
-        self._calls = set()
+        self._calls = frozenset()
         for task in list(self._tasks):
             task.cancel()
         self._chain = None

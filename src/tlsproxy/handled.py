@@ -15,11 +15,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
-from tlsproxy.direction import TURNS, Direction, Joint, buffer
+from tlsproxy.direction import TURNS, Direction, Joint
 from tlsproxy.end import End
 from tlsproxy.interfaces import ENDED, HOW, MORE, OUTWARD, RESET, WANTS_WRITE, IProtocolHandler, Way
+from tlsproxy.tls.native import Buffer
 
 __all__ = ["Handled", "Standing"]
+
+_buffer: Final = Buffer(65536)
+"""
+Where all bytes pass through that handlers see, for the process.  They are copied, and half as many at once as elsewhere
+leave both in the cache.
+"""
 
 _WAITING: Final = 1 << 20
 """How many bytes more than a handler may hold may wait for a sink, before whoever makes them up is stopped."""
@@ -31,12 +38,12 @@ class Standing(Protocol):
     """
 
     name: str
-    _done: set[Way]
+    _done: tuple[Way, ...]
     _dropped: int
-    _ended: set[Way]
+    _ended: tuple[Way, ...]
     _held: dict[Way, int]
     _mostHeld: int
-    _paused: set[Way]
+    _paused: tuple[Way, ...]
 
     def _received(self, handler: IProtocolHandler, direction: Way, data: bytes) -> bytes | None:
         """
@@ -64,12 +71,14 @@ class Handled(Direction):
         """
         super().__init__(relay, source, sink)
         self._way = way
-        self._links = list(links if way == OUTWARD else reversed(links))
+        self._links: Sequence[tuple[Standing, IProtocolHandler]] = (
+            links if way == OUTWARD or len(links) == 1 else tuple(reversed(links))
+        )
         self._away = False  # Whether somebody has left the direction.
         self._busy = False  # Whether a handler is at work.
         self._again = False  # Whether to go on reading once it is not.
         self._told = 0  # How many handlers have been told of the end.
-        self._later: list[bytes] = []  # What waits behind what is left.
+        self._later: tuple[bytes, ...] | list[bytes] = ()  # What waits behind what is left.
         self._waiting = 0
         self.paused = self._pausing()
 
@@ -95,9 +104,9 @@ class Handled(Direction):
         relay.active = relay.clock.now
         self._busy = True
         for _ in range(TURNS):
-            count = fill(buffer)
+            count = fill(_buffer)
             if count:
-                self._feed(0, bytes(buffer.view[:count]))
+                self._feed(0, bytes(_buffer.view[:count]))
                 if relay.over or self.ended or self.paused or self._unsent is not None:
                     break
             if stream.state != MORE:
@@ -129,7 +138,7 @@ class Handled(Direction):
             passed = flow._received(handler, way, data)
             if relay.over:
                 return
-            if flow._held[way] > flow._mostHeld:
+            if flow._held and flow._held.get(way, 0) > flow._mostHeld:
                 relay.abort("failed", f"handler {flow.name} held more than {flow._mostHeld} bytes")
                 return
             if not passed:
@@ -144,6 +153,8 @@ class Handled(Direction):
         if self.over:
             return  # The sink is broken.
         if self._unsent is not None or (self._away and self._left is None):
+            if not isinstance(self._later, list):
+                self._later = []
             self._later.append(data)
             self._waiting += len(data)
             if self._waiting > _WAITING + max(flow._mostHeld for flow, _ in self._links):
@@ -168,7 +179,7 @@ class Handled(Direction):
             if self._unsent is not None or not self._later:
                 return total
             self._unsent = memoryview(b"".join(self._later))
-            self._later.clear()
+            self._later = ()
             self._waiting = 0
 
     def release(self) -> None:
@@ -176,7 +187,7 @@ class Handled(Direction):
         Give up what still waits for the sink.
         """
         super().release()
-        self._later.clear()
+        self._later = ()
         self._waiting = 0
 
     def close(self) -> None:
@@ -184,7 +195,7 @@ class Handled(Direction):
         Cut the circles.
         """
         super().close()
-        self._links = []
+        self._links = ()
 
     def flushed(self) -> None:
         """
@@ -234,7 +245,7 @@ class Handled(Direction):
         self._away = False
         if self._later and self._unsent is None:
             waiting = b"".join(self._later)
-            self._later.clear()
+            self._later = ()
             self._waiting = 0
             self._push(waiting)
 
@@ -303,15 +314,14 @@ class Handled(Direction):
             if way in flow._paused:
                 return  # The end waits, too.
             if way not in flow._ended and way not in flow._done:
-                flow._ended.add(way)
+                flow._ended += (way,)
                 self._busy = True
                 flow._attempt(handler.ended, way, HOW[self.ended])
                 self._busy = False
                 if self._relay.over:
                     return
                 continue
-            flow._dropped += flow._held[way]
-            flow._held[way] = 0
+            flow._dropped += flow._held.pop(way, 0)
             self._told += 1
         if not self.clogged:
             super().passEnd()

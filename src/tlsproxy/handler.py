@@ -56,6 +56,9 @@ class ProtocolHandler:
     @ivar flow: By what it acts on the bytes.
     """
 
+    # A subclass that needs more may have it without a word; one that needs none is small.
+    __slots__ = ("__weakref__", "flow", "session")
+
     def __init__(self, session: Session, flow: Flow) -> None:
         self.session = session
         self.flow = flow

@@ -217,9 +217,9 @@ class Session:
 
     async def _open(self) -> None:
         near, far = await self.route.pattern.open(self)
-        chain = self.makeHandlers() if self.route.handlers else None
         if self.ending:
             raise CancelledError()  # Somebody has not heeded that.
+        chain = self.makeHandlers() if self.route.handlers else None
         self._setUp = self.hello = None
         self.relay = join(
             near,
