@@ -15,18 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
-from tlsproxy.direction import TURNS, Direction, Joint
+from tlsproxy.direction import TURNS, Direction, Joint, buffer
 from tlsproxy.end import End
 from tlsproxy.interfaces import ENDED, HOW, MORE, OUTWARD, RESET, WANTS_WRITE, IProtocolHandler, Way
-from tlsproxy.tls.native import Buffer
 
 __all__ = ["Handled", "Standing"]
-
-_buffer: Final = Buffer(65536)
-"""
-Where all bytes pass through that handlers see, for the process.  They are copied, and half as many at once as elsewhere
-leave both in the cache.
-"""
 
 _WAITING: Final = 1 << 20
 """How many bytes more than a handler may hold may wait for a sink, before whoever makes them up is stopped."""
@@ -104,9 +97,9 @@ class Handled(Direction):
         relay.active = relay.clock.now
         self._busy = True
         for _ in range(TURNS):
-            count = fill(_buffer)
+            count = fill(buffer)
             if count:
-                self._feed(0, bytes(_buffer.view[:count]))
+                self._feed(0, bytes(buffer.view[:count]))
                 if relay.over or self.ended or self.paused or self._unsent is not None:
                     break
             if stream.state != MORE:
