@@ -69,8 +69,8 @@ class PlainStreamTests(SynchronousTestCase):
         What is peeked stays where it is, for whoever reads the socket next.
         """
         self.theirs.send(b"one two")
-        for limit in (3, 3, 100, 1):
-            self.assertEqual((b"one two"[:limit], MORE), (self.stream.peek(limit), self.stream.state))
+        for limit, state in ((3, MORE), (3, MORE), (100, DRAINED), (1, MORE)):
+            self.assertEqual((b"one two"[:limit], state), (self.stream.peek(limit), self.stream.state))
         self.assertEqual(b"one ", self.stream.read(4))
         self.assertEqual(b"two", self.stream.peek(10))
         self.assertEqual(b"two", self.ours.recv(100))
@@ -82,7 +82,7 @@ class PlainStreamTests(SynchronousTestCase):
         """
         self.theirs.send(b"last")
         self.theirs.close()
-        self.assertEqual((b"last", MORE), (self.stream.peek(10), self.stream.state))
+        self.assertEqual((b"last", DRAINED), (self.stream.peek(10), self.stream.state))
         self.assertEqual(b"last", self.stream.read(10))
         for _ in range(2):
             self.assertEqual((b"", ENDED), (self.stream.peek(10), self.stream.state))

@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 from tlsproxy.direction import TURNS, Direction, Joint, buffer
 from tlsproxy.end import End
 from tlsproxy.interfaces import ENDED, HOW, MORE, OUTWARD, RESET, WANTS_WRITE, IProtocolHandler, Way
+from tlsproxy.plain import PlainStream
 
 __all__ = ["Handled", "Standing"]
 
@@ -54,7 +55,7 @@ class Handled(Direction):
     The bytes from one End to the other, by way of handlers.
     """
 
-    __slots__ = ("_again", "_away", "_busy", "_later", "_links", "_told", "_waiting", "_way")
+    __slots__ = ("_again", "_away", "_busy", "_later", "_links", "_plain", "_told", "_waiting", "_way")
 
     def __init__(
         self, relay: Joint, source: End, sink: End, links: Sequence[tuple[Standing, IProtocolHandler]], way: Way
@@ -97,9 +98,10 @@ class Handled(Direction):
         relay.active = relay.clock.now
         self._busy = True
         for _ in range(TURNS):
-            count = fill(buffer)
-            if count:
-                self._feed(0, bytes(buffer.view[:count]))
+            # A socket can be read into new bytes without a copy.
+            data = stream.read(buffer.size) if self._plain else bytes(buffer.view[: fill(buffer)])
+            if data:
+                self._feed(0, data)
                 if relay.over or self.ended or self.paused or self._unsent is not None:
                     break
             if stream.state != MORE:
@@ -111,6 +113,10 @@ class Handled(Direction):
             self._stopped()
         elif not self._settle(False) and stream.state == WANTS_WRITE:
             self._stopped()
+
+    def _take(self) -> None:
+        super()._take()
+        self._plain = type(self.source.reading) is PlainStream
 
     def start(self, eager: bool) -> None:
         """

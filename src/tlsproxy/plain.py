@@ -70,7 +70,7 @@ class PlainStream:
         except OSError as e:
             self.state, self.problem = RESET, e.with_traceback(None)
             return b""
-        self.state = MORE if data else ENDED
+        self.state = ENDED if not data else MORE if len(data) == limit else DRAINED
         return data
 
     def drain(self, buffer: Buffer, count: int) -> int:

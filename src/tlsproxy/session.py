@@ -220,7 +220,7 @@ class Session:
         if self.ending:
             raise CancelledError()  # Somebody has not heeded that.
         chain = self.makeHandlers() if self.route.handlers else None
-        self._setUp = self.hello = None
+        self._setUp = self._opening = self.hello = None
         self.relay = join(
             near,
             far,
