@@ -17,7 +17,7 @@ from tlsproxy.end import End
 from tlsproxy.session import Session
 from tlsproxy.tls.pem import printable
 
-__all__ = ["describeTLS", "factsOf", "formatOf", "told", "word"]
+__all__ = ["describeTLS", "factsOf", "formatOf", "knownOf", "told", "word"]
 
 _FIELDS: Final = {
     "client": "client={client}",
@@ -35,28 +35,38 @@ _FIELDS: Final = {
 _LONGEST: Final = 500  # characters of one thing
 
 
+def knownOf(session: Session) -> dict[str, str]:
+    """
+    Gather who speaks with whom, and how; C{""} stands for what there is not.
+    """
+    return {
+        "route": word(session.route.name),
+        "client": tellPeer(session.near.peer()),
+        "user": word(session.user),
+        "sni": session.serverName or "",
+        "tls": describeTLS(session.near),
+        "target": word(session.target),
+        "upstream": word(str(session.upstream)) if session.upstream is not None else "",
+        "upstreamTLS": describeTLS(session.far),
+        "certificate": told(session.clientCertificate),
+    }
+
+
 def factsOf(session: Session, outcome: str, reason: str, now: float) -> dict[str, object]:
     """
     Gather what the line says.
 
     @param now: The time, in seconds of the reactor's clock.
     """
-    relay, words = session.relay, session.helloWords
-    facts: dict[str, object] = {
-        "route": word(session.route.name),
-        "client": tellPeer(session.near.peer()),
-        "user": word(session.user),
-        "sni": session.serverName or "-",
-        "tls": describeTLS(session.near),
-        "target": word(session.target),
-        "upstream": word(str(session.upstream)) if session.upstream is not None else "-",
-        "upstreamTLS": describeTLS(session.far),
+    relay, words, known = session.relay, session.helloWords, knownOf(session)
+    facts: dict[str, object] = known | {
+        "sni": known["sni"] or "-",
+        "upstream": known["upstream"] or "-",
         "received": relay.outward.count if relay else 0,
         "sent": relay.inward.count if relay else 0,
         "seconds": now - session.started,
         "outcome": outcome,
         "phase": session.phase,
-        "certificate": told(session.clientCertificate),
         "reason": told(reason),
     }
     if words is not None:

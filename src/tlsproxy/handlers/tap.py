@@ -18,10 +18,10 @@ from attrs import NOTHING, frozen
 from twisted.internet import address
 from twisted.internet.interfaces import IAddress, IDelayedCall
 
-from tlsproxy.address import TCP, tellPeer
+from tlsproxy.address import TCP
 from tlsproxy.handler import INWARD, OUTWARD, Flow, HandlerOptions, ProtocolHandler, Session, Way, option
 from tlsproxy.handlers.capture import LEAST, Capture, captureAt
-from tlsproxy.sessionline import describeTLS, told, word
+from tlsproxy.sessionline import knownOf, word
 from tlsproxy.wire.segments import Conversation, Station, addressOf
 
 __all__ = ["Recorder", "Tap"]
@@ -46,6 +46,8 @@ _CLEAR: Final = {
     8883: 1883,
 }
 """Ports of protocols in TLS, and the ports of the same without."""
+_CALLED: Final = {"upstreamTLS": "upstream_tls", "certificate": "client_cert"}
+"""What the log calls some of what is known of a session."""
 _EPHEMERAL: Final = 49152
 """The first of the ports that clients get who have none of their own."""
 
@@ -230,15 +232,7 @@ def _describe(session: Session) -> str:
     """
     Tell what is known of a session when its bytes begin to flow, in the words of the log.
     """
-    facts = {
-        "route": word(session.route.name),
-        "client": tellPeer(session.near.peer()),
-        "user": word(session.user),
-        "sni": session.serverName or "",
-        "tls": describeTLS(session.near),
-        "target": word(session.target),
-        "upstream": word(str(session.upstream)) if session.upstream is not None else "",
-        "upstream_tls": describeTLS(session.far),
-        "client_cert": f'"{told(session.clientCertificate)}"' if session.clientCertificate else "",
-    }
-    return " ".join(f"{name}={fact}" for name, fact in facts.items() if fact)
+    known = knownOf(session)
+    if known["certificate"]:
+        known["certificate"] = f'"{known["certificate"]}"'
+    return " ".join(f"{_CALLED.get(name, name)}={fact}" for name, fact in known.items() if fact)
