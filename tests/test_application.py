@@ -400,7 +400,8 @@ class ToProtocolTests(ApplicationCase):
         gc.collect()
         gc.disable()
         self.addCleanup(gc.enable)
-        before = {id(one) for one in gc.get_objects()}
+        held = gc.get_objects()  # So that none of them dies and lends its id to what comes later.
+        before = {id(one) for one in held}
         for how in ("program", "abort", "session", "reset"):
             end, program = self.program()
             if how == "program":

@@ -115,7 +115,8 @@ class WrapperTests(ForeignCase):
         gc.collect()
         gc.disable()
         self.addCleanup(gc.enable)
-        before = {id(one) for one in gc.get_objects()}
+        held = gc.get_objects()  # So that none of them dies and lends its id to what comes later.
+        before = {id(one) for one in held}
         for how in ("end", "finish", "reset", "peer resets"):
             peer = self.wrap()
             if how == "end":

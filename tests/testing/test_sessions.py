@@ -69,6 +69,13 @@ class _Example(SessionCase):
         client.close()
         self.upstream.peer.close()
 
+    def lent(self) -> None:
+        """
+        The same, where sessions that there were before are gone by then.
+        """
+        self.keep.clear()
+        self.garbage()
+
     def kept(self) -> None:
         """
         Something of it is kept elsewhere.
@@ -77,19 +84,32 @@ class _Example(SessionCase):
         self.network.reactor.callLater(100, int)
 
 
+class _Allocating(_Example):
+    """
+    One whose cleanups would set off the collector.
+    """
+
+    def setUp(self) -> None:
+        """
+        Add them before all others, so that they come last.
+        """
+        self.addCleanup(lambda: [[] for _ in range(100_000)])
+        super().setUp()
+
+
 class SessionCaseTests(SynchronousTestCase):
     """
     L{SessionCase}
     """
 
-    def run_(self, name: str) -> str:
+    def run_(self, name: str, case: type[_Example] = _Example) -> str:
         """
         Run one of the tests.
 
         @return: What is wrong with it; C{""} for nothing.
         """
         result = TestResult()
-        _Example(name).run(result)
+        case(name).run(result)
         gc.collect()
         self.assertTrue(gc.isenabled())
         return "".join(str(problem) for _, problem in [*result.failures, *result.errors])
@@ -112,6 +132,31 @@ class SessionCaseTests(SynchronousTestCase):
         So does one of which something is left to the cycle collector.
         """
         self.assertIn("garbage is left", self.run_("garbage"))
+
+    def test_garbageDuringCleanup(self) -> None:
+        """
+        It does, however much is made and thrown away before the look at it.
+        """
+        self.assertIn("garbage is left", self.run_("garbage", _Allocating))
+
+    def test_garbageInPlaceOfOthers(self) -> None:
+        """
+        It does, too, where what is left lies in memory that had been another session's.
+        """
+        self.addCleanup(_Example.keep.clear)
+        other = _Example("good")
+        other.setUp()
+        self.addCleanup(gc.enable)
+        self.addCleanup(other.doCleanups)
+        for _ in range(20):
+            other.open()
+            _Example.keep.append(other.one())
+            for peer in other.peers:
+                peer.close()
+            other.settle()
+            other.forget()
+        other.network.close()
+        self.assertIn("garbage is left", self.run_("lent"))
 
     def test_kept(self) -> None:
         """
