@@ -71,6 +71,7 @@ FLOORS: Mapping[str, int] = {
     "tlsproxy.targets": 3,
     "tlsproxy.cli": 4,
     "tlsproxy.config": 4,
+    "tlsproxy.daemon": 4,
     "tlsproxy.demo": 4,
     "tlsproxy.endpoints": 4,
     "tlsproxy.endpointstrings": 4,

@@ -5,24 +5,21 @@ What the command line leads to: the help, the version, and the service.
 
 from __future__ import annotations
 
+import signal
 import socket
-import sys
-from collections.abc import Callable
 from typing import Any
 
 from attrs import fields
-from twisted.application.service import MultiService, Service
-from twisted.internet.error import CannotListenError
+from twisted.application.service import MultiService
 from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import LogLevel, globalLogPublisher
 
 from tests.test_tap import FULL, CommandLineTestCase
 from tlsproxy import __version__
-from tlsproxy.address import CannotListen
 from tlsproxy.route import Limits
 from tlsproxy.service import ProxyService
 from tlsproxy.settings import MODES, OPTIONS
-from tlsproxy.tap import CannotStart, Options, makeService
+from tlsproxy.tap import Options, makeService
 from tlsproxy.tls.policy import snake
 
 
@@ -106,23 +103,6 @@ class HelpTests(CommandLineTestCase):
         self.assertEqual((0, f"tlsproxy {__version__.public()}\n"), (ended.code, self.printed.getvalue()))
 
 
-class Unable(Service):
-    """
-    A service that cannot listen.
-    """
-
-    def __init__(self, problem: Exception) -> None:
-        self._problem = problem
-
-    def privilegedStartService(self) -> None:
-        """
-        Fail.
-        """
-        raise self._problem
-
-    startService = privilegedStartService
-
-
 class ServiceTests(CommandLineTestCase):
     """
     The service of a command line.
@@ -188,59 +168,31 @@ class ServiceTests(CommandLineTestCase):
         """
         From C{warn} on neither what is listened on nor a session's end is logged; C{error} drops warnings as well.
         """
-        told = [(LogLevel.warn, "tlsproxy.tap"), (LogLevel.info, "tlsproxy.service")]
+        told = [(LogLevel.warn, "tlsproxy.daemon"), (LogLevel.info, "tlsproxy.service")]
         for level, expected in (("debug", told), ("info", told), ("warn", told[:1]), ("error", [])):
             words = ("--mode=bridge", *FULL["bridge"], "--upstream-auth=none", f"--log-level={level}")
             service = self.make(*words)
             # The socket is made, but no reactor takes it up.
             proxy = self.proxyService(service)
             self.patch(proxy, "_reactor", Ports())
+            self.patch(service, "_reactor", Ports())
+            self.patch(signal, "pthread_sigmask", lambda *_: None)
             self.assertEqual(level in ("debug", "info"), proxy.factories[0].logged)
             service.startService()
             self.assertEqual(expected, self.ours())
             self.successResultOf(service.stopService())
             del self.events._events[:]
 
-    def test_cannotListen(self) -> None:
-        """
-        An address that cannot be listened on ends the process with status 1 and the sentence, however it is started.
-        """
-
-        def starts(service: MultiService) -> tuple[Callable[[], None], ...]:
-            return service.privilegedStartService, service.startService
-
-        for problem in (
-            CannotListen("cannot listen on 80: Permission denied"),
-            CannotListenError("127.0.0.1", 80, OSError(13, "Permission denied")),
-        ):
-            self.patch(sys, "__stderr__", self.told)
-            for position in range(2):
-                service = self.make("--mode=bridge", *FULL["bridge"])
-                for one in list(service):
-                    one.disownServiceParent()
-                Unable(problem).setServiceParent(service)
-                ended = self.assertRaises(CannotStart, starts(service)[position])
-                self.assertIsInstance(ended, SystemExit)
-                self.assertEqual((1, str(problem), str(problem)), (ended.code, ended.sentence, str(ended)))
-                self.assertTrue(ended.__suppress_context__)
-                self.assertEqual(f"tlsproxy: {problem}\n", self.told.getvalue())
-                self.told.truncate(self.told.seek(0))
-                self.assertEqual((LogLevel.error, "tlsproxy.tap"), self.ours()[-1])
-
-    def test_otherErrors(self) -> None:
-        """
-        Any other error is a bug and keeps its traceback.
-        """
-        service = self.make("--mode=bridge", *FULL["bridge"])
-        Unable(ZeroDivisionError()).setServiceParent(service)
-        self.patch(self.proxyService(service), "_reactor", Ports())
-        self.assertRaises(ZeroDivisionError, service.privilegedStartService)
-
 
 class Ports:
     """
     A reactor that adopts sockets and does nothing with them.
     """
+
+    def callWhenRunning(self, call: object, *arguments: object) -> None:
+        """
+        Never run.
+        """
 
     def adoptStreamPort(self, descriptor: int, family: int, factory: object) -> Any:
         """

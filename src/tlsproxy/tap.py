@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from attrs import evolve, fields
-from twisted.application.service import IService, MultiService
-from twisted.internet.error import CannotListenError
-from twisted.logger import Logger, LogLevel
+from twisted.application.service import IService
+from twisted.logger import LogLevel
 from twisted.python import usage
 
 from tlsproxy import __version__
-from tlsproxy.address import CannotListen
 from tlsproxy.config import Configuration, build, loadFile
+from tlsproxy.daemon import Daemon
 from tlsproxy.errors import ConfigurationError, Problem
 from tlsproxy.handlertables import fromWord
 from tlsproxy.route import Limits
@@ -34,9 +33,7 @@ from tlsproxy.values import suggest
 if TYPE_CHECKING:
     from tlsproxy.demo import Demo
 
-__all__ = ["CannotStart", "Options", "makeService"]
-
-_log = Logger()
+__all__ = ["Options", "makeService"]
 
 _COLUMN: Final = 40
 """Where the help of an option starts."""
@@ -307,61 +304,6 @@ def _exit(code: int, problems: Sequence[str]) -> NoReturn:
     raise SystemExit(code)
 
 
-class CannotStart(SystemExit, Exception):
-    """
-    The command cannot start, and the process ends with status 1.
-
-    As a L{SystemExit} it ends C{twistd -n} and C{twist} without a traceback.  As an L{Exception} it has C{twistd} tell
-    the process that started the daemon, and remove its pidfile.
-
-    @ivar sentence: Why.
-    """
-
-    def __init__(self, sentence: str) -> None:
-        super().__init__(1)
-        self.sentence = sentence
-
-    def __str__(self) -> str:
-        return self.sentence
-
-
-class _Daemon(MultiService):
-    """
-    All services of the command.  Where one cannot listen, the process ends with the sentence.
-    """
-
-    def __init__(self, warnings: Sequence[str]) -> None:
-        super().__init__()
-        self._warnings = warnings
-
-    def privilegedStartService(self) -> None:
-        """
-        Listen.
-
-        @raise CannotStart: An address cannot be listened on.
-        """
-        self._orExit(super().privilegedStartService)
-
-    def startService(self) -> None:
-        """
-        Serve.
-
-        @raise CannotStart: An address cannot be listened on.
-        """
-        for warning in self._warnings:
-            _log.warn("warning: {sentence}", sentence=warning)
-        self._orExit(super().startService)
-
-    def _orExit(self, start: Callable[[], None]) -> None:
-        try:
-            start()
-        except (CannotListen, CannotListenError) as e:
-            _log.error("{problem}", problem=str(e))
-            # twistd has put its log in the place of sys.stderr.
-            print(f"tlsproxy: {e}", file=sys.__stderr__)
-            raise CannotStart(str(e)) from None
-
-
 def makeService(options: Options) -> IService:
     """
     Make the service of a command line.
@@ -371,7 +313,7 @@ def makeService(options: Options) -> IService:
     configuration = options.configuration
     assert configuration is not None
     level = LogLevel.levelWithName(configuration.proxy.logLevel)
-    daemon = _Daemon(configuration.warnings if level <= LogLevel.warn else ())
+    daemon = Daemon(reactor, configuration.warnings if level <= LogLevel.warn else ())
     if options.demo is not None:
         options.demo.origin.setServiceParent(daemon)
     ProxyService(configuration.routes, reactor, level <= LogLevel.info).setServiceParent(daemon)

@@ -138,6 +138,22 @@ class WrongInputTests(IntegrationTestCase):
         waitUntil(lambda: not (self.folder / "proxy.pid").exists(), "the removal of the pidfile")
         self.assertFree(free)
 
+    def test_stoppedAtOnce(self) -> None:
+        """
+        A signal that comes before the reactor heeds any waits until it does: nothing is left behind.
+        """
+        free = freePort()
+        self.config(free)
+        code = (
+            "import os; from twisted.internet import reactor; from twisted.scripts.twistd import run; "
+            "heeding = reactor.run; "
+            "reactor.run = lambda *a, **k: (os.kill(os.getpid(), 15), heeding(*a, **k)); run()"
+        )
+        words = ("--pidfile=proxy.pid", "--logfile=log", "tlsproxy", "--config", "proxy.toml")
+        self.run_((sys.executable, "-c", code, *words))
+        waitUntil(lambda: not (self.folder / "proxy.pid").exists(), "the removal of the pidfile")
+        self.assertFree(free)
+
     def _end(self, pid: int) -> None:
         try:
             os.kill(pid, signal.SIGKILL)

@@ -65,12 +65,12 @@ class SessionCase(SynchronousTestCase):
         # Held, and not only their ids: one that dies meanwhile would lend its id to what is left by this test.
         self._before = self._mine()
 
-    def run(self, result: Any) -> None:
+    def run(self, result: Any = None) -> Any:
         """
         Run it, with the cycle collector at rest from L{setUp} to the very end.
         """
         try:
-            super().run(result)
+            return super().run(result)
         finally:
             gc.enable()
 
