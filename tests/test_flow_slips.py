@@ -69,7 +69,11 @@ class SlipTests(ActingCase):
             flow: Any = handler.flow
             for act in (flow.done, flow.pause, flow.resume, lambda way: flow.release(way, b"x")):
                 for wrong in (FAR, "outwards", None):
-                    told.append(str(self.assertRaises(ValueError, act, wrong)))
+                    try:
+                        # Not by assertRaises(), in which an exception and its frames would hold each other.
+                        act(wrong)
+                    except ValueError as e:
+                        told.append(str(e))
 
         def received(handler: Acting, way: Way, data: bytes) -> bytes:
             slip(handler)
