@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
 from twisted.trial.unittest import SynchronousTestCase
 
 from tlsproxy.config import Configuration, build, loadFile
@@ -70,7 +71,7 @@ class ConfigurationTestCase(SynchronousTestCase):
         self.addCleanup(short.cleanup)
         self.folder = Path(short.name).resolve()
         self.ca = certify("Example CA")
-        self.server = certify("server.example", self.ca)
+        self.server = certify("server.example", self.ca, names=[x509.DNSName("server.example")])
         write(str(self.folder / "ca.pem"), self.ca.pem())
         write(str(self.folder / "server.pem"), self.server.pem(), self.server.keyPEM())
         write(str(self.folder / "chain.pem"), self.server.pem())

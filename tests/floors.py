@@ -69,6 +69,7 @@ FLOORS: Mapping[str, int] = {
     "tlsproxy.side": 3,
     "tlsproxy.steps": 3,
     "tlsproxy.targets": 3,
+    "tlsproxy.certificateoptions": 4,
     "tlsproxy.cli": 4,
     "tlsproxy.config": 4,
     "tlsproxy.daemon": 4,

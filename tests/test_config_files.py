@@ -10,6 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from textwrap import dedent
 
+from cryptography import x509
+
 from tests.configuring import ConfigurationTestCase
 from tlsproxy.config import loadFile
 from tlsproxy.errors import ConfigurationError
@@ -248,7 +250,7 @@ class CertificateTests(ConfigurationTestCase):
         write(str(self.folder / "empty.pem"))
         for tls, sentence in (
             ({"cert": "nothing.pem"}, "nothing.pem does not exist"),
-            ({"cert": "."}, "is a directory"),
+            ({"cert": ".", "key": "key.pem"}, "is a directory"),
             ({"cert": "empty.pem"}, "empty.pem holds no certificate"),
             ({"cert": "key.pem"}, "key.pem holds no certificate"),
             ({"cert": "chain.pem"}, "chain.pem holds no private key"),
@@ -273,7 +275,8 @@ class CertificateTests(ConfigurationTestCase):
         """
         An expired certificate is a loud warning, which names the route and the file.
         """
-        old = certify("old.example", self.ca, begins=NOW - timedelta(days=9), ends=NOW - timedelta(days=1))
+        names = [x509.DNSName("old.example")]
+        old = certify("old.example", self.ca, begins=NOW - timedelta(days=9), ends=NOW - timedelta(days=1), names=names)
         write(str(self.folder / "old.pem"), old.pem(), old.keyPEM())
         (warning,) = self.build(self.document(tls={"cert": "old.pem"})).warnings
         self.assertTrue(warning.startswith(f"route bridge: {self.folder}/old.pem HAS EXPIRED"), warning)

@@ -27,7 +27,7 @@ from tlsproxy.route import Route
 from tlsproxy.settings import MODES
 from tlsproxy.targets import TargetRefused
 from tlsproxy.testing.certificates import NOW
-from tlsproxy.tls.certificates import CertificateProblem
+from tlsproxy.tls.files import CertificateProblem
 
 
 def never(host: str, port: int) -> bool:
@@ -78,7 +78,7 @@ class DemoTests(ConfigurationTestCase):
         """
         The names and addresses of the certificate that a route presents.
         """
-        names = pattern.tls.identity.chain[0].extensions.get_extension_for_class(SubjectAlternativeName).value
+        names = pattern.tls.identities[0].chain[0].extensions.get_extension_for_class(SubjectAlternativeName).value
         addresses = names.get_values_for_type(IPAddress)
         return [*names.get_values_for_type(DNSName), *map(str, addresses)]
 

@@ -17,7 +17,7 @@ from tlsproxy.patterns.offload import Offload
 from tlsproxy.reading import Reader, spell
 from tlsproxy.settings import RouteSettings, RuleSettings, TargetSettings
 from tlsproxy.testing.certificates import NOW
-from tlsproxy.tls.policy import CertificateFiles, ServerPolicy
+from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, PKCS12File, ServerPolicy
 
 
 class ReaderTests(ConfigurationTestCase):
@@ -142,13 +142,48 @@ class ReaderTests(ConfigurationTestCase):
 
     def test_pair(self) -> None:
         """
-        A key beside its certificate makes a pair of files.
+        A key beside its certificate makes a pair of files, and so does the file of a password.
         """
-        read = self.reader.settings(ServerPolicy, {"cert": "c", "key": "k"}, "route[0].tls")
-        self.assertEqual(CertificateFiles(f"{self.folder}/c", f"{self.folder}/k"), read.cert)
+        c, k = f"{self.folder}/c", f"{self.folder}/k"
+        for key, given, read in (
+            ("key", "c", CertificateFiles(c, k)),
+            ("key", {"chain": "c"}, CertificateFiles(c, k)),
+            ("cert_password_file", "c", PKCS12File(c, k)),
+            ("cert_password_file", "c.p12", PKCS12File(f"{c}.p12", k)),
+            ("cert_password_file", {"pkcs12": "c"}, PKCS12File(c, k)),
+        ):
+            table = {"cert": given, key: "k"}
+            self.assertEqual((read,), self.reader.settings(ServerPolicy, table, "route[0].tls").cert)
+            self.assertEqual(read, self.reader.settings(ClientPolicy, table, "route[0].upstream_tls").cert)
         self.assertEqual([], self.told())
-        self.reader.settings(ServerPolicy, {"key": "k"}, "route[0].tls")
-        self.assertEqual(["route[0].tls.key"], [key for key, _ in self.told()])
+
+    def test_noPair(self) -> None:
+        """
+        What belongs to no certificate, to one of several, or to one that has it already, is told.
+        """
+        for table, key, sentence in (
+            ({"key": "k"}, "key", "a key needs its certificate beside it: give cert, too"),
+            (
+                {"cert_password_file": "k"},
+                "cert_password_file",
+                "a password needs its certificate beside it: give cert, too",
+            ),
+            ({"cert": ["c", "d"], "key": "k"}, "key", "say of which certificate: write it inside cert, as in {chain"),
+            ({"cert": {"chain": "c", "key": "x"}, "key": "k"}, "key", "it is given twice"),
+            ({"cert": "c.p12", "key": "k"}, "key", "a PKCS#12 file holds its key itself: leave this out"),
+            (
+                {"cert": {"pkcs12": "c", "password_file": "p"}, "cert_password_file": "k"},
+                "cert_password_file",
+                "it is given twice",
+            ),
+            ({"cert": "c", "key": "k", "cert_password_file": "p"}, "cert_password_file", "it is the password of a PK"),
+            ({"cert": "c", "key": 1}, "key", "give a string, not a number"),
+        ):
+            self.reader.problems.clear()
+            self.reader.settings(ServerPolicy, table, "route[0].tls")
+            [(place, told)] = self.told()
+            self.assertEqual(f"route[0].tls.{key}", place)
+            self.assertIn(sentence, told)
 
     def test_spell(self) -> None:
         """

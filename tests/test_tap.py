@@ -17,6 +17,7 @@ from tlsproxy.config import Configuration
 from tlsproxy.route import Limits
 from tlsproxy.settings import LATER_MODES, LATER_OPTIONS, MODES, OPTIONS
 from tlsproxy.tap import Options
+from tlsproxy.testing.certificates import write
 from tlsproxy.tls.policy import snake
 
 FULL = {
@@ -151,10 +152,11 @@ class UsageTests(CommandLineTestCase):
         Only what is a list may be given more than once.
         """
         for name in OPTIONS:
-            if name.removeprefix("upstream-") in ("alpn", "ca", "client-ca", "mode", "allow-target", "deny-target"):
+            lists = ("alpn", "ca", "cert", "client-ca", "mode", "allow-target", "deny-target")
+            if name.removeprefix("upstream-") in lists:
                 continue
             (told,) = self.refused(2, "--mode=bridge", f"--{name}=a", f"--{name}=b")
-            self.assertIn("give it once" if name.removeprefix("upstream-") not in ("cert", "key") else "give one", told)
+            self.assertIn("give it once", told)
         self.assertRefused(2, "--config is given 2 times", "--config=a", "--config=b")
         self.assertRefused(
             2, "--limit idle is given more than once", "--mode=bridge", "--limit=idle=1", "--limit=idle=2"
@@ -196,6 +198,9 @@ class ReadTests(CommandLineTestCase):
             "log-level": "warn",
         }
         values |= {"min-version": "1.3", "max-version": "1.2", "ciphers": "ECDHE+AESGCM", "groups": "X25519"}
+        values |= {"unknown-sni": "refuse", "cert-password-file": "password.txt"}
+        write(str(self.folder / "server.p12"), self.server.pkcs12(b"secret"))
+        write(str(self.folder / "password.txt"), b"secret\n")
         values |= {"cert": "chain.pem", "key": "key.pem", "client-ca": "ca.pem", "ca": "ca.pem", "name": "x.example"}
         values |= {"ciphersuites": "TLS_AES_128_GCM_SHA256", "alpn": "h2", "state-dir": "s", "listen": "1"}
         values |= {"upstream": "u.example:2", "require-tls": "false", "users": "users.txt"}
@@ -215,6 +220,8 @@ class ReadTests(CommandLineTestCase):
                 extra["--upstream-key"] = "key.pem"
             if name == "cert":
                 extra["--key"] = "key.pem"
+            if name.endswith("cert-password-file"):
+                extra[f"--{name.removesuffix('-password-file')}"] = "server.p12"
             given |= extra
             document: dict[str, Any] = {"route": [{}]}
             for word, value in given.items():

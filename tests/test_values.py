@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tlsproxy.route import Limits
 from tlsproxy.settings import ProxySettings, RouteSettings, RuleSettings, TargetSettings
-from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, ServerPolicy
+from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, PKCS12File, ServerPolicy
 from tlsproxy.values import convert, kindOf, suggest
 
 CLASSES: tuple[type[Any], ...] = (
@@ -108,8 +108,6 @@ class ConvertTests(SynchronousTestCase):
             (ClientPolicy, "auth", "dane"),
             (ServerPolicy, "alpn", "mirror"),
             (ServerPolicy, "alpn", ["h2", "mirror"]),
-            (ServerPolicy, "cert", "a.p12"),
-            (ServerPolicy, "cert", ["a.pem", "b.pem"]),
             (RouteSettings, "mode", "sequential-client"),
             (RouteSettings, "upstream", [{"address": "a:1"}]),
             (RuleSettings, "upstream", ["a:1", "b:1"]),
@@ -148,17 +146,31 @@ class ConvertTests(SynchronousTestCase):
 
     def test_certificate(self) -> None:
         """
-        A certificate is one file, or one of the chain and one of the key.
+        A certificate is one file, or one of the chain and one of the key; or one in the form of PKCS#12, which its name
+        tells or the key, and one of its password.
         """
         files = {"chain": "a.pem", "key": "b.pem"}
-        self.assertEqual(CertificateFiles("/etc/a.pem"), self.take(ServerPolicy, "cert", "a.pem"))
-        self.assertEqual(CertificateFiles("/etc/a.pem"), self.take(ServerPolicy, "cert", ["a.pem"]))
-        self.assertEqual(CertificateFiles("/etc/a.pem"), self.take(ServerPolicy, "cert", {"chain": "a.pem"}))
-        self.assertEqual(CertificateFiles("/etc/a.pem", "/etc/b.pem"), self.take(ServerPolicy, "cert", [files]))
-        self.assertRefused(ServerPolicy, "cert", {"key": "b.pem"}, "give a file, or {chain")
-        self.assertRefused(ServerPolicy, "cert", {**files, "x": "y"}, "give a file, or {chain")
-        self.assertRefused(ServerPolicy, "cert", {**files, "key": 1}, "give a string, not a number")
-        self.assertRefused(ServerPolicy, "cert", [], "not an empty string")
+        store = {"pkcs12": "a.bin", "password_file": "p.txt"}
+        for given, read in (
+            ("a.pem", CertificateFiles("/etc/a.pem")),
+            ({"chain": "a.pem"}, CertificateFiles("/etc/a.pem")),
+            (files, CertificateFiles("/etc/a.pem", "/etc/b.pem")),
+            ("a.p12", PKCS12File("/etc/a.p12")),
+            ("a.pfx", PKCS12File("/etc/a.pfx")),
+            ({"pkcs12": "a.bin"}, PKCS12File("/etc/a.bin")),
+            (store, PKCS12File("/etc/a.bin", "/etc/p.txt")),
+        ):
+            self.assertEqual((read,), self.take(ServerPolicy, "cert", given))
+            self.assertEqual((read,), self.take(ServerPolicy, "cert", [given]))
+            self.assertEqual((read, read), self.take(ServerPolicy, "cert", [given, given]))
+            self.assertEqual(read, self.take(ClientPolicy, "cert", given))
+            self.assertEqual(read, self.take(ClientPolicy, "cert", [given]))
+            self.assertRefused(ClientPolicy, "cert", [given, given], "give one certificate")
+        for cls in (ServerPolicy, ClientPolicy):
+            for wrong in ({"key": "b.pem"}, {"password_file": "p.txt"}, {**files, "x": "y"}, {**files, **store}, {}):
+                self.assertRefused(cls, "cert", wrong, "give a file, {chain = ")
+            self.assertRefused(cls, "cert", {**files, "key": 1}, "give a string, not a number")
+            self.assertRefused(cls, "cert", [], "give one certificate")
 
     def test_several(self) -> None:
         """

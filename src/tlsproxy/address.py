@@ -41,7 +41,7 @@ from twisted.internet.interfaces import IAddress, IListeningPort, IStreamClientE
 from twisted.internet.protocol import Factory
 
 from tlsproxy.errors import TLSProxyError
-from tlsproxy.tls.pem import printable
+from tlsproxy.tls.printing import printable
 from tlsproxy.wire.host import isLiteral
 from tlsproxy.wire.network import plainAddress
 

@@ -22,8 +22,8 @@ from tlsproxy.errors import ConfigurationError
 from tlsproxy.installed import Found, Installed
 from tlsproxy.passwords import PasswordProblem, checkName, hashPassword
 from tlsproxy.routefile import checkParts
-from tlsproxy.tls.certificates import CertificateProblem
 from tlsproxy.tls.development import writeDevelopmentFiles
+from tlsproxy.tls.files import CertificateProblem
 
 __all__ = ["main"]
 

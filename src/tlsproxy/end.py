@@ -125,18 +125,22 @@ class End(Borrowed):
             if mark != 1 and not self.gone:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
 
-    async def startTLS(self, tls: ServerTLS | ClientTLS, alpn: Sequence[bytes] | None = None) -> TLSStream:
+    async def startTLS(
+        self, tls: ServerTLS | ClientTLS, alpn: Sequence[bytes] | None = None, serverName: str | None = None
+    ) -> TLSStream:
         """
         Upgrade this side to TLS.
 
         @param tls: The role to play, and what is wanted.
         @param alpn: The application protocols to offer as a client; L{None} for those of C{tls}.
+        @param serverName: As a server, the server name of the hello, if it has one: it chooses the certificate.
+        @raise AdmissionRefused: C{tls} refuses that server name, and the client has not been told.
         @raise HandshakeFailed: With a sentence on why.
         @raise PeerEnded: The peer ended the stream in the middle of it.
         @raise PeerReset: The peer reset the connection.
         """
         if isinstance(tls, ServerTLS):
-            stream, name = tls.connect(self.socket), ""
+            stream, name = tls.connect(self.socket, serverName), ""
         else:
             stream, name = tls.connect(self.socket, alpn), tls.name
 

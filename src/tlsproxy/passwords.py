@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from twisted.internet.defer import Deferred, DeferredSemaphore, maybeDeferred
 
 from tlsproxy.errors import AdmissionRefused
-from tlsproxy.tls.pem import printable, shortPrintable
+from tlsproxy.tls.printing import printable, shortPrintable
 
 __all__ = ["Busy", "InThread", "NotAuthenticated", "PasswordProblem", "Users", "checkName", "hashPassword"]
 

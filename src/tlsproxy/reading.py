@@ -16,8 +16,8 @@ from attrs import fields
 
 from tlsproxy.address import Address, Unix, parseListen, parseUpstream
 from tlsproxy.errors import ConfigurationError, Problem
-from tlsproxy.settings import LATER
-from tlsproxy.tls.policy import CertificateFiles, snake
+from tlsproxy.settings import BESIDE_CERT, LATER
+from tlsproxy.tls.policy import CertificateFiles, PKCS12File, snake
 from tlsproxy.values import convert, fileName, kindOf, suggest
 
 __all__ = ["Reader", "spell"]
@@ -90,7 +90,7 @@ class Reader:
             return cls()
         section = re.sub(r"\[\d+\]", "", path)
         known = {snake(attribute.name): attribute for attribute in fields(cls)}  # type: ignore[arg-type]
-        pair = ("key",) if "cert" in known else ()
+        pair = tuple(BESIDE_CERT) if "cert" in known else ()
         values: dict[str, Any] = {}
         for key, value in table.items():
             place = f"{path}.{spell(key)}"
@@ -105,24 +105,42 @@ class Reader:
                 self.tell(
                     place, "there is no such key" + (_owners(key, tables) or suggest(key, [*known, *tables, *pair]))
                 )
-        self._pairKey(table, path, values)
+        for key in pair:
+            if key in table:
+                self._completeCert(key, table, path, values)
         return cls(**values)
 
-    def _pairKey(self, table: Mapping[str, Any], path: str, values: dict[str, Any]) -> None:
+    def _completeCert(self, key: str, table: Mapping[str, Any], path: str, values: dict[str, Any]) -> None:
         """
-        C{key} beside C{cert} is the other half of the pair.
+        Take a key that stands beside C{cert}, and says more of the one certificate that this is.
         """
-        if "key" not in table:
-            return
-        files = values.get("cert")
+        place = f"{path}.{key}"
         if "cert" not in table:
-            self.tell(f"{path}.key", "a key needs its certificate beside it: give cert, too")
-        elif isinstance(files, CertificateFiles):
-            if files.key is not None:
-                self.tell(f"{path}.key", "the key is given twice")
-            else:
-                key = self.attempt(f"{path}.key", lambda: fileName(table["key"], self.resolve))
-                values["cert"] = CertificateFiles(files.chain, key)
+            what = "a key" if key == "key" else "a password"
+            self.tell(place, f"{what} needs its certificate beside it: give cert, too")
+        if "cert" not in values:
+            return
+        several = values["cert"] if isinstance(values["cert"], tuple) else (values["cert"],)
+        if len(several) > 1:
+            self.tell(place, "say of which certificate: write it inside cert, as in {chain = ..., key = ...}")
+            return
+        file = self.attempt(place, lambda: fileName(table[key], self.resolve))
+        if file is None:
+            return
+        whole: CertificateFiles | PKCS12File | None = None
+        match several[0], key:
+            case CertificateFiles(chain, None), "key":
+                whole = CertificateFiles(chain, file)
+            case ((CertificateFiles(name, None) | PKCS12File(name, None)), "cert_password_file"):
+                whole = PKCS12File(name, file)
+            case PKCS12File(), "key":
+                self.tell(place, "a PKCS#12 file holds its key itself: leave this out")
+            case CertificateFiles(), "cert_password_file":
+                self.tell(place, "it is the password of a PKCS#12 file, which has no key beside it: leave one out")
+            case _:
+                self.tell(place, "it is given twice")
+        if whole is not None:
+            values["cert"] = (whole,) if isinstance(values["cert"], tuple) else whole
 
     def each(self, texts: Sequence[str], path: str, parse: Callable[[str], T]) -> tuple[T, ...]:
         """
@@ -172,7 +190,7 @@ def _owners(key: str, tables: Mapping[str, type[Any] | None]) -> str:
     owners = []
     for table, cls in tables.items():
         known = [snake(attribute.name) for attribute in fields(cls)] if cls is not None else []
-        if key in known or (key == "key" and "cert" in known):
+        if key in known or (key in BESIDE_CERT and "cert" in known):
             owners.append(f"{table}.{key}")
     return f"; do you mean {' or '.join(owners)}?" if owners else ""
 

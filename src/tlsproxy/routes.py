@@ -25,7 +25,7 @@ from tlsproxy.reading import Reader
 from tlsproxy.route import Limits, Route
 from tlsproxy.rules import Rule
 from tlsproxy.ruletables import hostOf, readRules
-from tlsproxy.settings import MODES, RouteSettings, TargetSettings
+from tlsproxy.settings import BESIDE_CERT, MODES, RouteSettings, TargetSettings
 from tlsproxy.targets import Target, Targets, parseTarget
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
 from tlsproxy.tls.policy import ClientPolicy, ServerPolicy
@@ -212,7 +212,7 @@ class RouteReader:
 
     def _load(self, path: str, load: Callable[[], T]) -> T | None:
         # Without its key, the certificate would be taken for one that lacks it.
-        if any(problem.key == f"{path}.key" for problem in self._reader.problems):
+        if {problem.key for problem in self._reader.problems} & {f"{path}.{key}" for key in BESIDE_CERT}:
             return None
         loaded = self._reader.attempt(path, load)
         self.warnings += getattr(loaded, "warnings", ())

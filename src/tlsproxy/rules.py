@@ -18,7 +18,8 @@ from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
 
 from tlsproxy.address import TCP, Address, Endpoint, Unix, asAddress
 from tlsproxy.given import isOneOf, takes
-from tlsproxy.tls.contexts import ClientTLS, isClientTLS, parseProtocol
+from tlsproxy.tls.contexts import ClientTLS, isClientTLS
+from tlsproxy.tls.parameters import parseProtocol
 from tlsproxy.wire.clienthello import ClientHello
 from tlsproxy.wire.network import isName, parseNamePattern, parseNetwork, plainAddress
 

@@ -13,7 +13,8 @@ from tlsproxy.address import TCP, Address
 from tlsproxy.reading import Reader
 from tlsproxy.rules import Rule
 from tlsproxy.settings import RuleSettings
-from tlsproxy.tls.contexts import ClientTLS, parseProtocol
+from tlsproxy.tls.contexts import ClientTLS
+from tlsproxy.tls.parameters import parseProtocol
 from tlsproxy.wire.network import parseNamePattern, parseNetwork
 
 __all__ = ["hostOf", "readRules"]

@@ -15,7 +15,7 @@ from typing import Final
 from tlsproxy.address import tellPeer
 from tlsproxy.end import End
 from tlsproxy.session import Session
-from tlsproxy.tls.pem import printable
+from tlsproxy.tls.printing import printable
 
 __all__ = ["describeTLS", "factsOf", "formatOf", "knownOf", "told", "word"]
 

@@ -19,6 +19,7 @@ from tlsproxy.rules import REFUSALS
 from tlsproxy.tls.policy import ClientPolicy, ServerPolicy, option, snake
 
 __all__ = [
+    "BESIDE_CERT",
     "LATER",
     "LATER_MODES",
     "LATER_OPTIONS",
@@ -64,6 +65,7 @@ LATER: Final = {
 
 _METAVARS: Final = {
     "certificate": "FILE",
+    "certificates": "FILE",
     "files": "FILE",
     "boolean": "true|false",
     "file": "FILE",
@@ -182,7 +184,12 @@ def written(default: object) -> str:
     return str(default) if isinstance(default, str | int | Path) else ""
 
 
-_KEY_HELP: Final = "PEM file: the certificate's key; without it, the certificate's file holds it, too"
+BESIDE_CERT: Final = {
+    "key": "PEM file: the certificate's key; without it, the certificate's file holds it, too",
+    "cert_password_file": "file with the password of the certificate's PKCS#12 file, on one line",
+}
+"""Keys that say more of a certificate that stands beside them, and what they are for."""
+
 _TABLES: Final = (
     (RouteSettings, ("route",), "", "The route"),
     (TargetSettings, ("route", "targets"), "", "Targets (connect)"),
@@ -225,7 +232,8 @@ def _options() -> Mapping[str, Option]:
                 (*table, name), metavar(attribute), help, written(attribute.default), heading
             )
             if name == "cert":
-                options[prefix + "key"] = Option((*table, "key"), "FILE", _KEY_HELP, "", heading)
+                for key, more in BESIDE_CERT.items():
+                    options[prefix + key.replace("_", "-")] = Option((*table, key), "FILE", more, "", heading)
     return options
 
 

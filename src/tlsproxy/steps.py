@@ -120,10 +120,14 @@ async def acceptTLS(session: Session, tls: ServerTLS) -> None:
     """
     Let the client in: the TLS handshake, and its certificate where one is demanded.
 
+    @raise AdmissionRefused: No certificate is for the server name that it asks for, and it is to be refused.
     @raise HandshakeFailed: With a sentence on why.
     """
     session.enter("handshake")
-    await session.near.startTLS(tls)
+    name = session.serverName
+    if tls.choose(name) is None:
+        _alert(session, _UNRECOGNIZED_NAME)
+    await session.near.startTLS(tls, serverName=name)
     if tls.policy.clientCa:
         certificate = session.certificate
         session.clientCertificate = describe(certificate) if certificate is not None else ""

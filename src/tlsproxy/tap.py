@@ -19,14 +19,15 @@ from twisted.logger import LogLevel
 from twisted.python import usage
 
 from tlsproxy import __version__
+from tlsproxy.certificateoptions import pairCertificates
 from tlsproxy.config import Configuration, build, loadFile
 from tlsproxy.daemon import Daemon
 from tlsproxy.errors import ConfigurationError, Problem
 from tlsproxy.handlertables import fromWord
 from tlsproxy.route import Limits
 from tlsproxy.service import ProxyService
-from tlsproxy.settings import LATER_MODES, LATER_OPTIONS, MODES, OPTIONS, stateDirectory
-from tlsproxy.tls.certificates import CertificateProblem
+from tlsproxy.settings import BESIDE_CERT, LATER_MODES, LATER_OPTIONS, MODES, OPTIONS, stateDirectory
+from tlsproxy.tls.files import CertificateProblem
 from tlsproxy.tls.policy import snake
 from tlsproxy.values import suggest
 
@@ -46,6 +47,7 @@ _WORDS: Final = (*OPTIONS, "config", "handler", "limit", "help", "version")
 def _setter(name: str, help: str) -> Callable[[Options, str], None]:
     def setter(self: Options, value: str) -> None:
         self.given.setdefault(name, []).append(value)
+        self.order.append((name, value))
 
     setter.__doc__ = help
     return setter
@@ -56,6 +58,7 @@ class Options(usage.Options):
     The command line.
 
     @ivar given: The values of each option, as often as it was given.
+    @ivar order: The options of routes and their values as they were given.
     @ivar configuration: What it all comes to, once it is parsed.
     @ivar demo: The demo, where a mode runs its own.
     """
@@ -63,6 +66,7 @@ class Options(usage.Options):
     def __init__(self) -> None:
         super().__init__()
         self.given: dict[str, list[str]] = {}
+        self.order: list[tuple[str, str]] = []
         self.configuration: Configuration | None = None
         self.demo: Demo | None = None
 
@@ -160,7 +164,7 @@ class Options(usage.Options):
         """
         Say where on the command line a problem is.
         """
-        path = tuple(problem.key.replace("[0]", "").split("."))
+        path = tuple(re.sub(r"(\.cert)(\[\d+\])+$", r"\1", problem.key).replace("[0]", "").split("."))
         if handler := re.fullmatch(r"route\[0\]\.handler\[(\d+)\](?:\.name)?(\..*)?", problem.key):
             word = self.given["handler"][int(handler[1])]
             return ": ".join([f"--handler {word}", *([handler[2][1:]] if handler[2] else []), problem.sentence])
@@ -218,6 +222,15 @@ class Options(usage.Options):
                 for step in path[1:-1]:
                     table = table.setdefault(step, {})
                 table[path[-1]] = self._value(name, values)
+        for prefix in ("", "upstream-"):
+            if len(self.given.get(f"{prefix}cert", ())) > 1:
+                table = route["upstream_tls" if prefix else "tls"]
+                try:
+                    table["cert"] = pairCertificates(self.order, prefix)
+                except ValueError as e:
+                    raise usage.UsageError(str(e)) from None
+                for key in BESIDE_CERT:
+                    table.pop(key, None)
         return document
 
     def _value(self, name: str, values: list[str]) -> Any:
@@ -227,9 +240,11 @@ class Options(usage.Options):
             return {"true": True, "false": False}.get(_once(name, values), _once(name, values))
         if name.removeprefix("upstream-") == "alpn":
             return [protocol for value in values for protocol in value.split(",")]
-        if len(values) > 1:
-            if name.removeprefix("upstream-") in ("cert", "key"):
-                raise usage.UsageError(f"--{name}: several certificates on one route are not yet supported; give one")
+        if name in ("cert", "upstream-cert"):
+            return values[0]
+        beside = name.removeprefix("upstream-").replace("-", "_") in BESIDE_CERT
+        if beside and len(self.given.get("upstream-cert" if name.startswith("upstream-") else "cert", ())) > 1:
+            return values
         return _once(name, values)
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Union, get_args, get_origin
 
 from attrs import Attribute, frozen
 
-from tlsproxy.tls.policy import CertificateFiles
+from tlsproxy.tls.policy import PKCS12_SUFFIXES, CertificateFiles, PKCS12File
 
 __all__ = ["Shape", "Typed", "convert", "convertAs", "fileName", "kindOf", "shapeOf", "suggest", "text"]
 
@@ -143,22 +143,22 @@ def _files(value: object, resolve: Callable[[str], str], words: tuple[str, ...])
     return tuple(one if one in words else fileName(one, resolve) for one in files)
 
 
-def _certificate(value: object, resolve: Callable[[str], str]) -> CertificateFiles:
-    if isinstance(value, list):
-        if len(value) > 1:
-            raise ValueError("several certificates on one route are not yet supported; give one")
-        value = value[0] if value else ""
-    if isinstance(value, dict):
-        unknown = set(value) - {"chain", "key"}
-        if unknown or "chain" not in value:
-            raise ValueError('give a file, or {chain = "FILE", key = "FILE"}')
-        return CertificateFiles(
-            fileName(value["chain"], resolve), fileName(value["key"], resolve) if "key" in value else None
-        )
-    path = fileName(value, resolve)
-    if path.endswith((".p12", ".pfx")):
-        raise ValueError("PKCS#12 files are not yet supported; give PEM files")
-    return CertificateFiles(path)
+def _certificate(value: object, resolve: Callable[[str], str]) -> CertificateFiles | PKCS12File:
+    if not isinstance(value, dict):
+        path = fileName(value, resolve)
+        return PKCS12File(path) if path.endswith(PKCS12_SUFFIXES) else CertificateFiles(path)
+    for made, first, second in ((CertificateFiles, "chain", "key"), (PKCS12File, "pkcs12", "password_file")):
+        if first in value and not set(value) - {first, second}:
+            files = [fileName(value[name], resolve) for name in (first, second) if name in value]
+            return made(*files)
+    raise ValueError('give a file, {chain = "FILE", key = "FILE"} or {pkcs12 = "FILE", password_file = "FILE"}')
+
+
+def _certificates(value: object, resolve: Callable[[str], str]) -> tuple[CertificateFiles | PKCS12File, ...]:
+    several = value if isinstance(value, list) else [value]
+    if not several:
+        raise ValueError("give one certificate at least, or leave this out")
+    return tuple(_certificate(one, resolve) for one in several)
 
 
 def convert(attribute: Attribute[Any], value: object, resolve: Callable[[str], str]) -> object:
@@ -178,7 +178,11 @@ def convert(attribute: Attribute[Any], value: object, resolve: Callable[[str], s
         return _choice(value, choices)
     kind = metadata.get("kind")
     if kind == "certificate":
-        return _certificate(value, resolve)
+        if isinstance(value, list) and len(value) != 1:
+            raise ValueError("give one certificate; which of several to show could not be told")
+        return _certificate(value[0] if isinstance(value, list) else value, resolve)
+    if kind == "certificates":
+        return _certificates(value, resolve)
     if kind == "files":
         return _files(value, resolve, attribute.default or ())
     if kind in ("file", "folder"):

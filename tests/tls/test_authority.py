@@ -16,7 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.tls.verifiers import EXCLUDED_VIOLATION, PERMITTED_VIOLATION, refusals, subject
 from tlsproxy.testing.certificates import NOW, write
 from tlsproxy.tls.authority import Authority, narrowestConstraint
-from tlsproxy.tls.certificates import CertificateProblem, Identity, loadAuthorities
+from tlsproxy.tls.certificates import Identity, loadAuthorities
+from tlsproxy.tls.files import CertificateProblem
 
 LIFETIME = timedelta(days=90)
 YEAR = timedelta(days=365)

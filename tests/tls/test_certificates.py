@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tlsproxy.testing.certificates import NOW, Holder, certify, write
-from tlsproxy.tls.certificates import CertificateProblem, Identity, describe, loadAuthorities, loadIdentity
+from tlsproxy.tls.certificates import Identity, describe, loadAuthorities, loadIdentity
+from tlsproxy.tls.files import CertificateProblem
 
 ROOT = certify("Root")
 INTERMEDIATE = certify("Intermediate", ROOT)

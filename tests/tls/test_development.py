@@ -17,12 +17,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.tls.verifiers import PERMITTED_VIOLATION, refusals
 from tlsproxy.testing.certificates import NOW, Holder, certify, write
 from tlsproxy.tls.authority import Authority
-from tlsproxy.tls.certificates import CertificateProblem, Identity, loadAuthorities, loadIdentity
+from tlsproxy.tls.certificates import Identity, loadAuthorities, loadIdentity
 from tlsproxy.tls.development import (
     LEAF_LIFETIME,
     developmentAuthority,
     developmentServer,
 )
+from tlsproxy.tls.files import CertificateProblem
 
 YEAR = timedelta(days=365)
 

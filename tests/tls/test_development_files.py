@@ -17,8 +17,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.tls.verifiers import refusals
 from tlsproxy.testing.certificates import NOW
-from tlsproxy.tls.certificates import CertificateProblem, Identity, loadAuthorities, loadIdentity
+from tlsproxy.tls.certificates import Identity, loadAuthorities, loadIdentity
 from tlsproxy.tls.development import writeDevelopmentFiles
+from tlsproxy.tls.files import CertificateProblem
 
 
 class WriteDevelopmentFilesTests(SynchronousTestCase):

@@ -24,7 +24,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tlsproxy.testing.certificates import certify, write
-from tlsproxy.tls.pem import CertificateProblem, printable, readPEM
+from tlsproxy.tls.files import CertificateProblem
+from tlsproxy.tls.pem import readPEM
+from tlsproxy.tls.printing import printable
 
 ANY = certify("any.example")
 
@@ -390,7 +392,7 @@ class OpenToOthersTests(SynchronousTestCase):
         """
         for mode in (0o600, 0o400):
             pem = readPEM(write(self.mktemp(), ANY.keyPEM(), mode=mode), "private key")
-            self.assertIsNone(pem.openToOthers())
+            self.assertIsNone(pem.file.openToOthers())
 
     def test_open(self) -> None:
         """
@@ -399,7 +401,7 @@ class OpenToOthersTests(SynchronousTestCase):
         for mode in (0o640, 0o604, 0o620, 0o644):
             path = write(self.mktemp(), ANY.keyPEM(), mode=mode)
             self.assertEqual(
-                readPEM(path, "private key").openToOthers(),
+                readPEM(path, "private key").file.openToOthers(),
                 f"{path} holds a private key and is open to others than its owner (mode {mode:04o}): "
                 f"run chmod 600 {path}",
             )
@@ -408,4 +410,4 @@ class OpenToOthersTests(SynchronousTestCase):
         """
         The mode of what is no regular file says nothing.
         """
-        self.assertIsNone(readPEM("/dev/null", "private key").openToOthers())
+        self.assertIsNone(readPEM("/dev/null", "private key").file.openToOthers())

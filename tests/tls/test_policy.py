@@ -10,7 +10,9 @@ from typing import Any
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, Policy, ServerPolicy, snake
+from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, PKCS12File, Policy, ServerPolicy, snake
+
+CERTIFICATES = ("tuple[CertificateFiles | PKCS12File, ...]", "CertificateFiles | PKCS12File | None")
 
 
 class PolicyTests(SynchronousTestCase):
@@ -43,7 +45,7 @@ class PolicyTests(SynchronousTestCase):
         """
         for policy in (ServerPolicy, ClientPolicy):
             for each in attrs.fields(policy):
-                self.assertIn(each.type, ("str", "tuple[str, ...]", "CertificateFiles | None"), each.name)
+                self.assertIn(each.type, ("str", "tuple[str, ...]", *CERTIFICATES), each.name)
 
     def test_safe(self) -> None:
         """
@@ -53,9 +55,9 @@ class PolicyTests(SynchronousTestCase):
         server, client = ServerPolicy(), ClientPolicy()
         for policy in (server, client):
             self.assertEqual((policy.minVersion, policy.maxVersion, policy.alpn), ("1.2", "1.3", ()))
-            self.assertIdentical(policy.cert, None)
         self.assertEqual((client.ca, client.auth, client.name), (("system",), "pkix", ""))
-        self.assertEqual((server.clientCa, server.clientAuth), ((), ""))
+        self.assertEqual((server.clientCa, server.clientAuth, server.unknownSni), ((), "", "default"))
+        self.assertEqual((server.cert, client.cert), ((), None))
 
     def test_values(self) -> None:
         """
@@ -99,7 +101,13 @@ class GivenTests(SynchronousTestCase):
             self.assertEqual(("certs/ca.pem",), ServerPolicy(clientCa=given).clientCa)
             self.assertEqual(("certs/ca.pem",), ClientPolicy(ca=given).ca)
         for given in ("x.pem", Path("x.pem"), CertificateFiles(Path("x.pem"))):  # type: ignore[arg-type, unused-ignore]
-            self.assertEqual(CertificateFiles("x.pem"), ServerPolicy(cert=given).cert)
+            self.assertEqual((CertificateFiles("x.pem"),), ServerPolicy(cert=given).cert)
+            self.assertEqual(CertificateFiles("x.pem"), ClientPolicy(cert=given).cert)
+        for given in ("x.p12", Path("x.p12"), PKCS12File(Path("x.p12"))):  # type: ignore[arg-type, unused-ignore]
+            self.assertEqual((PKCS12File("x.p12"),), ServerPolicy(cert=given).cert)
+            self.assertEqual(PKCS12File("x.p12"), ClientPolicy(cert=given).cert)
+        several = ServerPolicy(cert=["x.pem", Path("y.pfx"), CertificateFiles("z.pem", "z.key")]).cert
+        self.assertEqual((CertificateFiles("x.pem"), PKCS12File("y.pfx"), CertificateFiles("z.pem", "z.key")), several)
         self.assertEqual("k.pem", CertificateFiles("x.pem", Path("k.pem")).key)  # type: ignore[arg-type, unused-ignore]
 
     def test_slips(self) -> None:
@@ -116,8 +124,18 @@ class GivenTests(SynchronousTestCase):
             ),
             (
                 ServerPolicy,
+                {"cert": (("x", "y"),)},
+                "ServerPolicy(cert=...): give CertificateFiles(chain, key) or PKCS12File(path, passwordFile), not a tu",
+            ),
+            (
+                ServerPolicy,
+                {"cert": None},
+                "ServerPolicy(cert=...): give several in a tuple, each CertificateFiles(chain, key) or PKCS12File(path",
+            ),
+            (
+                ClientPolicy,
                 {"cert": ("x", "y")},
-                "ServerPolicy(cert=...): give CertificateFiles(chain, key), not a tuple",
+                "ClientPolicy(cert=...): give CertificateFiles(chain, key) or PKCS12File(path, passwordFile), not a tu",
             ),
             (ServerPolicy, {"clientCa": b"x"}, "ServerPolicy(clientCa=...): give several in a tuple"),
             (

@@ -20,11 +20,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
     Encoding,
     KeySerializationEncryption,
     NoEncryption,
     PrivateFormat,
 )
+from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 
@@ -67,6 +69,18 @@ class Holder:
         The key as PEM.
         """
         return self.key.private_bytes(Encoding.PEM, form, encryption or NoEncryption())
+
+    def pkcs12(self, password: bytes = b"", *issuers: Holder) -> bytes:
+        """
+        Both as PKCS#12.
+
+        @param password: its password, if any.
+        @param issuers: who else's certificate is in it.
+        """
+        encryption = BestAvailableEncryption(password) if password else NoEncryption()
+        others = [each.certificate for each in issuers]
+        key: Any = self.key
+        return serialize_key_and_certificates(None, key, self.certificate, others, encryption)
 
 
 def certify(

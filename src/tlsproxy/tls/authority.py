@@ -23,7 +23,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from tlsproxy.tls.certificates import Identity
-from tlsproxy.tls.pem import CertificateProblem, PrivateKey, printable
+from tlsproxy.tls.files import CertificateProblem
+from tlsproxy.tls.keys import PrivateKey
+from tlsproxy.tls.printing import printable
 
 __all__ = ["Authority", "narrowestConstraint"]
 

@@ -11,14 +11,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from attrs import field, frozen
+from attrs import Factory, evolve, field, frozen
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import NameOID
 
-from tlsproxy.tls.pem import UNDECODABLE, CertificateProblem, PrivateKey, readPEM, shortPrintable
+from tlsproxy.tls.files import CertificateProblem
+from tlsproxy.tls.keys import PrivateKey, belongs, keyFamily, keyType
+from tlsproxy.tls.pem import UNDECODABLE, readPEM
+from tlsproxy.tls.printing import printable, shortPrintable
 
-__all__ = ["CertificateProblem", "Identity", "PrivateKey", "describe", "loadAuthorities", "loadIdentity"]
+__all__ = ["Identity", "arrange", "describe", "loadAuthorities", "loadIdentity", "serverNames", "validity"]
 
 _SOON = timedelta(days=14)
 
@@ -32,11 +35,45 @@ class Identity:
         themselves, unless it is the certificate of the key.
     @ivar key: the private key of the first certificate.
     @ivar warnings: what the operator should know, a sentence each.
+    @ivar files: the files that it was read from.
+    @ivar names: the names that it is good for as a server's, as L{serverNames} tells them.
     """
 
     chain: tuple[x509.Certificate, ...]
     key: PrivateKey = field(repr=False)
     warnings: tuple[str, ...] = ()
+    files: tuple[str, ...] = field(default=(), eq=False)
+    names: tuple[str, ...] = field(
+        default=Factory(lambda self: serverNames(self.chain[0]), takes_self=True), eq=False, repr=False
+    )
+
+    @property
+    def notBefore(self) -> datetime:
+        """
+        From when on all of the chain is valid.
+        """
+        return max(each.not_valid_before_utc for each in self.chain)
+
+    @property
+    def notAfter(self) -> datetime:
+        """
+        Until when all of the chain is valid.
+        """
+        return min(each.not_valid_after_utc for each in self.chain)
+
+    @property
+    def keyFamily(self) -> str:
+        """
+        See L{tlsproxy.tls.keys.keyFamily}.
+        """
+        return keyFamily(self.key)
+
+    @property
+    def keyType(self) -> str:
+        """
+        See L{tlsproxy.tls.keys.keyType}.
+        """
+        return keyType(self.key)
 
 
 def loadIdentity(chainFile: str, keyFile: str | None, *, now: datetime) -> Identity:
@@ -55,17 +92,41 @@ def loadIdentity(chainFile: str, keyFile: str | None, *, now: datetime) -> Ident
     pem = readPEM(chainFile, "certificate")
     certificates = pem.certificates()
     keyPEM = pem if keyFile is None else readPEM(keyFile, "private key")
-    key = keyPEM.privateKey()
-    leaf = next((each for each in certificates if _belongs(key, each)), None)
+    files = (chainFile,) if keyFile is None else (chainFile, keyFile)
+    identity = arrange(pem.name, certificates, keyPEM.name, keyPEM.privateKey(), files)
+    warnings = [*identity.warnings, *validity(identity, now), keyPEM.file.openToOthers()]
+    return evolve(identity, warnings=tuple(each for each in warnings if each is not None))
+
+
+def arrange(
+    name: str,
+    certificates: Sequence[x509.Certificate],
+    keyName: str,
+    key: PrivateKey,
+    files: tuple[str, ...],
+    *,
+    tidy: bool = True,
+) -> Identity:
+    """
+    Find the certificate of a key, and put its chain in order.
+
+    @param name: the file with the certificates, for the messages.
+    @param certificates: the certificates, in any order.
+    @param keyName: the file with the key, for the messages.
+    @param key: the key.
+    @param files: all files that it was read from.
+    @param tidy: whether to warn of what is not in order, or not needed.
+
+    @raise CertificateProblem: if the key belongs to none of the certificates.
+    """
+    leaf = next((each for each in certificates if belongs(key, each)), None)
     if leaf is None:
         raise CertificateProblem(
-            f"{keyPEM.name} holds a private key that does not match the certificate in {pem.name} "
+            f"{keyName} holds a private key that does not match the certificate in {name} "
             f"({describe(certificates[0])}): give the key that this certificate was issued for"
         )
-    chain, warnings = _arrange(pem.name, certificates, leaf)
-    warnings += [_validity(pem.name, each, now) for each in chain]
-    warnings.append(keyPEM.openToOthers())
-    return Identity(chain, key, tuple(each for each in warnings if each is not None))
+    chain, warnings = _order(name, certificates, leaf, tidy)
+    return Identity(chain, key, tuple(warnings), files)
 
 
 def loadAuthorities(files: Sequence[str]) -> tuple[x509.Certificate, ...]:
@@ -97,6 +158,24 @@ def describe(certificate: x509.Certificate) -> str:
     except ValueError:
         until = "a date that cannot be read"
     return f"{_subject(certificate)}, issued by {_issuer(certificate)}, until {until}"
+
+
+def serverNames(certificate: x509.Certificate) -> tuple[str, ...]:
+    """
+    List the names that a server's certificate is good for: DNS names in lower case, and IP addresses.
+
+    @return: each once, in their order; none where they cannot be decoded.
+    """
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, *UNDECODABLE):
+        return ()
+    found = [
+        each.value.lower().removesuffix(".") if isinstance(each, x509.DNSName) else str(each.value)
+        for each in names
+        if isinstance(each, (x509.DNSName, x509.IPAddress))
+    ]
+    return tuple(dict.fromkeys(found))
 
 
 def _subject(certificate: x509.Certificate) -> str:
@@ -131,16 +210,6 @@ def _label(name: x509.Name) -> str:
     return shortPrintable(common[-1].rfc4514_string() if common else name.rfc4514_string())
 
 
-def _belongs(key: PrivateKey, certificate: x509.Certificate) -> bool:
-    """
-    Tell whether a certificate was issued for a key.
-    """
-    try:
-        return certificate.public_key() == key.public_key()
-    except (ValueError, UnsupportedAlgorithm):
-        return False
-
-
 def _signed(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
     """
     Tell whether one certificate issued the other, or itself where both are the same.
@@ -157,17 +226,17 @@ def _signed(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
     return True
 
 
-def _arrange(
-    name: str, certificates: Sequence[x509.Certificate], leaf: x509.Certificate
-) -> tuple[tuple[x509.Certificate, ...], list[str | None]]:
+def _order(
+    name: str, certificates: Sequence[x509.Certificate], leaf: x509.Certificate, tidy: bool
+) -> tuple[tuple[x509.Certificate, ...], list[str]]:
     """
     Put a chain in order, each certificate before the one that issued it, and leave out what peers do not need.
 
     @return: the chain, and a warning for all that was moved or left out.
     """
     given = list(dict.fromkeys(certificates))
-    warnings: list[str | None] = []
-    if len(given) < len(certificates):
+    warnings: list[str] = []
+    if tidy and len(given) < len(certificates):
         warnings.append(f"{name} holds the same certificate more than once: it is sent once")
     chain = [leaf]
     rest = [each for each in given if each != leaf]
@@ -178,15 +247,30 @@ def _arrange(
             break
         chain.append(issuers[0])
         rest.remove(issuers[0])
-    if [each for each in given if each in chain] != chain:
+    if tidy and [each for each in given if each in chain] != chain:
         warnings.append(
             f"{name} does not have its certificates in order: they are sent in the right order, "
             "but put the certificate of the key first and after each the one that issued it"
         )
     for each in rest:
-        reason = "is self-signed and works only where it is trusted" if _signed(each, each) else "is not in the chain"
+        root = _signed(each, each)
+        if root and not tidy:
+            continue
+        reason = "is self-signed and works only where it is trusted" if root else "is not in the chain"
         warnings.append(f"{name} holds a certificate that is not sent, as it {reason}: {describe(each)}")
     return tuple(chain), warnings
+
+
+def validity(identity: Identity, now: datetime) -> list[str]:
+    """
+    Warn of certificates of a chain that are not valid now, or not for long.
+
+    @raise ValueError: if one has a date that cannot be read.
+    """
+    if identity.notBefore <= now and identity.notAfter - now >= _SOON:
+        return []
+    name = printable(identity.files[0])
+    return [told for each in identity.chain if (told := _validity(name, each, now)) is not None]
 
 
 def _validity(name: str, certificate: x509.Certificate, now: datetime) -> str | None:

@@ -6,133 +6,60 @@ From a policy to the library's contexts, with everything checked that can be che
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
 
 from attrs import evolve, field, frozen
 from cryptography import x509
 from OpenSSL import SSL, crypto
 
-from tlsproxy.errors import AdmissionRefused, ConfigurationError, Problem
+from tlsproxy.errors import AdmissionRefused, HandshakeFailed
 from tlsproxy.given import kindOf, takes
-from tlsproxy.tls.certificates import CertificateProblem, Identity, loadAuthorities, loadIdentity
-from tlsproxy.tls.native import TLSStream, requireName, setGroups
-from tlsproxy.tls.pem import few
-from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, Policy, ServerPolicy
+from tlsproxy.tls.certificates import Identity, loadAuthorities, validity
+from tlsproxy.tls.files import CertificateProblem
+from tlsproxy.tls.identities import findIdentities
+from tlsproxy.tls.native import TLSStream, requireName, shareTrust
+from tlsproxy.tls.parameters import Checks, chooseALPN, contextFor, tellParameters
+from tlsproxy.tls.policy import ClientPolicy, ServerPolicy
+from tlsproxy.tls.presenting import present, tryPresenting
+from tlsproxy.tls.servercontexts import ServerContexts
+from tlsproxy.tls.servernames import Choice, ServerNames
 from tlsproxy.wire.host import asciiName, isLiteral
 
-__all__ = ["ClientTLS", "ServerTLS", "contextFor", "isClientTLS", "isServerTLS", "parseProtocol"]
-
-T = TypeVar("T")
-
-_VERSIONS = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
-
-# <openssl/ssl.h>: what is left of a write is copied aside and tried again from there.
-_MODE_ACCEPT_MOVING_WRITE_BUFFER = 0x2
+__all__ = ["ClientTLS", "ServerTLS", "isClientTLS", "isServerTLS"]
 
 
-class _Checks:
+@frozen
+class _Shown:
     """
-    Collects what is wrong, so that all of it can be told at once.
+    What one side shows.
+
+    @ivar identities: The identities.
+    @ivar files: What was read for them.
+    @ivar warnings: What is doubtful but works, one sentence each.
     """
 
-    def __init__(self, section: str) -> None:
-        self.section = section
-        self.problems: list[Problem] = []
-
-    def attempt(self, key: str, action: Callable[[], T]) -> T | None:
-        """
-        Do something that may find a problem with a key's value.
-        """
-        try:
-            return action()
-        except (CertificateProblem, ValueError) as e:
-            self.tell(key, str(e))
-        return None
-
-    def tell(self, key: str, sentence: str) -> None:
-        """
-        Note a problem with a key's value.
-        """
-        self.problems.append(Problem(f"{self.section}.{key}", sentence))
-
-    def done(self) -> None:
-        """
-        @raise ConfigurationError: Anything was wrong.
-        """
-        if self.problems:
-            raise ConfigurationError(self.problems)
+    identities: tuple[Identity, ...] = ()
+    files: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
-def _setCiphers(context: SSL.Context, ciphers: str) -> None:
-    # OpenSSL passes silently over the names that it does not know as long as it knows one, so each is asked for alone.
-    for name in ciphers.split(":"):
-        if name and name[0] not in "!-+@":
-            try:
-                SSL.Context(SSL.TLS_METHOD).set_cipher_list(name.encode("ascii", "replace"))
-            except SSL.Error:
-                raise ValueError(f"OpenSSL knows no TLS 1.2 cipher suite {name!r}") from None
-    try:
-        context.set_cipher_list(ciphers.encode("ascii", "replace"))
-    except SSL.Error:
-        raise ValueError(f"OpenSSL finds no cipher suite in {ciphers!r}") from None
-
-
-def _setCiphersuites(context: SSL.Context, ciphersuites: str) -> None:
-    for name in ciphersuites.split(":"):
-        try:
-            SSL.Context(SSL.TLS_METHOD).set_tls13_ciphersuites(name.encode("ascii", "replace"))
-        except SSL.Error:
-            raise ValueError(f"OpenSSL knows no TLS 1.3 cipher suite {name!r}") from None
-    context.set_tls13_ciphersuites(ciphersuites.encode("ascii"))
-
-
-def parseProtocol(name: str | bytes) -> bytes:
+def _readShown(policy: ServerPolicy | ClientPolicy, method: int, checks: Checks, now: datetime) -> _Shown:
     """
-    Take the name of an application protocol (RFC 7301).
-
-    @raise ValueError: It is none.
+    Read the certificates of a policy, and see that OpenSSL takes them.
     """
-    encoded = name.encode() if isinstance(name, str) else name
-    if not 0 < len(encoded) < 256:
-        raise ValueError(f"{name!r} is no ALPN protocol name: 1 to 255 bytes")
-    return encoded
-
-
-def contextFor(method: int, policy: Policy, checks: _Checks) -> SSL.Context:
-    """
-    Make a context with what both roles have in common.
-
-    @param checks: Collects what is wrong with the policy.
-    """
-    context = SSL.Context(method)
-    context.set_mode(_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL.MODE_RELEASE_BUFFERS)
-    context.set_options(SSL.OP_IGNORE_UNEXPECTED_EOF | SSL.OP_NO_RENEGOTIATION)
-    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    if policy.minVersion > policy.maxVersion:
-        checks.tell("min_version", "min_version is above max_version, so no version is left")
-    context.set_min_proto_version(_VERSIONS[policy.minVersion])
-    context.set_max_proto_version(_VERSIONS[policy.maxVersion])
-    checks.attempt("ciphers", lambda: _setCiphers(context, policy.ciphers))
-    if policy.ciphersuites:
-        checks.attempt("ciphersuites", lambda: _setCiphersuites(context, policy.ciphersuites))
-    checks.attempt("groups", lambda: setGroups(context, policy.groups))
-    checks.attempt("alpn", lambda: [parseProtocol(name) for name in policy.alpn])
-    return context
-
-
-def _present(context: SSL.Context, files: CertificateFiles, checks: _Checks, now: datetime) -> Identity | None:
-    """
-    Have a context present a chain.
-    """
-    identity = checks.attempt("cert", lambda: loadIdentity(files.chain, files.key, now=now))
-    if identity is not None:
-        context.use_certificate(identity.chain[0])
-        for certificate in identity.chain[1:]:
-            context.add_extra_chain_cert(certificate)
-        context.use_privatekey(identity.key)
-    return identity
+    sources = policy.cert if isinstance(policy, ServerPolicy) else [policy.cert] if policy.cert else []
+    found = findIdentities(sources, directories=isinstance(policy, ServerPolicy))
+    for place, sentence in found.problems:
+        checks.tell(f"cert{place}", sentence)
+    warnings: list[str] = []
+    for identity in found.identities:
+        warnings += identity.warnings
+        warnings += validity(identity, now)
+    if not checks.problems:
+        for problem in tryPresenting(contextFor(method, policy), found.identities):
+            checks.tell("cert", str(problem))
+    return _Shown(tuple(found.identities), tuple(dict.fromkeys(found.files)), tuple(dict.fromkeys(warnings)))
 
 
 def _trust(context: SSL.Context, authorities: Sequence[x509.Certificate]) -> None:
@@ -146,16 +73,59 @@ def _trust(context: SSL.Context, authorities: Sequence[x509.Certificate]) -> Non
             store.add_cert(crypto.X509.from_cryptography(authority))
 
 
-def _chooseALPN(ours: Sequence[bytes]) -> Callable[[SSL.Connection, list[bytes]], bytes]:
-    def choose(connection: SSL.Connection, theirs: list[bytes]) -> bytes:
-        for protocol in ours:
-            if protocol in theirs:
-                return protocol
-        # Raising is what makes the library send no_application_protocol (RFC 7301 section 3.2).
-        offered = few(repr(protocol.decode("ascii", "backslashreplace")) for protocol in theirs)
-        raise AdmissionRefused(f"the client offers only the application protocols {offered}, none of the route's")
+def _readAuthorities(policy: ServerPolicy, checks: Checks) -> tuple[x509.Certificate, ...] | None:
+    """
+    Read the CAs of the clients' certificates.
 
-    return choose
+    @return: The CAs; L{None} where no certificate is asked for.
+    """
+    if (policy.clientAuth or ("required" if policy.clientCa else "none")) == "none":
+        return None
+    if not policy.clientCa:
+        checks.tell("client_ca", "client certificates are asked for, but no CA is named")
+    return checks.attempt("client_ca", lambda: loadAuthorities(policy.clientCa)) or ()
+
+
+def _askClients(context: SSL.Context, policy: ServerPolicy, authorities: Sequence[x509.Certificate]) -> None:
+    """
+    Have a context ask for client certificates.  What it trusts is another matter.
+    """
+    for authority in authorities:
+        context.add_client_ca(authority)
+    required = 0 if policy.clientAuth == "optional" else SSL.VERIFY_FAIL_IF_NO_PEER_CERT
+    context.set_verify(SSL.VERIFY_PEER | required, None)
+    # A resumed session would escape a changed CA or rule.  Without tickets, and with the cache off, there is none.
+    context.set_options(SSL.OP_NO_TICKET)
+
+
+def _serverContexts(
+    policy: ServerPolicy, first: Choice, authorities: Sequence[x509.Certificate] | None
+) -> ServerContexts:
+    """
+    Make the contexts of a server.
+
+    @param first: What is shown to those who ask for no name.
+    @param authorities: The CAs of the clients' certificates; L{None} where none is asked for.
+    """
+    choose = chooseALPN([protocol.encode() for protocol in policy.alpn])
+    trusting: SSL.Context | None = None
+
+    def make(choice: Choice) -> SSL.Context:
+        nonlocal trusting
+        context = contextFor(SSL.TLS_SERVER_METHOD, policy)
+        present(context, choice.identities)
+        if policy.alpn:
+            context.set_alpn_select_callback(choose)
+        if authorities is not None:
+            if trusting is None:
+                _trust(context, authorities)
+                trusting = context
+            else:
+                shareTrust(context, trusting)
+            _askClients(context, policy, authorities)
+        return context
+
+    return ServerContexts(make, first, resumes=authorities is None)
 
 
 @frozen
@@ -164,20 +134,23 @@ class ServerTLS:
     TLS toward clients, ready to use.
 
     @ivar policy: What it was made from.
-    @ivar identity: The chain that is presented.
-    @ivar context: The library's context.
+    @ivar identities: What is presented, each with its names, its dates, its kind of key and its files.
+    @ivar files: All files and directories that were read for it.
     @ivar warnings: What is doubtful but works, one sentence each.
     """
 
     policy: ServerPolicy
-    identity: Identity
-    context: SSL.Context = field(eq=False, repr=False)
-    warnings: tuple[str, ...] = ()
+    identities: tuple[Identity, ...]
+    files: tuple[str, ...] = field(eq=False, repr=False)
+    warnings: tuple[str, ...]
+    _names: ServerNames = field(eq=False, repr=False)
+    _contexts: ServerContexts = field(eq=False, repr=False)
 
     @classmethod
     def load(cls, policy: ServerPolicy, now: datetime | None = None, section: str = "tls") -> ServerTLS:
         """
-        Read and check the files of a policy.
+        Read and check the files of a policy.  To load a policy again costs little where few of its files have changed,
+        while what was loaded before is still in use.
 
         @param now: The time that certificates have to be valid at; L{None} for now.
         @param section: What the keys of problems start with.
@@ -185,41 +158,82 @@ class ServerTLS:
         """
         if not isinstance(policy, ServerPolicy):
             raise TypeError(f"ServerTLS.load() takes a ServerPolicy, not {kindOf(policy)}")
-        checks = _Checks(section)
-        context = contextFor(SSL.TLS_SERVER_METHOD, policy, checks)
-        files = policy.cert
-        identity = None
-        if files is None:
+        now = now or datetime.now(UTC)
+        checks = Checks(section)
+        tellParameters(policy, checks)
+        if not policy.cert:
             checks.tell("cert", "a certificate is needed to speak TLS with clients")
-        else:
-            identity = _present(context, files, checks, now or datetime.now(UTC))
-        auth = policy.clientAuth or ("required" if policy.clientCa else "none")
-        if auth == "none":
-            # Tickets only: nothing is kept here for a client that never comes back.
-            context.set_session_id(b"tlsproxy")
-        else:
-            if not policy.clientCa:
-                checks.tell("client_ca", "client certificates are asked for, but no CA is named")
-            for authority in checks.attempt("client_ca", lambda: loadAuthorities(policy.clientCa)) or ():
-                _trust(context, [authority])
-                context.add_client_ca(authority)
-            required = SSL.VERIFY_FAIL_IF_NO_PEER_CERT if auth == "required" else 0
-            context.set_verify(SSL.VERIFY_PEER | required, None)
-            # A resumed session would escape a changed CA or rule.  Without tickets, and with the cache off, there is
-            # none; the id is set because OpenSSL otherwise fails a client that tries.
-            context.set_options(SSL.OP_NO_TICKET)
-            context.set_session_id(b"tlsproxy")
-        if policy.alpn:
-            context.set_alpn_select_callback(_chooseALPN([protocol.encode() for protocol in policy.alpn]))
+        shown = _readShown(policy, SSL.TLS_SERVER_METHOD, checks, now)
+        authorities = _readAuthorities(policy, checks)
         checks.done()
-        assert identity is not None
-        return cls(policy, identity, context, identity.warnings)
+        names = ServerNames(shown.identities, now)
+        contexts = checks.attempt("cert", lambda: _serverContexts(policy, names.default, authorities))
+        checks.done()
+        assert contexts is not None
+        files = tuple(dict.fromkeys((*shown.files, *policy.clientCa)))
+        return cls(policy, shown.identities, files, (*shown.warnings, *names.warnings), names, contexts)
 
-    def connect(self, sock: socket.socket) -> TLSStream:
+    @property
+    def context(self) -> SSL.Context:
+        """
+        The library's context for clients that ask for no name.
+        """
+        return self._contexts.first
+
+    def choose(self, serverName: str | None) -> Choice | None:
+        """
+        Choose what a client is shown.
+
+        @param serverName: The server name that it asks for, if any.
+        @return: L{None} where it is to be refused.
+        """
+        found = None if serverName is None else self._names.find(serverName)
+        if found is None and (serverName is None or self.policy.unknownSni == "default"):
+            return self._names.default
+        return found
+
+    def connect(self, sock: socket.socket, serverName: str | None = None) -> TLSStream:
         """
         Start the server's side of TLS on a connected socket.
+
+        @param serverName: The server name that the client asks for, if any.
+        @raise AdmissionRefused: No certificate is for that name, and it is to be refused.
+        @raise HandshakeFailed: OpenSSL does not take the certificate.
         """
-        return TLSStream(self.context, sock, server=True)
+        choice = self.choose(serverName)
+        if choice is None:
+            raise AdmissionRefused(f"the client asks for {serverName}, and no certificate of the route is for that")
+        try:
+            return self._contexts.connect(sock, choice)
+        except CertificateProblem as e:
+            raise HandshakeFailed(str(e)) from e
+
+
+def _readRoots(policy: ClientPolicy, name: str, checks: Checks) -> tuple[x509.Certificate, ...]:
+    """
+    Read the CAs of the upstream's certificate.
+
+    @param name: The name that it has to show.
+    """
+    if not name:
+        checks.tell("name", "say which name the upstream's certificate must show")
+    if not policy.ca:
+        checks.tell("ca", 'say which CA to trust: a PEM file, or "system"')
+    files = [file for file in policy.ca if file != "system"]
+    return checks.attempt("ca", lambda: loadAuthorities(files)) or ()
+
+
+def _verifyUpstream(context: SSL.Context, policy: ClientPolicy, authorities: Sequence[x509.Certificate]) -> None:
+    """
+    Have a context verify the upstream's certificate, or not.
+    """
+    if policy.auth == "none":
+        context.set_verify(SSL.VERIFY_NONE, None)
+        return
+    if "system" in policy.ca:
+        context.set_default_verify_paths()
+    _trust(context, authorities)
+    context.set_verify(SSL.VERIFY_PEER, None)
 
 
 @frozen
@@ -230,12 +244,16 @@ class ClientTLS:
     @ivar policy: What it was made from.
     @ivar name: The DNS name (ASCII) or IP address that the upstream's certificate has to show, and, where it is a
         DNS name, the server name we ask for.
+    @ivar identity: The certificate that we present if the upstream asks for one, if any.
+    @ivar files: All files that were read for it.
     @ivar context: The library's context.
     @ivar warnings: What is doubtful but works, one sentence each.
     """
 
     policy: ClientPolicy
     name: str
+    identity: Identity | None
+    files: tuple[str, ...] = field(eq=False, repr=False)
     context: SSL.Context = field(eq=False, repr=False)
     warnings: tuple[str, ...] = ()
 
@@ -253,32 +271,27 @@ class ClientTLS:
         """
         if not isinstance(policy, ClientPolicy):
             raise TypeError(f"ClientTLS.load() takes a ClientPolicy, not {kindOf(policy)}")
-        checks = _Checks(section)
-        context = contextFor(SSL.TLS_CLIENT_METHOD, policy, checks)
-        warnings: list[str] = []
+        checks = Checks(section)
+        tellParameters(policy, checks)
+        shown = _readShown(policy, SSL.TLS_CLIENT_METHOD, checks, now or datetime.now(UTC))
+        warnings = list(shown.warnings)
         name = policy.name or host
-        if policy.cert is not None:
-            identity = _present(context, policy.cert, checks, now or datetime.now(UTC))
-            warnings += identity.warnings if identity else ()
+        authorities: Sequence[x509.Certificate] = ()
         if policy.auth == "none":
-            context.set_verify(SSL.VERIFY_NONE, None)
             warnings.append(
                 'the upstream is not verified at all (auth = "none"): whoever answers in its place is believed'
             )
         else:
-            if not name:
-                checks.tell("name", "say which name the upstream's certificate must show")
-            files = [file for file in policy.ca if file != "system"]
-            if "system" in policy.ca:
-                context.set_default_verify_paths()
-            if not policy.ca:
-                checks.tell("ca", 'say which CA to trust: a PEM file, or "system"')
-            _trust(context, checks.attempt("ca", lambda: loadAuthorities(files)) or ())
-            context.set_verify(SSL.VERIFY_PEER, None)
+            authorities = _readRoots(policy, name, checks)
         if name:
             name = checks.attempt("name", lambda: _checkedName(name)) or ""
         checks.done()
-        return cls(policy, name, context, tuple(warnings))
+        context = contextFor(SSL.TLS_CLIENT_METHOD, policy)
+        present(context, shown.identities)
+        _verifyUpstream(context, policy, authorities)
+        identity = shown.identities[0] if shown.identities else None
+        files = tuple(dict.fromkeys((*shown.files, *(file for file in policy.ca if file != "system"))))
+        return cls(policy, name, identity, files, context, tuple(warnings))
 
     def named(self, host: str) -> ClientTLS:
         """

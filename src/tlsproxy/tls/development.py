@@ -22,7 +22,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tlsproxy.tls.authority import Authority, narrowestConstraint
 from tlsproxy.tls.certificates import Identity, loadIdentity
-from tlsproxy.tls.pem import UNDECODABLE, CertificateProblem, PrivateKey, printable
+from tlsproxy.tls.files import CertificateProblem
+from tlsproxy.tls.keys import PrivateKey
+from tlsproxy.tls.pem import UNDECODABLE
+from tlsproxy.tls.printing import printable
 
 __all__ = ["LEAF_LIFETIME", "developmentAuthority", "developmentServer", "writeDevelopmentFiles"]
 

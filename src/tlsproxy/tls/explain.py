@@ -12,7 +12,8 @@ from OpenSSL import SSL
 
 from tlsproxy.errors import HandshakeFailed, PeerEnded, PeerReset, SessionError, TLSProxyError
 from tlsproxy.tls.native import TLSStream
-from tlsproxy.tls.pem import UNDECODABLE, few
+from tlsproxy.tls.pem import UNDECODABLE
+from tlsproxy.tls.printing import few
 
 __all__ = ["ALERTS", "explainFailure", "explainHandshake"]
 

@@ -41,6 +41,7 @@ __all__ = [
     "TLSStream",
     "requireName",
     "setGroups",
+    "shareTrust",
 ]
 
 _lib: Any = _util.lib
@@ -48,7 +49,9 @@ _ffi: Any = _util.ffi
 
 _NEEDED: Final = (
     "ERR_clear_error",
+    "SSL_CTX_get_cert_store",
     "SSL_CTX_set1_curves_list",
+    "SSL_CTX_set_cert_store",
     "SSL_get0_param",
     "SSL_get_error",
     "SSL_get_verify_result",
@@ -58,6 +61,7 @@ _NEEDED: Final = (
     "SSL_session_reused",
     "SSL_set_info_callback",
     "SSL_write",
+    "X509_STORE_up_ref",
     "X509_VERIFY_PARAM_set1_host",
     "X509_VERIFY_PARAM_set1_ip",
     "X509_VERIFY_PARAM_set_hostflags",
@@ -372,3 +376,12 @@ def setGroups(context: SSL.Context, groups: str) -> None:
     if not groups.strip() or _lib.SSL_CTX_set1_curves_list(context._context, groups.encode("ascii", "replace")) != 1:
         _lib.ERR_clear_error()
         raise ValueError(f"OpenSSL does not know one of the groups {groups!r}")
+
+
+def shareTrust(context: SSL.Context, other: SSL.Context) -> None:
+    """
+    Have a context trust what another trusts, CRLs included, now and later: both have one store.
+    """
+    store = _lib.SSL_CTX_get_cert_store(other._context)
+    _lib.X509_STORE_up_ref(store)
+    _lib.SSL_CTX_set_cert_store(context._context, store)

@@ -7,6 +7,7 @@ is C{min_version} in TOML and C{--min-version} on the command line, with C{--ups
 
 @var DEFAULT_CIPHERS: TLS 1.2 suites with forward secrecy and an AEAD, in OpenSSL's words.
 @var DEFAULT_GROUPS: The hybrid post-quantum group first, then what everybody speaks.
+@var PKCS12_SUFFIXES: How the names of PKCS#12 files end.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from tlsproxy.given import kindOf, takes
 __all__ = [
     "DEFAULT_CIPHERS",
     "DEFAULT_GROUPS",
+    "PKCS12_SUFFIXES",
     "CertificateFiles",
     "ClientPolicy",
+    "PKCS12File",
     "Policy",
     "ServerPolicy",
     "option",
@@ -33,6 +36,7 @@ __all__ = [
 
 DEFAULT_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 DEFAULT_GROUPS: Final = "X25519MLKEM768:X25519:P-256:P-384"
+PKCS12_SUFFIXES: Final = (".p12", ".pfx")
 
 
 def snake(name: str) -> str:
@@ -64,7 +68,7 @@ class CertificateFiles:
     """
     Where a certificate chain and its key lie.
 
-    @ivar chain: A PEM file with the chain, leaf first.
+    @ivar chain: A PEM file with the chain, leaf first.  For a server, it may be a directory with any number of them.
     @ivar key: A PEM file with the key; L{None} where the chain's file holds it too.
     """
 
@@ -72,8 +76,33 @@ class CertificateFiles:
     key: str | None = field(default=None, converter=_path, validator=takes("the name of a file", str, None))
 
 
+@frozen
+class PKCS12File:
+    """
+    Where a certificate chain and its key lie, in one file (RFC 7292).
+
+    @ivar path: The file.
+    @ivar passwordFile: A file with its password, on one line; L{None} where it has none, or an empty one.
+    """
+
+    path: str = field(converter=_path, validator=takes("the name of a file", str))
+    passwordFile: str | None = field(default=None, converter=_path, validator=takes("the name of a file", str, None))
+
+
 def _certificate(given: Any) -> Any:
-    return CertificateFiles(given) if isinstance(given, (str, os.PathLike)) else given
+    path = _path(given)
+    if not isinstance(path, str):
+        return path
+    return PKCS12File(path) if path.endswith(PKCS12_SUFFIXES) else CertificateFiles(path)
+
+
+def _certificates(given: Any) -> Any:
+    """
+    Take one certificate, or several.
+    """
+    if isinstance(given, (str, os.PathLike, CertificateFiles, PKCS12File)):
+        return (_certificate(given),)
+    return tuple(map(_certificate, given)) if _isList(given) else given
 
 
 def _paths(given: Any) -> Any:
@@ -100,7 +129,9 @@ def _isList(given: Any) -> bool:
 
 _isFiles: Final = takes("the name of a file", str, several=True)
 _isProtocols: Final = takes("the name of an application protocol", str, several=True)
-_isCertificate: Final = takes("CertificateFiles(chain, key)", CertificateFiles, None)
+_FILES: Final = "CertificateFiles(chain, key) or PKCS12File(path, passwordFile)"
+_isCertificate: Final = takes(_FILES, CertificateFiles, PKCS12File, None)
+_isCertificates: Final = takes(_FILES, CertificateFiles, PKCS12File, several=True)
 
 
 @frozen(kw_only=True)
@@ -146,12 +177,22 @@ class ServerPolicy(Policy):
     TLS toward a client.
     """
 
-    cert: CertificateFiles | None = option(
-        None,
-        "PEM file: the certificate chain, leaf first",
-        converter=_certificate,
-        validator=_isCertificate,
-        kind="certificate",
+    # Not by option(), so that type checkers see that one by itself is taken as well.
+    cert: tuple[CertificateFiles | PKCS12File, ...] = field(
+        default=(),
+        converter=_certificates,
+        validator=_isCertificates,
+        metadata={
+            "help": "PEM file (the certificate chain, leaf first), PKCS#12 file, or directory of them; "
+            "repeat for more, of which the client's server name chooses",
+            "kind": "certificates",
+        },
+    )
+    unknownSni: str = option(
+        "default",
+        'a server name that no certificate is for: "default" shows the first certificate, '
+        '"refuse" sends the alert unrecognized_name',
+        choices=("default", "refuse"),
     )
     clientCa: tuple[str, ...] = option(
         (),
@@ -173,9 +214,9 @@ class ClientPolicy(Policy):
     TLS toward an upstream.
     """
 
-    cert: CertificateFiles | None = option(
+    cert: CertificateFiles | PKCS12File | None = option(
         None,
-        "PEM file: our client certificate chain",
+        "PEM file (our client certificate chain) or PKCS#12 file",
         converter=_certificate,
         validator=_isCertificate,
         kind="certificate",

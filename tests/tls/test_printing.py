@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tlsproxy.tls.pem import few, shortPrintable
+from tlsproxy.tls.printing import few, shortPrintable
 
 
 class ShortPrintableTests(SynchronousTestCase):

@@ -1,0 +1,90 @@
+# -*- test-case-name: tests.tls.test_presenting -*-
+"""
+Having a context present identities: certificate, chain and key.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL
+
+from tlsproxy.tls.certificates import Identity, describe
+from tlsproxy.tls.files import CertificateProblem
+from tlsproxy.tls.printing import printable
+
+__all__ = ["present", "tryPresenting"]
+
+
+def present(context: SSL.Context, identities: Sequence[Identity]) -> None:
+    """
+    Have a context present some identities, each with another kind of key; the peer's abilities choose among them.
+
+    @raise CertificateProblem: if OpenSSL does not take one.
+    """
+    # A context's extra chain goes with all of its certificates, so each gets one of its own where they differ.
+    shared = len({identity.chain[1:] for identity in identities}) == 1
+    for identity in identities:
+        if shared:
+            _use(context, identity)
+        else:
+            with _chainFile(identity) as file:
+                _use(context, identity, file)
+    if shared:
+        for certificate in identities[0].chain[1:]:
+            context.add_extra_chain_cert(certificate)
+
+
+def tryPresenting(context: SSL.Context, identities: Sequence[Identity]) -> Iterator[CertificateProblem]:
+    """
+    Tell which identities OpenSSL does not take.  It goes by the kind of key and by the signature, so of those that are
+    the same in both, one is tried.
+
+    @param context: a context as they are meant for, which is of no use afterward.
+    """
+    kinds = {(identity.keyType, identity.chain[0].signature_algorithm_oid): identity for identity in identities}
+    for identity in kinds.values():
+        try:
+            _use(context, identity)
+        except CertificateProblem as problem:
+            yield problem
+
+
+def _use(context: SSL.Context, identity: Identity, chainFile: str | None = None) -> None:
+    try:
+        if chainFile is None:
+            context.use_certificate(identity.chain[0])
+        else:
+            context.use_certificate_chain_file(chainFile)
+        context.use_privatekey(identity.key)
+    except SSL.Error as error:
+        reasons = [entry[2] for entry in error.args[0]] if error.args else []
+        name = printable(identity.files[0]) if identity.files else "the certificate"
+        raise CertificateProblem(
+            f"{name} cannot be used, as OpenSSL says: {', '.join(filter(None, reasons)) or 'nothing'}: "
+            f"give another than {describe(identity.chain[0])}"
+        ) from error
+
+
+@contextmanager
+def _chainFile(identity: Identity) -> Iterator[str]:
+    """
+    Write a chain to where OpenSSL can read it: only from a file it takes one for a single certificate of a context.
+    """
+    chain = b"".join(each.public_bytes(Encoding.PEM) for each in identity.chain)
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("chain", os.MFD_CLOEXEC)
+        try:
+            os.write(descriptor, chain)
+            yield f"/proc/self/fd/{descriptor}"
+        finally:
+            os.close(descriptor)
+    else:
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(chain)
+            file.flush()
+            yield file.name
