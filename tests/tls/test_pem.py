@@ -26,7 +26,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from tlsproxy.testing.certificates import certify, write
 from tlsproxy.tls.files import CertificateProblem
 from tlsproxy.tls.pem import readPEM
-from tlsproxy.tls.printing import printable
 
 ANY = certify("any.example")
 
@@ -37,24 +36,6 @@ def rsaKey(bits: int) -> rsa.RSAPrivateKey:
     Make an RSA key, once.
     """
     return rsa.generate_private_key(65537, bits)
-
-
-class PrintableTests(SynchronousTestCase):
-    """
-    Tests for L{printable}.
-    """
-
-    def test_plain(self) -> None:
-        """
-        Letters, spaces and signs of any language stay.
-        """
-        self.assertEqual(printable("/etc/b\xfccher no. 1.pem"), "/etc/b\xfccher no. 1.pem")
-
-    def test_escaped(self) -> None:
-        """
-        Control characters, changes of writing direction and undecodable bytes are escaped.
-        """
-        self.assertEqual(printable("a\nb\x1b\u202e\udcff"), "a\\nb\\x1b\\u202e\\udcff")
 
 
 class ReadPEMTests(SynchronousTestCase):
@@ -379,35 +360,3 @@ class PrivateKeyTests(SynchronousTestCase):
         path = write(self.mktemp(), b"-----BEGIN PRIVATE KEY-----\n" + damaged + b"-----END PRIVATE KEY-----\n")
         with contextlib.suppress(CertificateProblem):
             readPEM(path, "private key").privateKey()
-
-
-class OpenToOthersTests(SynchronousTestCase):
-    """
-    Tests for L{tlsproxy.tls.pem.PEMFile.openToOthers}.
-    """
-
-    def test_private(self) -> None:
-        """
-        A file that only its owner can reach is fine.
-        """
-        for mode in (0o600, 0o400):
-            pem = readPEM(write(self.mktemp(), ANY.keyPEM(), mode=mode), "private key")
-            self.assertIsNone(pem.file.openToOthers())
-
-    def test_open(self) -> None:
-        """
-        For a file that the group or the world can reach there is its mode, and the command that closes it.
-        """
-        for mode in (0o640, 0o604, 0o620, 0o644):
-            path = write(self.mktemp(), ANY.keyPEM(), mode=mode)
-            self.assertEqual(
-                readPEM(path, "private key").file.openToOthers(),
-                f"{path} holds a private key and is open to others than its owner (mode {mode:04o}): "
-                f"run chmod 600 {path}",
-            )
-
-    def test_notRegular(self) -> None:
-        """
-        The mode of what is no regular file says nothing.
-        """
-        self.assertIsNone(readPEM("/dev/null", "private key").file.openToOthers())

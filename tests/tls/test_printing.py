@@ -1,12 +1,30 @@
 """
-Tests for L{tlsproxy.tls.pem}: what a stranger chose, made safe to print.
+Tests for L{tlsproxy.tls.printing}.
 """
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tlsproxy.tls.printing import few, shortPrintable
+from tlsproxy.tls.printing import few, printable, shortPrintable
+
+
+class PrintableTests(SynchronousTestCase):
+    """
+    Tests for L{printable}.
+    """
+
+    def test_plain(self) -> None:
+        """
+        Letters, spaces and signs of any language stay.
+        """
+        self.assertEqual(printable("/etc/b\xfccher no. 1.pem"), "/etc/b\xfccher no. 1.pem")
+
+    def test_escaped(self) -> None:
+        """
+        Control characters, changes of writing direction and undecodable bytes are escaped.
+        """
+        self.assertEqual(printable("a\nb\x1b\u202e\udcff"), "a\\nb\\x1b\\u202e\\udcff")
 
 
 class ShortPrintableTests(SynchronousTestCase):

@@ -35,10 +35,11 @@ class CertificateProblem(ValueError):
 
 class Stamp(NamedTuple):
     """
-    What changes when a file is changed or replaced, with its mode and its owner among it.
+    What changes when a file is changed or replaced, or is given another mode or owner.
     """
 
     path: str
+    mode: int
     device: int
     inode: int
     size: int
@@ -57,7 +58,7 @@ class Stamp(NamedTuple):
 def _stamp(path: str, found: os.stat_result) -> Stamp | None:
     if not stat.S_ISREG(found.st_mode):
         return None
-    return Stamp(path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return Stamp(path, found.st_mode, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def stampOf(path: str) -> Stamp | None:

@@ -9,7 +9,7 @@ certificates again after one has changed is to look at ten thousand files, and t
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final, TypeAlias, TypeGuard
 from weakref import WeakValueDictionary
 
@@ -123,29 +123,35 @@ def identitiesIn(directory: str) -> tuple[list[Source], list[str]]:
         return [], [f"{shown} cannot be read ({e.strerror}): change its owner or its permissions"]
     names = {name: isFile for name, isFile in names.items() if name.endswith(_SUFFIXES)}
     wrong = [f"{shown}/{printable(name)} is no file: remove it" for name, isFile in names.items() if not isFile]
+    keys = {name for name in names if _isKeyOf(name, names)}
+    certificates = {name for name in names if name.endswith((".pem", ".crt")) and name not in keys}
     found: list[Source] = []
     for name in sorted(names):
         path = os.path.join(directory, name)
         stem, suffix = os.path.splitext(name)
-        of = name.removesuffix("-key.pem") if name.endswith("-key.pem") else stem if suffix == ".key" else ""
-        if of and (f"{of}.pem" in names or f"{of}.crt" in names):
-            continue
-        if suffix == ".key":
+        if suffix == ".key" and not certificates & {f"{stem}.pem", f"{stem}.crt"}:
             wrong.append(f"{printable(path)} has no certificate beside it: put that into {printable(stem)}.crt")
-            continue
-        if not names[name]:
-            continue
-        if suffix in PKCS12_SUFFIXES:
+        if suffix in PKCS12_SUFFIXES and names[name]:
             found.append(PKCS12File(path))
+        if name not in certificates or not names[name]:
             continue
-        keys = [key for key in (f"{stem}.key", f"{stem}-key.pem") if key in names]
-        if len(keys) > 1:
-            wrong.append(f"{printable(path)} has two keys beside it, {' and '.join(map(printable, keys))}: remove one")
-        elif not keys or names[keys[0]]:
-            found.append(CertificateFiles(path, os.path.join(directory, keys[0]) if keys else None))
+        beside = [key for key in (f"{stem}.key", f"{stem}-key.pem") if key in names]
+        if len(beside) > 1:
+            shownKeys = " and ".join(map(printable, beside))
+            wrong.append(f"{printable(path)} has two keys beside it, {shownKeys}: remove one")
+        elif not beside or names[beside[0]]:
+            found.append(CertificateFiles(path, os.path.join(directory, beside[0]) if beside else None))
     if not found and not wrong:
         wrong.append(f"{shown} holds no certificate: put files into it, each called NAME.pem with its key in it")
     return found, wrong
+
+
+def _isKeyOf(name: str, names: Container[str]) -> bool:
+    """
+    Tell whether a file is the key of another, by its name: C{a-key.pem} is where there is C{a.pem} or C{a.crt}.
+    """
+    of = name.removesuffix("-key.pem")
+    return of != name and (f"{of}.crt" in names or (f"{of}.pem" in names and not _isKeyOf(f"{of}.pem", names)))
 
 
 def _isDirectory(source: Source) -> TypeGuard[CertificateFiles]:

@@ -46,7 +46,9 @@ def tryPresenting(context: SSL.Context, identities: Sequence[Identity]) -> Itera
 
     @param context: a context as they are meant for, which is of no use afterward.
     """
-    kinds = {(identity.keyType, identity.chain[0].signature_algorithm_oid): identity for identity in identities}
+    kinds: dict[object, Identity] = {}
+    for identity in identities:
+        kinds.setdefault((identity.keyType, identity.chain[0].signature_algorithm_oid), identity)
     for identity in kinds.values():
         try:
             _use(context, identity)
