@@ -6,6 +6,7 @@ Every file in C{examples/} does what its first comment says.
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import sys
 
@@ -45,6 +46,7 @@ class ExampleTests(NamespaceTestCase):
         """
         self.run_([*TOOL, "devcert", "certs"])
         self.user()
+        self.sites()
         for file in EXAMPLES.glob("*.toml"):
             copy = self.folder / file.name
             copy.write_bytes(file.read_bytes())
@@ -60,6 +62,16 @@ class ExampleTests(NamespaceTestCase):
         users = self.folder / "users.txt"
         users.touch(0o600)
         users.write_bytes(done.stdout)
+
+    def sites(self) -> None:
+        """
+        Make the certificates of the example with several of them, by the commands in its comment.
+        """
+        comment = (EXAMPLES / "certificates.toml").read_text().partition("[[route]]")[0]
+        commands = re.findall("^#     (.*)$", comment, re.MULTILINE)
+        commands = commands[1 : next(at for at, one in enumerate(commands) if one.startswith("twistd"))]
+        tool = f'tlsproxy() {{ {shlex.join(TOOL)} "$@"; }}'
+        self.run_(["sh", "-c", "\n".join(["set -e", tool, *commands])])
 
     def page(self, servers: str) -> None:
         """
@@ -84,6 +96,22 @@ class ExampleTests(NamespaceTestCase):
         self.page("server { listen 127.0.0.1:8080; }")
         Proxy(self, self.folder, config, 1, self.inside)
         self.assertServed(b"1.1")
+
+    def test_certificates(self) -> None:
+        """
+        C{certificates.toml} shows each name its own certificate, and refuses the names that it does not know.
+        """
+        config = self.example("certificates.toml")
+        self.sites()
+        self.page("server { listen 127.0.0.1:8080; }")
+        proxy = Proxy(self, self.folder, config, 1, self.inside)
+        for folder, name in (("certs", "localhost"), ("forum", "eu.forum.localhost"), ("mail", "mail.localhost")):
+            curl = ["curl", "--silent", "--show-error", "--cacert", f"{folder}/ca.pem"]
+            done = self.run_([*self.inside, *curl, f"https://{name}:8443/"])
+            self.assertEqual(b"Hello from nginx\n", done.stdout)
+        done = self.run_([*self.inside, "curl", "--silent", "--show-error", "https://other.localhost:8443/"], status=35)
+        self.assertIn(b"unrecognized name", done.stderr)
+        self.assertIn("the client asks for other.localhost, and no certificate", proxy.session(3)["reason"])
 
     def test_bridge(self) -> None:
         """
