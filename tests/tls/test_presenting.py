@@ -99,6 +99,19 @@ class PresentTests(PairCase):
         self.assertEqual(RSA.chain, self.sent(context, "RSA"))
         self.assertEqual(EC.chain, self.sent(context, "EC"))
 
+    def test_noMoreFiles(self) -> None:
+        """
+        Where there can be no file, as for want of descriptors, that is told in a sentence.
+        """
+
+        def refuse(*arguments: object) -> int:
+            raise OSError(24, "Too many open files")
+
+        self.patch(os, "memfd_create", refuse)
+        sentence = str(self.assertRaises(CertificateProblem, self.context, RSA, EC))
+        self.assertIn("shop.pem cannot be used now, for want of a file: ", sentence)
+        self.context(RSA)
+
     def test_descriptors(self) -> None:
         """
         No descriptor is left open.

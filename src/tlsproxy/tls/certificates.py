@@ -126,7 +126,12 @@ def arrange(
             f"({describe(certificates[0])}): give the key that this certificate was issued for"
         )
     chain, warnings = _order(name, certificates, leaf, tidy)
-    return Identity(chain, key, tuple(warnings), files)
+    identity = Identity(chain, key, tuple(warnings), files)
+    try:
+        _ = identity.notBefore, identity.notAfter
+    except ValueError as error:
+        raise CertificateProblem(f"{name} is broken, as a date in it cannot be read: copy the file again") from error
+    return identity
 
 
 def loadAuthorities(files: Sequence[str]) -> tuple[x509.Certificate, ...]:
@@ -264,8 +269,6 @@ def _order(
 def validity(identity: Identity, now: datetime) -> list[str]:
     """
     Warn of certificates of a chain that are not valid now, or not for long.
-
-    @raise ValueError: if one has a date that cannot be read.
     """
     if identity.notBefore <= now and identity.notAfter - now >= _SOON:
         return []

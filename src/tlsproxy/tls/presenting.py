@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Final
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
@@ -18,6 +19,8 @@ from tlsproxy.tls.files import CertificateProblem
 from tlsproxy.tls.printing import printable
 
 __all__ = ["present", "tryPresenting"]
+
+_DESCRIPTORS: Final = "/proc/self/fd"
 
 
 def present(context: SSL.Context, identities: Sequence[Identity]) -> None:
@@ -65,11 +68,14 @@ def _use(context: SSL.Context, identity: Identity, chainFile: str | None = None)
         context.use_privatekey(identity.key)
     except SSL.Error as error:
         reasons = [entry[2] for entry in error.args[0]] if error.args else []
-        name = printable(identity.files[0]) if identity.files else "the certificate"
         raise CertificateProblem(
-            f"{name} cannot be used, as OpenSSL says: {', '.join(filter(None, reasons)) or 'nothing'}: "
+            f"{_name(identity)} cannot be used, as OpenSSL says: {', '.join(filter(None, reasons)) or 'nothing'}: "
             f"give another than {describe(identity.chain[0])}"
         ) from error
+
+
+def _name(identity: Identity) -> str:
+    return printable(identity.files[0]) if identity.files else "the certificate"
 
 
 @contextmanager
@@ -78,15 +84,18 @@ def _chainFile(identity: Identity) -> Iterator[str]:
     Write a chain to where OpenSSL can read it: only from a file it takes one for a single certificate of a context.
     """
     chain = b"".join(each.public_bytes(Encoding.PEM) for each in identity.chain)
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("chain", os.MFD_CLOEXEC)
+    with ExitStack() as stack:
         try:
-            os.write(descriptor, chain)
-            yield f"/proc/self/fd/{descriptor}"
-        finally:
-            os.close(descriptor)
-    else:
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(chain)
-            file.flush()
-            yield file.name
+            if hasattr(os, "memfd_create") and os.path.isdir(_DESCRIPTORS):
+                descriptor = os.memfd_create("chain", os.MFD_CLOEXEC)
+                stack.callback(os.close, descriptor)
+                os.write(descriptor, chain)
+                path = f"{_DESCRIPTORS}/{descriptor}"
+            else:
+                file = stack.enter_context(tempfile.NamedTemporaryFile())
+                file.write(chain)
+                file.flush()
+                path = file.name
+        except OSError as error:
+            raise CertificateProblem(f"{_name(identity)} cannot be used now, for want of a file: {error}") from error
+        yield path
