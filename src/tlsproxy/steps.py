@@ -123,11 +123,14 @@ async def acceptTLS(session: Session, tls: ServerTLS) -> None:
     @raise AdmissionRefused: No certificate is for the server name that it asks for, and it is to be refused.
     @raise HandshakeFailed: With a sentence on why.
     """
-    session.enter("handshake")
-    name = session.serverName
-    if tls.choose(name) is None:
+    try:
+        tls.choose(session.serverName)
+    except AdmissionRefused:
+        session.phase = "route"
         _alert(session, _UNRECOGNIZED_NAME)
-    await session.near.startTLS(tls, serverName=name)
+        raise
+    session.enter("handshake")
+    await session.near.startTLS(tls, serverName=session.serverName)
     if tls.policy.clientCa:
         certificate = session.certificate
         session.clientCertificate = describe(certificate) if certificate is not None else ""

@@ -139,7 +139,7 @@ class ChosenTests(NameCase):
                 done = self.run_([*command, version, "-servername", name], status=1)
                 self.assertIn(b"alert number 112", done.stderr)
             line = proxy.session(2 * number)
-            self.assertEqual(("refused", "handshake"), (line["outcome"], line["phase"]))
+            self.assertEqual(("refused", "route"), (line["outcome"], line["phase"]))
             expected = f"the client asks for {name}, and no certificate of the route is for that"
             self.assertEqual(expected, line["reason"])
         self.assertEqual(["shop", "EC CA"], self.shown(proxy, "-noservername"))

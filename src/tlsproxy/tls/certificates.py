@@ -126,12 +126,7 @@ def arrange(
             f"({describe(certificates[0])}): give the key that this certificate was issued for"
         )
     chain, warnings = _order(name, certificates, leaf, tidy)
-    identity = Identity(chain, key, tuple(warnings), files)
-    try:
-        _ = identity.notBefore, identity.notAfter
-    except ValueError as error:
-        raise CertificateProblem(f"{name} is broken, as a date in it cannot be read: copy the file again") from error
-    return identity
+    return Identity(chain, key, tuple(warnings), files)
 
 
 def loadAuthorities(files: Sequence[str]) -> tuple[x509.Certificate, ...]:

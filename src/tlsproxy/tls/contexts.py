@@ -180,29 +180,31 @@ class ServerTLS:
         """
         return self._contexts.first
 
-    def choose(self, serverName: str | None) -> Choice | None:
+    def choose(self, serverName: str | None) -> Choice:
         """
         Choose what a client is shown.
 
         @param serverName: The server name that it asks for, if any.
-        @return: L{None} where it is to be refused.
+        @raise AdmissionRefused: No certificate is for that name, and it is to be refused.
         """
-        found = None if serverName is None else self._names.find(serverName)
-        if found is None and (serverName is None or self.policy.unknownSni == "default"):
+        if serverName is None:
             return self._names.default
-        return found
+        found = self._names.find(serverName)
+        if found is not None:
+            return found
+        if self.policy.unknownSni == "refuse":
+            raise AdmissionRefused(f"the client asks for {serverName}, and no certificate of the route is for that")
+        return self._names.default
 
     def connect(self, sock: socket.socket, serverName: str | None = None) -> TLSStream:
         """
         Start the server's side of TLS on a connected socket.
 
         @param serverName: The server name that the client asks for, if any.
-        @raise AdmissionRefused: No certificate is for that name, and it is to be refused.
+        @raise AdmissionRefused: As L{choose}.
         @raise HandshakeFailed: OpenSSL does not take the certificate.
         """
         choice = self.choose(serverName)
-        if choice is None:
-            raise AdmissionRefused(f"the client asks for {serverName}, and no certificate of the route is for that")
         try:
             return self._contexts.connect(sock, choice)
         except CertificateProblem as e:
