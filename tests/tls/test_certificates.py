@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tlsproxy.testing.certificates import NOW, Holder, certify, write
-from tlsproxy.tls.certificates import Identity, describe, loadAuthorities, loadIdentity
+from tlsproxy.tls.certificates import Identity, describe, loadAuthorities, loadIdentity, serverNames
 from tlsproxy.tls.files import CertificateProblem
 
 ROOT = certify("Root")
@@ -32,6 +32,53 @@ ORDER = (
     "chain does not have its certificates in order: they are sent in the right order, "
     "but put the certificate of the key first and after each the one that issued it"
 )
+
+
+class IdentityTests(SynchronousTestCase):
+    """
+    Tests for what an L{Identity} tells of itself.
+    """
+
+    def test_names(self) -> None:
+        """
+        Its names are the DNS names and IP addresses of its certificate, each once and in lower case.
+        """
+        found: list[x509.GeneralName] = [
+            x509.DNSName("Shop.Example"),
+            x509.IPAddress(ipaddress.ip_address("192.0.2.1")),
+            x509.RFC822Name("ann@shop.example"),
+            x509.DNSName("shop.example"),
+            x509.IPAddress(ipaddress.ip_address("2001:db8::1")),
+            x509.DNSName("*.shop.example."),
+        ]
+        holder = certify("other.example", names=found)
+        identity = Identity((holder.certificate,), holder.key)  # type: ignore[arg-type]
+        self.assertEqual(("shop.example", "192.0.2.1", "2001:db8::1", "*.shop.example"), identity.names)
+        self.assertEqual((), serverNames(SHOP.certificate))
+
+    def test_badNames(self) -> None:
+        """
+        Names that cannot be decoded are none.
+        """
+        body = certify("x", names=[x509.DNSName("shop.example")]).certificate.public_bytes(Encoding.DER)
+        bad = x509.load_der_x509_certificate(body.replace(b"\x82\x0cshop.example", b"\x9f\x0cshop.example"))
+        self.assertEqual((), serverNames(bad))
+
+    def test_dates(self) -> None:
+        """
+        It is valid while all of its chain is.
+        """
+        issuer = certify("Intermediate", ROOT, begins=NOW, ends=NOW + timedelta(days=9))
+        holder = certify("shop.example", issuer, begins=NOW - timedelta(days=9), ends=NOW + timedelta(days=99))
+        identity = Identity((holder.certificate, issuer.certificate), holder.key)  # type: ignore[arg-type]
+        self.assertEqual((NOW, NOW + timedelta(days=9)), (identity.notBefore, identity.notAfter))
+
+    def test_key(self) -> None:
+        """
+        It tells the kind of its key.
+        """
+        identity = Identity((SHOP.certificate,), SHOP.key)  # type: ignore[arg-type]
+        self.assertEqual(("EC", "EC P-256"), (identity.keyFamily, identity.keyType))
 
 
 class LoadIdentityTests(SynchronousTestCase):
