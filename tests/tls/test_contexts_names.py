@@ -81,17 +81,43 @@ class SeveralTests(PairCase):
         """
         Whatever the policy says holds for each of them: versions, application protocols, and client certificates.
         """
-        server = self.several(maxVersion="1.2", alpn=("h2",), clientCa=self.anchor)
+        for asked in ({}, {"clientCa": self.anchor}):
+            for version, spoken in VERSIONS.items():
+                server = self.several(
+                    minVersion=version,
+                    maxVersion=version,
+                    alpn=("h2",),
+                    groups="P-256",
+                    ciphers="AES128+AESGCM",
+                    **asked,
+                )
+                for name in ("shop.example", "a.example"):
+                    here, there = self.sockets()
+                    client = self.client("shop.example", self.all, auth="none", alpn=("x", "h2"))
+                    ends = server.connect(here, name), client.connect(there)
+                    self.assertEqual([None, None], [met.error for met in shake(*ends)])
+                    connection = ends[0].connection
+                    self.assertEqual(spoken, connection.get_protocol_version_name())
+                    self.assertEqual(b"h2", connection.get_alpn_proto_negotiated())
+                    self.assertEqual("secp256r1", connection.get_group_name())
+                    if version == "1.2":
+                        self.assertIn("AES128", connection.get_cipher_name() or "")
+                    expected = self.all.chain[0] if asked else None
+                    self.assertEqual(expected, connection.get_peer_certificate(as_cryptography=True))
+                    announced = [one.commonName for one in ends[1].connection.get_client_ca_list()]
+                    self.assertEqual(["Test CA"] if asked else [], announced)
+
+    def test_otherProtocols(self) -> None:
+        """
+        A client that speaks none of the application protocols is refused, whichever certificate it is shown.
+        """
+        server = self.several(alpn=("h2",))
         for name in ("shop.example", "a.example"):
             here, there = self.sockets()
-            client = self.client("shop.example", self.all, auth="none", alpn="h2")
-            ends = server.connect(here, name), client.connect(there)
-            self.assertEqual([None, None], [met.error for met in shake(*ends)])
-            self.assertEqual("TLSv1.2", ends[0].connection.get_protocol_version_name())
-            self.assertEqual(b"h2", ends[0].connection.get_alpn_proto_negotiated())
-            self.assertEqual(self.all.chain[0], ends[0].connection.get_peer_certificate(as_cryptography=True))
-            announced = [one.commonName for one in ends[1].connection.get_client_ca_list()]
-            self.assertEqual(["Test CA"], announced)
+            client = self.client("shop.example", auth="none", alpn=("x",))
+            met, _ = shake(server.connect(here, name), client.connect(there))
+            self.assertIsInstance(met.error, AdmissionRefused)
+            self.assertEqual((120, True), met.alert)
 
     def test_clientsRefused(self) -> None:
         """
