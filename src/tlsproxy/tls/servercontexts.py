@@ -5,11 +5,10 @@ The contexts of a route toward its clients: each made when it is first asked for
 A context takes a hundred times the memory of a certificate, so a route with thousands of certificates has contexts only
 for those that clients ask for.
 
-Sessions that clients resume live in their tickets, and the keys of those in the context that a connection was made
-with.  That is always the first one here: a context that was dropped and made again still knows its clients.  What is
-shown comes from the context that the connection is switched to.  A session id context of its own for each choice of
-certificates (RFC 5246 knows none; it is OpenSSL's) keeps a session from being resumed where another certificate is
-shown.
+A session that a client resumes is in its ticket, and the key of that is with the context that a connection was made
+with.  That is always the first one here, so a context that was dropped and made again still knows its clients; what is
+shown comes from the context that the connection is then switched to.  Each choice of certificates has a session id
+context of its own, by which OpenSSL tells tickets apart, so that none is of use where another certificate is shown.
 """
 
 from __future__ import annotations
