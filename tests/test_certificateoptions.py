@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.test_tap import FULL, CommandLineTestCase
@@ -60,6 +60,7 @@ class PairTests(CommandLineTestCase):
         ):
             self.assertIn(sentence, str(self.assertRaises(ValueError, self.pairs, *words)))
 
+    @settings(deadline=None)
     @given(st.lists(st.sampled_from(["cert", "key", "cert-password-file"]), max_size=8))
     def test_nothingIsLost(self, names: list[str]) -> None:
         """

@@ -11,7 +11,7 @@ import weakref
 from pathlib import Path
 
 from cryptography import x509
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -245,6 +245,7 @@ class DirectoryTests(FolderCase):
         [(_, told)] = findIdentities([CertificateFiles(self.folder)], directories=False).problems
         self.assertIn("is a directory: give the path of a PEM file", told)
 
+    @settings(deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.sets(st.from_regex(r"\A(a|b|a-key|a-key-key|\n)?\.(pem|crt|key|p12|pfx|txt)\Z")))
     def test_anyNames(self, names: set[str]) -> None:
         """

@@ -11,7 +11,7 @@ import base64
 from attrs import evolve, frozen
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -90,6 +90,7 @@ class WholeTests(SynchronousTestCase):
         loaded = self.load(WHOLE)
         self.assertEqual(RSA.public_key(), loaded.public_key())
 
+    @settings(deadline=None)
     @given(st.sampled_from(["d", "p", "q", "dmp1", "dmq1", "iqmp"]), st.integers(0, 1023))
     def test_flipped(self, name: str, bit: int) -> None:
         """

@@ -19,7 +19,7 @@ from typing import NoReturn
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -203,6 +203,7 @@ class CertificatesTests(SynchronousTestCase):
             "bad is in DER form and not in PEM: convert it with openssl x509 -inform DER -in bad -out NEW.pem",
         )
 
+    @settings(deadline=None)
     @given(st.integers(0, len(ANY.certificate.public_bytes(Encoding.DER)) - 1), st.integers(0, 255))
     def test_damaged(self, position: int, value: int) -> None:
         """
@@ -348,6 +349,7 @@ class PrivateKeyTests(SynchronousTestCase):
         pem = b"-----BEGIN PRIVATE KEY-----\n" + unknown + b"-----END PRIVATE KEY-----\n"
         self.assertEqual(self.unsupported(pem), "bad holds a key of an unknown kind")
 
+    @settings(deadline=None)
     @given(
         st.integers(0, len(ANY.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())) - 1), st.binary()
     )

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption
 from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -168,6 +168,7 @@ class ProblemTests(SynchronousTestCase):
         holder = certify("shop.example", key=rsa.generate_private_key(65537, 1024))
         self.assertIn("store holds an RSA key of 1024 bits, which is not supported", self.problem(holder.pkcs12()))
 
+    @settings(deadline=None)
     @given(st.integers(0, len(PLAIN) - 1), st.binary(max_size=9))
     def test_damaged(self, position: int, junk: bytes) -> None:
         """

@@ -10,7 +10,7 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -114,6 +114,7 @@ class FindTests(SynchronousTestCase):
         """
         self.assertFound([identity("one", "192.0.2.1", "*.2.2")], **{"192_0_2_1": "one", "192_0_2_2": "", "1_2_2": ""})
 
+    @settings(deadline=None)
     @given(st.text(st.characters(max_codepoint=255), max_size=40))
     def test_anyName(self, name: str) -> None:
         """
