@@ -258,6 +258,30 @@ class FormTests(NameCase):
             self.assertEqual([name, "EC CA"], self.shown(proxy, "-servername", f"{name}.example"))
         self.assertNotIn("warning", proxy.text())
 
+    def test_ours(self) -> None:
+        """
+        The certificate that we show an upstream may be PKCS#12 with a password, and is sent with its chain.
+        """
+        server = self.bundle("nginx", self.holder("nginx", "nginx.example"), self.other)
+        client = self.holder("client", "client.example", by=self.one)
+        store = write(str(self.folder / "client.p12"), client.pkcs12(b"open sesame", self.one, self._root))
+        password = write(str(self.folder / "password"), b"open sesame\n")
+        (self.folder / "www").mkdir()
+        (self.folder / "www" / "index.html").write_text("Hello\n")
+        tls = f"ssl_certificate {server}; ssl_certificate_key {server};"
+        verify = f"ssl_client_certificate {self.root}; ssl_verify_client on; ssl_verify_depth 2;"
+        self.nginx(f"server {{ listen unix:{self.folder}/nginx.sock ssl; {tls} {verify} }}")
+        upstream = {"mode": "encrypt", "upstream": f"unix:{self.folder}/nginx.sock"}
+        trust = {"ca": self.root, "name": "nginx.example"}
+        ours = {"cert": store, "cert_password_file": password}
+        proxy = self.proxy(
+            {**upstream, "name": "known", "upstream_tls": {**trust, **ours}},
+            {**upstream, "name": "stranger", "upstream_tls": trust},
+        )
+        for route, told in (("known", b"Hello\n"), ("stranger", b"No required SSL certificate was sent")):
+            curl = ["curl", "--silent", "--show-error", f"http://127.0.0.1:{proxy.port(route)}/"]
+            self.assertIn(told, self.run_(curl).stdout)
+
     def test_checked(self) -> None:
         """
         All that is wrong with them is told at once, each file by its name, with the line of the list.
