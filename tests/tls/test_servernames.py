@@ -218,6 +218,14 @@ class DefaultTests(SynchronousTestCase):
         self.assertEqual(["RSA", "EC"], self.files(first, identity("x", "a.example"), beside, beside))
         self.assertEqual(["RSA"], self.files(first, identity("EC", "a.example")))
 
+    def test_renewed(self) -> None:
+        """
+        In the place of one that is no longer valid stands one for the same names that is.
+        """
+        old = identity("old", "a.example", ends=timedelta(days=-1))
+        self.assertEqual(["new"], self.files(old, identity("x", "b.example"), identity("new", "a.example")))
+        self.assertEqual(["old"], self.files(old, identity("x", "b.example")))
+
     def test_nameless(self) -> None:
         """
         A certificate without a name of a host serves only as the first, and is warned of.

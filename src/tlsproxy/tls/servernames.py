@@ -35,8 +35,8 @@ class ServerNames:
     """
     The certificates of a route by their names.
 
-    @ivar default: what is shown to those who ask for no name: the first certificate, with those of other kinds of keys
-        that are for the same names.
+    @ivar default: what is shown to those who ask for no name: the first certificate, or what is shown in its place or
+        beside it, as it is for the same names.
     @ivar warnings: what the operator should know, a sentence each.
     """
 
@@ -68,7 +68,9 @@ class ServerNames:
                 self._below[name[2:]] = choice
             else:
                 self._exact[name] = choice
-        self.default = self._choice(_side(identities))
+        names = set(identities[0].names)
+        alike = [one for one in identities if set(one.names) == names] if names else identities[:1]
+        self.default = self._choice(_best("", alike, now, {}))
         self.warnings += [
             f"{_name(other)} is not shown for {few(names)}, as {_name(one)} has a key of the same kind: remove one"
             for one, other, names in unused.values()
@@ -127,16 +129,3 @@ def _best(
         if one is not identity and one.chain[0] != identity.chain[0]:
             unused.setdefault((id(one), id(identity)), (one, identity, []))[2].append(name)
     return sorted(best.values(), key=several.index)
-
-
-def _side(identities: Sequence[Identity]) -> list[Identity]:
-    """
-    Find those that stand beside the first: for the same names, with keys of other kinds.
-    """
-    first = identities[0]
-    best = {first.keyFamily: first}
-    names = set(first.names)
-    for identity in identities[1:] if names else ():
-        if set(identity.names) == names:
-            best.setdefault(identity.keyFamily, identity)
-    return list(best.values())
