@@ -15,7 +15,7 @@ from tlsproxy import __version__
 from tlsproxy.installed import Installed
 from tlsproxy.route import Limits
 from tlsproxy.settings import OPTIONS, Option, RuleSettings
-from tlsproxy.tls.policy import snake
+from tlsproxy.tls.policy import HostPolicy, snake
 
 project = "tlsproxy"
 author = "tlsproxy contributors"
@@ -52,10 +52,13 @@ def writeOptions(app: Sphinx) -> None:
         return f"``{option.path[-1]}``", f"``--{name} {option.metavar}``", plain(option.help) + default
 
     rules = [(f"``{snake(one.name)}``", "–", plain(one.metadata["help"])) for one in fields(RuleSettings)]
+    hosts = [(f"``{snake(one.name)}``", "–", plain(one.metadata["help"])) for one in fields(HostPolicy)]
     groups = groupby(OPTIONS.items(), lambda item: (item[1].heading, item[1].path[:-1]))
     for (heading, path), options in groups:
         section = f"[[{path[0]}]]" if path == ("route",) else f"[{'.'.join(path)}]"
         table(f"{heading}: ``{section}``", [row(name, option) for name, option in options])
+        if path == ("route", "tls"):
+            table("Clients that ask for some names: ``[[route.tls.host]]``", hosts)
         if path == ("route",):
             table("A rule, of which the first that matches decides: ``[[route.rule]]``", rules)
     limits = [

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tlsproxy.config import Configuration, build, loadFile
 from tlsproxy.errors import ConfigurationError
-from tlsproxy.testing.certificates import NOW, certify, write
+from tlsproxy.testing.certificates import NOW, certify, revoking, write
 
 ROUTES: dict[str, dict[str, Any]] = {
     "offload": {
@@ -50,6 +50,9 @@ ROUTES: dict[str, dict[str, Any]] = {
 }
 """A good route of each mode."""
 
+PIN = "sha256/" + "A" * 43 + "="
+"""The hash of a key that nobody has."""
+
 USER = "ann:$scrypt$ln=14,r=8,p=1$c2FsdHNhbHRzYWx0$" + "A" * 43 + "\n"
 """A line of a file of users."""
 
@@ -59,7 +62,7 @@ class ConfigurationTestCase(SynchronousTestCase):
     A test in a folder with certificates.
 
     @ivar folder: The folder: C{ca.pem}, C{server.pem} (chain and key), C{chain.pem} and C{key.pem} (the same, apart),
-        and C{users.txt}, a file of users.
+        C{ca.crl}, a list on which nobody is revoked, and C{users.txt}, a file of users.
     """
 
     def setUp(self) -> None:
@@ -76,6 +79,7 @@ class ConfigurationTestCase(SynchronousTestCase):
         write(str(self.folder / "server.pem"), self.server.pem(), self.server.keyPEM())
         write(str(self.folder / "chain.pem"), self.server.pem())
         write(str(self.folder / "key.pem"), self.server.keyPEM())
+        write(str(self.folder / "ca.crl"), revoking(self.ca))
         write(str(self.folder / "users.txt"), USER.encode())
 
     def document(self, mode: str = "bridge", /, **more: Any) -> dict[str, Any]:

@@ -101,8 +101,8 @@ WAITING = ("asyncio", "select", "selectors", "socketserver")
 # What only a program's outermost floor has a say in.
 DOORS_ONLY = ("signal", "twisted.application", "twisted.plugin.getPlugins", "twisted.python.usage")
 
-# The one module that knows the insides of pyOpenSSL, and where those are found.
-NATIVE = "tlsproxy.tls.native"
+# The modules that know the insides of pyOpenSSL, and where those are found.
+NATIVE = ("tlsproxy.tls.native", "tlsproxy.tls.peers")
 PRIVATE_BINDINGS = ("OpenSSL._util", "_cffi_backend", "cryptography.hazmat.bindings")
 
 
@@ -356,7 +356,7 @@ def privateUses(module: Module) -> Iterator[str]:
     @param module: the module.
     @return: one complaint for each.
     """
-    if module.name == NATIVE:
+    if module.name in NATIVE:
         return
     for each in module.imports():
         parts = each.name.split(".")

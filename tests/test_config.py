@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import fields
 
-from tests.configuring import ConfigurationTestCase
+from tests.configuring import PIN, ConfigurationTestCase
 from tlsproxy.address import TCP
 from tlsproxy.route import Limits
 from tlsproxy.settings import LATER, LATER_MODES, ProxySettings, RouteSettings, RuleSettings, TargetSettings
@@ -29,11 +29,22 @@ VALUES: dict[tuple[type[Any], str], tuple[Any, Any]] = {
     (ClientPolicy, "cert"): ("server.pem", CertificateFiles("{folder}/server.pem")),
     (ServerPolicy, "clientCa"): (["ca.pem"], ("{folder}/ca.pem",)),
     (ServerPolicy, "clientAuth"): ("none", "none"),
+    (ServerPolicy, "crl"): (["ca.crl"], ("{folder}/ca.crl",)),
+    (ServerPolicy, "allowAll"): (True, True),
+    (ServerPolicy, "allowCn"): (["Ann", "Bob"], ("Ann", "Bob")),
+    (ServerPolicy, "allowOu"): ("ops", ("ops",)),
+    (ServerPolicy, "allowDns"): ("a.example", ("a.example",)),
+    (ServerPolicy, "allowUri"): ("spiffe://x/*", ("spiffe://x/*",)),
+    (ServerPolicy, "pins"): (PIN, (PIN,)),
     (ClientPolicy, "ca"): (["system", "ca.pem"], ("system", "{folder}/ca.pem")),
     (ClientPolicy, "auth"): ("none", "none"),
     (ClientPolicy, "name"): ("other.example", "other.example"),
 }
 """What each key is given, and what is read of it; C{ClientPolicy} shares the rest with C{ServerPolicy}."""
+
+
+RULES = ("crl", "allowAll", "allowCn", "allowOu", "allowDns", "allowUri", "pins")
+"""What is of use only where certificates are asked for."""
 
 
 class KeyTests(ConfigurationTestCase):
@@ -59,8 +70,11 @@ class KeyTests(ConfigurationTestCase):
         """
         for cls, table, mode in ((ServerPolicy, "tls", "offload"), (ClientPolicy, "upstream_tls", "encrypt")):
             for one in fields(cls):
+                if one.metadata.get("kind") == "tables":
+                    continue
                 given, read = VALUES.get((cls, one.name)) or VALUES[ServerPolicy, one.name]
-                route = self.build(self.document(mode, **{table: {snake(one.name): given}})).routes[0]
+                more = {"client_ca": "ca.pem"} if table == "tls" and one.name in RULES else {}
+                route = self.build(self.document(mode, **{table: {**more, snake(one.name): given}})).routes[0]
                 policy = getattr(route.pattern, "tls" if cls is ServerPolicy else "upstreamTLS").policy
                 self.assertEqual(self.expected(read), getattr(policy, one.name), one.name)
 
@@ -181,7 +195,7 @@ class KeyTests(ConfigurationTestCase):
         ):
             for one in fields(cls):
                 key = snake(one.name)
-                if key != "cert":
+                if key not in ("cert", "host"):
                     document = self.document(mode, **{table: {key: [{"x": 1}, 2.5]}})
                     self.assertProblem(f"route[0].{table}.{key}", "give ", document)
         for one in fields(RouteSettings):

@@ -8,6 +8,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from OpenSSL import SSL
+from OpenSSL._util import lib
+
 from tlsproxy.patterns.bridge import Bridge
 from tlsproxy.patterns.encrypt import Encrypt
 from tlsproxy.patterns.offload import Offload
@@ -292,6 +295,50 @@ class RefusalTests(RuledCase):
         self.serve(Encrypt(upstreamTLS=clientTLS()), rules=rules)
         self.assertEnded(self.visit(), b"")
         self.assertOver("refused", "route", "the client connects, and no rule of the route is for that")
+
+
+class SecondHelloTests(SessionCase):
+    """
+    Clients that are asked for another key share, and so send a second hello.
+    """
+
+    def change(self, name: str, version: str = "TLSv1.3", groups: bytes = b"P-256:X25519") -> Any:
+        """
+        Have a client connect that has changed its mind about the server by then.
+        """
+        self.serve(Offload(tls=serverTLS(groups="X25519"), upstream=self.upstream))
+
+        def changing(connection: SSL.Connection, *_: int) -> None:
+            if b"write client hello" in connection.get_state_string():
+                connection.set_tlsext_host_name(name.encode())
+
+        def make(sock: Any) -> Browser:
+            peer = Browser(sock, version=version)
+            assert lib.SSL_set1_curves_list(peer.connection._ssl, groups) == 1
+            peer.connection.set_info_callback(changing)
+            return peer
+
+        return self.visit(make)
+
+    def test_otherServer(self) -> None:
+        """
+        One that names another server there is refused: rules went by the first, and OpenSSL goes by the second.
+        """
+        client = self.change("hidden.example")
+        self.settle(lambda: bool(client.ended))
+        self.assertEqual(0, self.upstream.dialed)
+        self.assertOver("refused", "handshake", "the client's second hello names another server than its first")
+
+    def test_sameServer(self) -> None:
+        """
+        One that names the same, in whatever case, is let in; and so is one that is not asked.
+        """
+        for more in ({"name": "Shop.EXAMPLE"}, {"name": "x", "groups": b"X25519"}, {"name": "x", "version": "TLSv1.2"}):
+            client = self.change(**more)
+            client.write(b"question")
+            self.settle(lambda: bool(self.upstream.peers) and self.upstream.peers[-1].received == b"question")
+            self.one().stop()
+            self.forget()
 
 
 class DoubtTests(RuledCase):

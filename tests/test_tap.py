@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import fields
 
-from tests.configuring import ConfigurationTestCase
+from tests.configuring import PIN, ConfigurationTestCase
 from tlsproxy.config import Configuration
 from tlsproxy.route import Limits
 from tlsproxy.settings import LATER_MODES, LATER_OPTIONS, MODES, OPTIONS
@@ -152,8 +152,7 @@ class UsageTests(CommandLineTestCase):
         Only what is a list may be given more than once.
         """
         for name in OPTIONS:
-            lists = ("alpn", "ca", "cert", "client-ca", "mode", "allow-target", "deny-target")
-            if name.removeprefix("upstream-") in lists:
+            if name == "mode" or OPTIONS[name].kind in ("certificate", "certificates", "files", "list", "protocols"):
                 continue
             (told,) = self.refused(2, "--mode=bridge", f"--{name}=a", f"--{name}=b")
             self.assertIn("give it once", told)
@@ -205,6 +204,8 @@ class ReadTests(CommandLineTestCase):
         values |= {"ciphersuites": "TLS_AES_128_GCM_SHA256", "alpn": "h2", "state-dir": "s", "listen": "1"}
         values |= {"upstream": "u.example:2", "require-tls": "false", "users": "users.txt"}
         values |= {"allow-target": "*.x.example:1", "deny-target": "a.x.example"}
+        values |= {"crl": "ca.crl", "allow-all": "true", "allow-cn": "Ann", "allow-ou": "ops", "pins": PIN}
+        values |= {"allow-dns": "a.example", "allow-uri": "spiffe://x/**"}
         modes = {"require-tls": "passthrough", "users": "connect", "allow-target": "connect", "deny-target": "connect"}
         for name, option in OPTIONS.items():
             if name == "mode":
@@ -212,7 +213,7 @@ class ReadTests(CommandLineTestCase):
             mode = "encrypt" if name.startswith("upstream-") else modes.get(name, "offload")
             given = {**dict(zip(FULL[mode][::2], FULL[mode][1::2], strict=True)), "--mode": mode}
             extra = {f"--{name}": values[name.removeprefix("upstream-")]}
-            if name.endswith("client-auth"):
+            if name in ("client-auth", "crl", "pins") or (name.startswith("allow-") and name not in modes):
                 extra["--client-ca"] = "ca.pem"
             if name.endswith("key"):
                 extra[f"--{name.replace('key', 'cert')}"] = "chain.pem"
@@ -228,7 +229,7 @@ class ReadTests(CommandLineTestCase):
                 table = document
                 for step in OPTIONS[word[2:]].path[:-1]:
                     table = table[step][0] if step == "route" else table.setdefault(step, {})
-                table[OPTIONS[word[2:]].path[-1]] = {"--require-tls": False}.get(word, value)
+                table[OPTIONS[word[2:]].path[-1]] = {"true": True, "false": False}.get(value, value)
             words = [word for pair in given.items() for word in pair]
             self.assertSame(self.build(document), self.configuration(*words), option)
 

@@ -52,7 +52,9 @@ class ValueTests(CommandLineTestCase):
             ("upstream-min-version", "x", "'x' is not one of"),
             ("upstream-alpn", "h2", "mode bridge offers"),
             ("log-level", "loud", "'loud' is not one of"),
-            ("alpn", "mirror", '"mirror" is not yet supported'),
+            ("alpn", "mirror,h2", '"mirror" stands alone'),
+            ("allow-all", "yes", "give true or false, not the string 'yes'"),
+            ("pins", "x", "'x' is no pin"),
         ):
             key = "cert" if name == "key" else name
             self.assertRefused(1, f"--{key}: {sentence}", "--mode=bridge", *FULL["bridge"], f"--{name}={value}")

@@ -106,8 +106,6 @@ class ConvertTests(SynchronousTestCase):
         """
         for cls, name, value in (
             (ClientPolicy, "auth", "dane"),
-            (ServerPolicy, "alpn", "mirror"),
-            (ServerPolicy, "alpn", ["h2", "mirror"]),
             (RouteSettings, "mode", "sequential-client"),
             (RouteSettings, "upstream", [{"address": "a:1"}]),
             (RuleSettings, "upstream", ["a:1", "b:1"]),

@@ -132,7 +132,8 @@ class End(Borrowed):
         Upgrade this side to TLS.
 
         @param tls: The role to play, and what is wanted.
-        @param alpn: The application protocols to offer as a client; L{None} for those of C{tls}.
+        @param alpn: The application protocols to offer as a client, or to choose from as a server that mirrors the
+            upstream's choice; L{None} for those of C{tls}.
         @param serverName: As a server, the server name of the hello, if it has one: it chooses the certificate.
         @raise AdmissionRefused: C{tls} refuses that server name, and the client has not been told.
         @raise HandshakeFailed: With a sentence on why.
@@ -140,7 +141,7 @@ class End(Borrowed):
         @raise PeerReset: The peer reset the connection.
         """
         if isinstance(tls, ServerTLS):
-            stream, name = tls.connect(self.socket, serverName), ""
+            stream, name = tls.connect(self.socket, serverName, alpn), ""
         else:
             stream, name = tls.connect(self.socket, alpn), tls.name
 

@@ -8,6 +8,8 @@ Only a protocol handler that talks before TLS changes the order, since it starts
 
 from __future__ import annotations
 
+from typing import Final
+
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IStreamClientEndpoint
 
@@ -26,13 +28,19 @@ from tlsproxy.steps import (
     choose,
     connectTLS,
     dial,
+    knowServer,
+    mirrorTLS,
     readHello,
     sameProtocol,
+    sendAlert,
     turnAway,
 )
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
 
 __all__ = ["Opening", "negotiate"]
+
+_INTERNAL_ERROR: Final = 80  # RFC 8446, section 6
+_NO_APPLICATION_PROTOCOL: Final = 120  # RFC 7301, section 3.2
 
 
 async def negotiate(session: Session, near: NearSide, far: FarSide) -> None:
@@ -108,8 +116,10 @@ class Opening:
         session, handlers = self.session, self.session.route.handlers
         if not handlers:
             await self.admit()
-            far = await self.reach()
-            await self.secure()
+            # Where the client is given the upstream's choice, that has been reached.
+            far = session.far or await self.reach()
+            if not self.secured:
+                await self.secure()
             return session.near, far
         starts = frozenset[str]().union(*(options.startsTLS for options in handlers))
         far = await self._talk(
@@ -157,10 +167,34 @@ class Opening:
         if self._hello and not self.inClear:
             await readHello(session)
         self._choose()
-        if self.tls is not None and not self.inClear:
+        if self.tls is None or self.inClear:
+            await authorize(session)
+        elif self.tls.policy.mirrors:
+            await self._mirror(self.tls)
+        else:
             await acceptTLS(session, self.tls)
-        await authorize(session)
+            await authorize(session)
         self.admitted = True
+
+    async def _mirror(self, tls: ServerTLS) -> None:
+        """
+        Let the client in, with the application protocol that the upstream has chosen from what the client offers.
+        """
+        session = self.session
+        knowServer(session, tls)
+        await authorize(session)
+        try:
+            far = await self.reach()
+            assert self.upstreamTLS is not None
+            chosen = await mirrorTLS(session, far, self.upstreamTLS)
+        except SessionError:
+            # The client still waits for an answer to its hello.
+            stream = session.far.tls if session.far is not None else None
+            refused = stream is not None and stream.alert() == (_NO_APPLICATION_PROTOCOL, False)
+            sendAlert(session, _NO_APPLICATION_PROTOCOL if refused else _INTERNAL_ERROR)
+            raise
+        self.secured = True
+        await acceptTLS(session, tls, chosen)
 
     def _choose(self) -> None:
         """

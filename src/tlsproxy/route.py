@@ -132,6 +132,11 @@ class Route:
             why = whyNoOptions(type(options))
             if why:
                 raise TypeError(f"Route(handlers=...): {why}")
+        tls = getattr(self.pattern, "tls", None)
+        if tls is not None and tls.policy.mirrors and any(options.startsTLS for options in self.handlers):
+            raise ValueError(
+                'Route(handlers=...): alpn "mirror" asks the upstream before any of them can have started TLS'
+            )
         if not getattr(self.pattern, "ruled", True):
             if self.rules:
                 raise ValueError(f"mode {self.pattern.mode} goes by no rules")

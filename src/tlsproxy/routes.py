@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
+from attrs import evolve
+
 from tlsproxy.address import TCP, Address, Endpoint, Unix
 from tlsproxy.handlertables import Told, readHandlers, tellTLS, whyBlind
 from tlsproxy.installed import Installed
@@ -28,7 +30,7 @@ from tlsproxy.ruletables import hostOf, readRules
 from tlsproxy.settings import BESIDE_CERT, MODES, RouteSettings, TargetSettings
 from tlsproxy.targets import Target, Targets, parseTarget
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
-from tlsproxy.tls.policy import ClientPolicy, ServerPolicy
+from tlsproxy.tls.policy import ClientPolicy, HostPolicy, ServerPolicy
 from tlsproxy.wire.host import isLiteral
 
 __all__ = ["RouteReader"]
@@ -108,7 +110,7 @@ class RouteReader:
             handlers = readHandlers(reader, table["handler"], f"{path}.handler", self._installed)
         if not settings.mode:
             reader.tell(f"{path}.mode", f"say which mode: one of {', '.join(MODES)}")
-            reader.settings(ServerPolicy, table.get("tls", {}), f"{path}.tls")
+            self._serverPolicy(table.get("tls", {}), f"{path}.tls")
             reader.settings(ClientPolicy, table.get("upstream_tls", {}), f"{path}.upstream_tls")
             reader.settings(TargetSettings, table.get("targets", {}), f"{path}.targets")
             self._upstream(settings, path)
@@ -127,6 +129,9 @@ class RouteReader:
             if isinstance(tls, Mapping) and tls.get("alpn"):
                 # The upstream's handshake is over when the client's begins.
                 reader.tell(f"{path}.tls.alpn", f"{blind}, so what is chosen with it cannot be offered: leave this out")
+        mirrors = isinstance(tls, Mapping) and tls.get("alpn") in ("mirror", ["mirror"])
+        if mirrors and any(handler.startsTLS for handler in handlers):
+            reader.tell(f"{path}.tls.alpn", '"mirror" asks the upstream before any handler can have started TLS')
         warned = len(self.warnings)
         pattern, rules = self._pattern(settings, table, path, listen, blind)
         if isinstance(listen, Endpoint) and listen.description.startswith("haproxy:") and not _isPrivate(listen):
@@ -190,13 +195,44 @@ class RouteReader:
 
     # -- TLS --------------------------------------------------------------------------------------------------------
 
-    def _server(self, table: object, path: str, mode: str) -> ServerTLS | None:
+    def _serverPolicy(self, table: object, path: str) -> ServerPolicy:
+        hosts: object = None
+        if isinstance(table, Mapping):
+            hosts = table.get("host")
+            table = {key: value for key, value in table.items() if key != "host"}
         policy = self._reader.settings(ServerPolicy, table, path)
-        if policy.clientAuth == "none" and policy.clientCa:
-            self._reader.tell(f"{path}.client_auth", '"none" leaves client_ca without a use: leave one of them out')
+        if hosts is not None:
+            policy = evolve(policy, host=self._hosts(hosts, f"{path}.host"))
+        self._tellUnasked(policy, path)
+        return policy
+
+    def _server(self, table: object, path: str, mode: str) -> ServerTLS | None:
+        policy = self._serverPolicy(table, path)
+        if policy.mirrors and mode == "offload":
+            self._reader.tell(
+                f"{path}.alpn", '"mirror" asks the upstream, which speaks no TLS in mode offload: name the protocols'
+            )
         if mode == "connect" and set(policy.alpn) - {"http/1.1"}:
             self._reader.tell(f"{path}.alpn", 'mode connect speaks "http/1.1" only')
-        return self._load(path, lambda: ServerTLS.load(policy, self._now, path))
+        loaded = self._load(path, lambda: ServerTLS.load(policy, self._now, path))
+        return None if policy.mirrors and mode != "bridge" else loaded
+
+    def _hosts(self, tables: object, path: str) -> tuple[HostPolicy, ...]:
+        """
+        Read which certificates the clients of some server names need.
+        """
+        if not isinstance(tables, list) or not tables:
+            self._reader.tell(path, "give at least one, each under [[route.tls.host]], or leave this out")
+            return ()
+        hosts = []
+        for position, table in enumerate(tables):
+            hosts.append(self._reader.settings(HostPolicy, table, f"{path}[{position}]"))
+            self._tellUnasked(hosts[-1], f"{path}[{position}]")
+        return tuple(hosts)
+
+    def _tellUnasked(self, policy: ServerPolicy | HostPolicy, path: str) -> None:
+        if policy.clientAuth == "none" and policy.clientCa:
+            self._reader.tell(f"{path}.client_auth", '"none" leaves client_ca without a use: leave one of them out')
 
     def _client(self, table: object, path: str, host: str | None, mode: str) -> ClientTLS | None:
         """
@@ -269,7 +305,7 @@ def _tablesOf(table: object) -> Mapping[str, type[Any] | None]:
 
 
 def _asksCertificates(policy: ServerPolicy) -> bool:
-    return bool(policy.clientCa) and policy.clientAuth in ("", "required")
+    return policy.asks == "required"
 
 
 def _isPrivate(listen: Address) -> bool:

@@ -56,8 +56,8 @@ LATER: Final = {
     "": {"tls_policy"},
     "proxy": {"status", "workers", "max_connections"},
     "route": {"grant", "workers", "max_connections"},
-    "route.tls": {"allow", "allow_cn", "allow_ou", "allow_dns", "allow_uri", "allow_all"},
-    "route.upstream_tls": {"allow", "allow_cn", "allow_ou", "allow_dns", "allow_uri", "allow_all"},
+    "route.tls": set(),
+    "route.upstream_tls": set(),
     "route.limits": set(),
     "route.targets": set(),
 }
@@ -209,6 +209,7 @@ class Option:
     @ivar help: What it is for.
     @ivar default: What holds without it; C{""} where there is none, or where the help tells it.
     @ivar heading: What it stands under.
+    @ivar kind: What kind of value that is; C{""} for a text.
     """
 
     path: tuple[str, ...]
@@ -216,6 +217,7 @@ class Option:
     help: str
     default: str
     heading: str
+    kind: str
 
 
 def _options() -> Mapping[str, Option]:
@@ -225,15 +227,22 @@ def _options() -> Mapping[str, Option]:
     options: dict[str, Option] = {}
     for cls, table, prefix, heading in _TABLES:
         for attribute in fields(cls):
+            if attribute.metadata.get("kind") == "tables":
+                continue  # No line of a command could tell them apart.
             name = snake(attribute.name)
             help = attribute.metadata["help"]
             option = attribute.metadata.get("option", name.replace("_", "-"))
             options[prefix + option] = Option(
-                (*table, name), metavar(attribute), help, written(attribute.default), heading
+                (*table, name),
+                metavar(attribute),
+                help,
+                written(attribute.default),
+                heading,
+                attribute.metadata.get("kind", ""),
             )
             if name == "cert":
                 for key, more in BESIDE_CERT.items():
-                    options[prefix + key.replace("_", "-")] = Option((*table, key), "FILE", more, "", heading)
+                    options[prefix + key.replace("_", "-")] = Option((*table, key), "FILE", more, "", heading, "file")
     return options
 
 

@@ -291,7 +291,7 @@ class NearSide(Side):
         @raise AdmissionRefused: Nobody comes in here without a certificate.
         """
         tls = self._opening.tls
-        if self._owed and tls is not None and tls.policy.clientCa and tls.policy.clientAuth in ("", "required"):
+        if self._owed and tls is not None and tls.needsTLS:
             raise AdmissionRefused("the client starts no TLS, and so shows no certificate, which the route demands")
         owed = self._owed
         super().waive()

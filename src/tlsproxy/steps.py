@@ -32,8 +32,11 @@ __all__ = [
     "connectTLS",
     "dial",
     "dialAddresses",
+    "knowServer",
+    "mirrorTLS",
     "readHello",
     "sameProtocol",
+    "sendAlert",
     "turnAway",
 ]
 
@@ -62,7 +65,7 @@ async def readHello(session: Session) -> ClientHello:
             if e.plainHTTP:
                 near.writing.send(_NOT_HTTPS)
             elif e.alert is not None:
-                _alert(session, e.alert)
+                sendAlert(session, e.alert)
         raise AdmissionRefused(str(e)) from e
     session.hello = hello
     session.helloWords = describeHello(hello)
@@ -84,7 +87,12 @@ def turnAway(session: Session) -> None:
             return
 
 
-def _alert(session: Session, alert: int) -> None:
+def sendAlert(session: Session, alert: int) -> None:
+    """
+    Refuse a client before its handshake has begun.
+
+    @param alert: Why (RFC 8446, section 6).
+    """
     session.near.writing.send(bytes((21, 3, 3, 0, 2, 2, alert)))
 
 
@@ -111,27 +119,44 @@ def choose(session: Session, upstream: Upstream | None) -> tuple[Upstream | None
     if session.hello is None:
         raise AdmissionRefused(f"the client connects, and {verdict}")
     if how == "alert":
-        _alert(session, _UNRECOGNIZED_NAME)
+        sendAlert(session, _UNRECOGNIZED_NAME)
     asked = f"asks for {session.serverName}" if session.serverName is not None else "names no server"
     raise AdmissionRefused(f"the client {asked}, and {verdict}")
 
 
-async def acceptTLS(session: Session, tls: ServerTLS) -> None:
+def knowServer(session: Session, tls: ServerTLS) -> None:
     """
-    Let the client in: the TLS handshake, and its certificate where one is demanded.
+    See that a client's TLS can be begun, by the server name that it asks for.
 
-    @raise AdmissionRefused: No certificate is for the server name that it asks for, and it is to be refused.
-    @raise HandshakeFailed: With a sentence on why.
+    @raise AdmissionRefused: It cannot; the client has been told by an alert.
     """
     try:
         tls.choose(session.serverName)
+        tls.demand(session.serverName)
     except AdmissionRefused:
         session.phase = "route"
-        _alert(session, _UNRECOGNIZED_NAME)
+        sendAlert(session, _UNRECOGNIZED_NAME)
         raise
+
+
+async def acceptTLS(session: Session, tls: ServerTLS, alpn: Sequence[bytes] | None = None) -> None:
+    """
+    Let the client in: the TLS handshake, and its certificate where one is demanded.
+
+    @param alpn: The one protocol that the upstream has chosen, or none; L{None} for those of C{tls}.
+    @raise AdmissionRefused: As L{knowServer}; or the client has changed its mind about the server in the middle of it.
+    @raise HandshakeFailed: With a sentence on why.
+    """
+    knowServer(session, tls)
     session.enter("handshake")
-    await session.near.startTLS(tls, serverName=session.serverName)
-    if tls.policy.clientCa:
+    name = session.serverName
+    stream = await session.near.startTLS(tls, alpn, name)
+    if session.hello is not None and stream.connection.get_protocol_version_name() == "TLSv1.3":
+        # Asked for another key share, a client sends a second hello, and OpenSSL goes by that; we went by the first.
+        asked = stream.connection.get_servername()
+        if name != (None if asked is None else asked.decode("latin-1").lower()):
+            raise AdmissionRefused("the client's second hello names another server than its first")
+    if tls.demand(name).asks != "none":
         certificate = session.certificate
         session.clientCertificate = describe(certificate) if certificate is not None else ""
 
@@ -207,6 +232,20 @@ async def connectTLS(session: Session, far: End, tls: ClientTLS, alpn: Sequence[
     stream = await far.startTLS(tls, alpn)
     if alpn is not None:
         sameProtocol(stream.connection.get_alpn_proto_negotiated(), b"".join(alpn))
+
+
+async def mirrorTLS(session: Session, far: End, tls: ClientTLS) -> Sequence[bytes]:
+    """
+    The TLS handshake with an upstream that is offered all that the client offers.
+
+    @return: The one application protocol that it has chosen, or none.
+    @raise HandshakeFailed: With a sentence on why.
+    """
+    session.enter("upstream_handshake")
+    offered = session.hello.alpn if session.hello is not None else ()
+    stream = await far.startTLS(tls, offered)
+    chosen = stream.connection.get_alpn_proto_negotiated()
+    return [chosen] if chosen else []
 
 
 def sameProtocol(theirs: bytes, ours: bytes) -> None:

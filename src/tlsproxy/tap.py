@@ -234,11 +234,12 @@ class Options(usage.Options):
         return document
 
     def _value(self, name: str, values: list[str]) -> Any:
-        if name.removeprefix("upstream-") in ("ca", "client-ca", "allow-target", "deny-target"):
+        kind = OPTIONS[name].kind
+        if kind in ("files", "list"):
             return values
-        if name == "require-tls":
+        if kind == "boolean":
             return {"true": True, "false": False}.get(_once(name, values), _once(name, values))
-        if name.removeprefix("upstream-") == "alpn":
+        if kind == "protocols":
             return [protocol for value in values for protocol in value.split(",")]
         if name in ("cert", "upstream-cert"):
             return values[0]

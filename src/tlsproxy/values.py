@@ -192,10 +192,7 @@ def convert(attribute: Attribute[Any], value: object, resolve: Callable[[str], s
     if kind == "list":
         return _texts(value)
     if kind == "protocols":
-        protocols = _texts(value)
-        if "mirror" in protocols:
-            raise ValueError('"mirror" is not yet supported')
-        return protocols
+        return _texts(value)
     if kind == "words":
         return ":".join(_texts(value))
     if kind == "seconds":

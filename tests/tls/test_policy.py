@@ -41,11 +41,13 @@ class PolicyTests(SynchronousTestCase):
 
     def test_onlyText(self) -> None:
         """
-        Each option is a text, a list of texts, or files with a certificate.
+        Each option is a text, a list of texts, a yes or no, or files with a certificate.
         """
         for policy in (ServerPolicy, ClientPolicy):
             for each in attrs.fields(policy):
-                self.assertIn(each.type, ("str", "tuple[str, ...]", *CERTIFICATES), each.name)
+                self.assertIn(
+                    each.type, ("str", "tuple[str, ...]", "bool", "tuple[HostPolicy, ...]", *CERTIFICATES), each.name
+                )
 
     def test_safe(self) -> None:
         """

@@ -27,7 +27,7 @@ from tlsproxy.session import Session
 from tlsproxy.side import FarSide, NearSide
 from tlsproxy.steps import acceptTLS, authorize, dialAddresses, readHello
 from tlsproxy.targets import TargetRefused, Targets, ownListener
-from tlsproxy.tls.contexts import ServerTLS, isServerTLS
+from tlsproxy.tls.contexts import ServerTLS, isServerTLS, mirrorsNobody
 from tlsproxy.wire.connect import ESTABLISHED, Request, RequestReader, RequestRefused, response
 from tlsproxy.wire.pac import PAC_TYPE, pacFile
 
@@ -59,7 +59,7 @@ class Connect:
     mode = "connect"
     ruled = False
     targets: Targets = field(validator=takes("Targets, as Targets(allow=...) makes them", Targets))
-    tls: ServerTLS | None = field(default=None, validator=optional(isServerTLS))
+    tls: ServerTLS | None = field(default=None, validator=[optional(isServerTLS), mirrorsNobody])
     users: Users | None = field(
         default=None, validator=takes("Users, as Users.load(file) makes them", ("check",), None)
     )

@@ -15,7 +15,7 @@ from tlsproxy.interfaces import IPattern
 from tlsproxy.opening import Opening
 from tlsproxy.rules import isUpstream
 from tlsproxy.session import Session
-from tlsproxy.tls.contexts import ServerTLS, isServerTLS
+from tlsproxy.tls.contexts import ServerTLS, isServerTLS, mirrorsNobody
 
 __all__ = ["Offload"]
 
@@ -32,7 +32,7 @@ class Offload:
     """
 
     mode = "offload"
-    tls: ServerTLS = field(validator=isServerTLS)
+    tls: ServerTLS = field(validator=[isServerTLS, mirrorsNobody])
     upstream: Address | IStreamClientEndpoint | None = field(default=None, converter=asAddress, validator=isUpstream)
 
     async def open(self, session: Session) -> tuple[End, End]:

@@ -35,7 +35,7 @@ from tlsproxy.tls.certificates import Identity
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
 from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, ServerPolicy
 
-__all__ = ["NOW", "Holder", "authority", "certificate", "certify", "clientTLS", "pem", "serverTLS", "write"]
+__all__ = ["NOW", "Holder", "authority", "certificate", "certify", "clientTLS", "pem", "revoking", "serverTLS", "write"]
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 """
@@ -117,6 +117,25 @@ def certify(
     signer = holderKey if issuer is None else issuer.key
     algorithm = hashes.SHA256() if hasattr(signer, "curve") or hasattr(signer, "key_size") else None
     return Holder(builder.sign(signer, algorithm), holderKey)
+
+
+def revoking(
+    issuer: Holder, *revoked: x509.Certificate, begins: datetime = NOW - timedelta(days=1), days: int = 100
+) -> bytes:
+    """
+    Make a list of revoked certificates, as PEM.
+
+    @param issuer: who signs it.
+    @param revoked: the certificates.
+    @param begins: from when on it is good.
+    @param days: for how many days it is.
+    """
+    builder = x509.CertificateRevocationListBuilder().issuer_name(issuer.certificate.subject).last_update(begins)
+    builder = builder.next_update(begins + timedelta(days=days))
+    for each in revoked:
+        entry = x509.RevokedCertificateBuilder(each.serial_number, begins).build()
+        builder = builder.add_revoked_certificate(entry)
+    return builder.sign(issuer.key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
 def write(path: str, *parts: bytes, mode: int = 0o600) -> str:

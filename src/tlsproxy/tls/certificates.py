@@ -21,7 +21,7 @@ from tlsproxy.tls.keys import PrivateKey, belongs, keyFamily, keyType
 from tlsproxy.tls.pem import UNDECODABLE, readPEM
 from tlsproxy.tls.printing import printable, shortPrintable
 
-__all__ = ["Identity", "arrange", "describe", "loadAuthorities", "loadIdentity", "serverNames", "validity"]
+__all__ = ["Identity", "arrange", "describe", "issuerOf", "loadAuthorities", "loadIdentity", "serverNames", "validity"]
 
 _SOON = timedelta(days=14)
 
@@ -157,7 +157,7 @@ def describe(certificate: x509.Certificate) -> str:
         until = certificate.not_valid_after_utc.date().isoformat()
     except ValueError:
         until = "a date that cannot be read"
-    return f"{_subject(certificate)}, issued by {_issuer(certificate)}, until {until}"
+    return f"{_subject(certificate)}, issued by {issuerOf(certificate)}, until {until}"
 
 
 def serverNames(certificate: x509.Certificate) -> tuple[str, ...]:
@@ -192,13 +192,13 @@ def _subject(certificate: x509.Certificate) -> str:
     return "no readable name" if first is None else shortPrintable(str(first.value).replace(",", "\\,"))
 
 
-def _issuer(certificate: x509.Certificate) -> str:
+def issuerOf(certificate: x509.Certificate) -> str:
     """
     Name the issuer of a certificate.
     """
     try:
         return _label(certificate.issuer)
-    except ValueError:
+    except UNDECODABLE:
         return "no readable name"
 
 

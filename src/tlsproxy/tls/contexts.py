@@ -8,25 +8,28 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
-from attrs import evolve, field, frozen
-from cryptography import x509
-from OpenSSL import SSL, crypto
+from attrs import Attribute, evolve, field, frozen
+from OpenSSL import SSL
 
 from tlsproxy.errors import AdmissionRefused, HandshakeFailed
 from tlsproxy.given import kindOf, takes
-from tlsproxy.tls.certificates import Identity, loadAuthorities, validity
+from tlsproxy.tls.certificates import Identity, validity
+from tlsproxy.tls.demands import Demand, Demands, readDemands
 from tlsproxy.tls.files import CertificateProblem
 from tlsproxy.tls.identities import findIdentities
-from tlsproxy.tls.native import TLSStream, requireName, shareTrust
+from tlsproxy.tls.native import TLSStream, shareTrust
 from tlsproxy.tls.parameters import Checks, chooseALPN, contextFor, tellParameters
-from tlsproxy.tls.policy import ClientPolicy, ServerPolicy
+from tlsproxy.tls.peers import requireName
+from tlsproxy.tls.policy import ClientPolicy, HostPolicy, ServerPolicy
 from tlsproxy.tls.presenting import present, tryPresenting
 from tlsproxy.tls.servercontexts import ServerContexts
 from tlsproxy.tls.servernames import Choice, ServerNames
+from tlsproxy.tls.verification import Particulars, Verification, readUpstream
 from tlsproxy.wire.host import asciiName, isLiteral
 
-__all__ = ["ClientTLS", "ServerTLS", "isClientTLS", "isServerTLS"]
+__all__ = ["ClientTLS", "ServerTLS", "isClientTLS", "isServerTLS", "mirrorsNobody"]
 
 
 @frozen
@@ -62,52 +65,33 @@ def _readShown(policy: ServerPolicy | ClientPolicy, method: int, checks: Checks,
     return _Shown(tuple(found.identities), tuple(dict.fromkeys(found.files)), tuple(dict.fromkeys(warnings)))
 
 
-def _trust(context: SSL.Context, authorities: Sequence[x509.Certificate]) -> None:
+def _attend(stream: TLSStream, verification: Verification | None, protocols: Sequence[bytes] | None = None) -> None:
     """
-    Have a context trust these certificates as anchors, self-signed or not.
+    Give a connection what it has of its own.
     """
-    store = context.get_cert_store()
-    if store is not None:
-        store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
-        for authority in authorities:
-            store.add_cert(crypto.X509.from_cryptography(authority))
+    judgement = None if verification is None else verification.begin()
+    if judgement is not None or protocols is not None:
+        stream.connection.set_app_data(Particulars(judgement, protocols))
 
 
-def _readAuthorities(policy: ServerPolicy, checks: Checks) -> tuple[x509.Certificate, ...] | None:
+def _mirror(connection: SSL.Connection, theirs: list[bytes]) -> Any:
     """
-    Read the CAs of the clients' certificates.
-
-    @return: The CAs; L{None} where no certificate is asked for.
+    Choose the application protocol that the upstream has chosen.
     """
-    if (policy.clientAuth or ("required" if policy.clientCa else "none")) == "none":
-        return None
-    if not policy.clientCa:
-        checks.tell("client_ca", "client certificates are asked for, but no CA is named")
-    return checks.attempt("client_ca", lambda: loadAuthorities(policy.clientCa)) or ()
+    own = connection.get_app_data()
+    if own is None or not own.protocols:
+        return SSL.NO_OVERLAPPING_PROTOCOLS
+    return chooseALPN(own.protocols)(connection, theirs)
 
 
-def _askClients(context: SSL.Context, policy: ServerPolicy, authorities: Sequence[x509.Certificate]) -> None:
-    """
-    Have a context ask for client certificates.  What it trusts is another matter.
-    """
-    for authority in authorities:
-        context.add_client_ca(authority)
-    required = 0 if policy.clientAuth == "optional" else SSL.VERIFY_FAIL_IF_NO_PEER_CERT
-    context.set_verify(SSL.VERIFY_PEER | required, None)
-    # A resumed session would escape a changed CA or rule.  Without tickets, and with the cache off, there is none.
-    context.set_options(SSL.OP_NO_TICKET)
-
-
-def _serverContexts(
-    policy: ServerPolicy, first: Choice, authorities: Sequence[x509.Certificate] | None
-) -> ServerContexts:
+def _serverContexts(policy: ServerPolicy, first: Choice, verification: Verification | None) -> ServerContexts:
     """
     Make the contexts of a server.
 
     @param first: What is shown to those who ask for no name.
-    @param authorities: The CAs of the clients' certificates; L{None} where none is asked for.
+    @param verification: What the certificates of clients have to be; L{None} where none are asked for.
     """
-    choose = chooseALPN([protocol.encode() for protocol in policy.alpn])
+    choose = _mirror if policy.mirrors else chooseALPN([protocol.encode() for protocol in policy.alpn])
     trusting: SSL.Context | None = None
 
     def make(choice: Choice) -> SSL.Context:
@@ -116,16 +100,21 @@ def _serverContexts(
         present(context, choice.identities)
         if policy.alpn:
             context.set_alpn_select_callback(choose)
-        if authorities is not None:
+        if verification is not None:
             if trusting is None:
-                _trust(context, authorities)
+                verification.trust(context)
                 trusting = context
             else:
                 shareTrust(context, trusting)
-            _askClients(context, policy, authorities)
+            verification.apply(context)
+            for authority in verification.authorities:
+                context.add_client_ca(authority)
+            # A resumed session would escape a changed CA, list or rule.  Without tickets, and with the cache off, there
+            # is none.
+            context.set_options(SSL.OP_NO_TICKET)
         return context
 
-    return ServerContexts(make, first, resumes=authorities is None)
+    return ServerContexts(make, first, resumes=verification is None)
 
 
 @frozen
@@ -144,7 +133,8 @@ class ServerTLS:
     files: tuple[str, ...] = field(eq=False, repr=False)
     warnings: tuple[str, ...]
     _names: ServerNames = field(eq=False, repr=False)
-    _contexts: ServerContexts = field(eq=False, repr=False)
+    _demands: Demands = field(eq=False, repr=False)
+    _contexts: tuple[ServerContexts, ...] = field(eq=False, repr=False)
 
     @classmethod
     def load(cls, policy: ServerPolicy, now: datetime | None = None, section: str = "tls") -> ServerTLS:
@@ -164,21 +154,29 @@ class ServerTLS:
         if not policy.cert:
             checks.tell("cert", "a certificate is needed to speak TLS with clients")
         shown = _readShown(policy, SSL.TLS_SERVER_METHOD, checks, now)
-        authorities = _readAuthorities(policy, checks)
+        demands, doubts = readDemands(policy, checks, now)
+        if policy.mirrors and demands.required:
+            checks.tell("alpn", '"mirror" asks the upstream before the client has shown a certificate, as it has to')
         checks.done()
         names = ServerNames(shown.identities, now)
-        contexts = checks.attempt("cert", lambda: _serverContexts(policy, names.default, authorities))
+        contexts = checks.attempt(
+            "cert",
+            lambda: [_serverContexts(policy, names.default, each.verification) for each in demands.all],
+        )
         checks.done()
         assert contexts is not None
-        files = tuple(dict.fromkeys((*shown.files, *policy.clientCa)))
-        return cls(policy, shown.identities, files, (*shown.warnings, *names.warnings), names, contexts)
+        asking: list[ServerPolicy | HostPolicy] = [policy, *policy.host]
+        trusted = [file for one in asking for file in (*one.clientCa, *one.crl)]
+        files = tuple(dict.fromkeys((*shown.files, *trusted)))
+        warnings = (*shown.warnings, *names.warnings, *doubts)
+        return cls(policy, shown.identities, files, warnings, names, demands, tuple(contexts))
 
     @property
     def context(self) -> SSL.Context:
         """
         The library's context for clients that ask for no name.
         """
-        return self._contexts.first
+        return self._contexts[0].first
 
     def choose(self, serverName: str | None) -> Choice:
         """
@@ -196,46 +194,49 @@ class ServerTLS:
             raise AdmissionRefused(f"the client asks for {serverName}, and no certificate of the route is for that")
         return self._names.default
 
-    def connect(self, sock: socket.socket, serverName: str | None = None) -> TLSStream:
+    def demand(self, serverName: str | None) -> Demand:
+        """
+        Tell what is asked of a client.
+
+        @param serverName: The server name that it asks for, if any.
+        @raise AdmissionRefused: It is asked for no certificate under that name, and others are.
+        """
+        found = self._demands.find(serverName)
+        if found is None:
+            asked = "names no server" if serverName is None else f"asks for {serverName}"
+            raise AdmissionRefused(
+                f"the client {asked}, and no [[route.tls.host]] is for that, "
+                "while some ask for certificates that others need not have"
+            )
+        return found
+
+    @property
+    def needsTLS(self) -> bool:
+        """
+        Whether a client that starts no TLS lacks what is asked of it: a certificate, or a server name.
+        """
+        found = self._demands.find(None)
+        return found is None or found.asks == "required"
+
+    def connect(
+        self, sock: socket.socket, serverName: str | None = None, protocols: Sequence[bytes] | None = None
+    ) -> TLSStream:
         """
         Start the server's side of TLS on a connected socket.
 
         @param serverName: The server name that the client asks for, if any.
-        @raise AdmissionRefused: As L{choose}.
+        @param protocols: The application protocols to choose from where the policy mirrors the upstream's choice.
+        @raise AdmissionRefused: As L{choose} and L{demand}.
         @raise HandshakeFailed: OpenSSL does not take the certificate.
         """
-        choice = self.choose(serverName)
+        choice, demand = self.choose(serverName), self.demand(serverName)
+        contexts = next(each for one, each in zip(self._demands.all, self._contexts, strict=True) if one is demand)
         try:
-            return self._contexts.connect(sock, choice)
+            stream = contexts.connect(sock, choice)
         except CertificateProblem as e:
             raise HandshakeFailed(str(e)) from e
-
-
-def _readRoots(policy: ClientPolicy, name: str, checks: Checks) -> tuple[x509.Certificate, ...]:
-    """
-    Read the CAs of the upstream's certificate.
-
-    @param name: The name that it has to show.
-    """
-    if not name:
-        checks.tell("name", "say which name the upstream's certificate must show")
-    if not policy.ca:
-        checks.tell("ca", 'say which CA to trust: a PEM file, or "system"')
-    files = [file for file in policy.ca if file != "system"]
-    return checks.attempt("ca", lambda: loadAuthorities(files)) or ()
-
-
-def _verifyUpstream(context: SSL.Context, policy: ClientPolicy, authorities: Sequence[x509.Certificate]) -> None:
-    """
-    Have a context verify the upstream's certificate, or not.
-    """
-    if policy.auth == "none":
-        context.set_verify(SSL.VERIFY_NONE, None)
-        return
-    if "system" in policy.ca:
-        context.set_default_verify_paths()
-    _trust(context, authorities)
-    context.set_verify(SSL.VERIFY_PEER, None)
+        _attend(stream, demand.verification, protocols)
+        return stream
 
 
 @frozen
@@ -250,6 +251,7 @@ class ClientTLS:
     @ivar files: All files that were read for it.
     @ivar context: The library's context.
     @ivar warnings: What is doubtful but works, one sentence each.
+    @ivar verification: What the upstream's certificate has to be; L{None} where it is not looked at.
     """
 
     policy: ClientPolicy
@@ -258,6 +260,7 @@ class ClientTLS:
     files: tuple[str, ...] = field(eq=False, repr=False)
     context: SSL.Context = field(eq=False, repr=False)
     warnings: tuple[str, ...] = ()
+    verification: Verification | None = field(default=None, repr=False)
 
     @classmethod
     def load(
@@ -275,25 +278,27 @@ class ClientTLS:
             raise TypeError(f"ClientTLS.load() takes a ClientPolicy, not {kindOf(policy)}")
         checks = Checks(section)
         tellParameters(policy, checks)
-        shown = _readShown(policy, SSL.TLS_CLIENT_METHOD, checks, now or datetime.now(UTC))
-        warnings = list(shown.warnings)
+        now = now or datetime.now(UTC)
+        shown = _readShown(policy, SSL.TLS_CLIENT_METHOD, checks, now)
         name = policy.name or host
-        authorities: Sequence[x509.Certificate] = ()
-        if policy.auth == "none":
-            warnings.append(
-                'the upstream is not verified at all (auth = "none"): whoever answers in its place is believed'
-            )
-        else:
-            authorities = _readRoots(policy, name, checks)
+        if policy.auth != "none" and not name:
+            checks.tell("name", "say which name the upstream's certificate must show")
+        if policy.mirrors:
+            checks.tell("alpn", '"mirror" is for the side of the client, which is given the choice of the upstream')
+        verification, doubts = readUpstream(policy, checks, now)
         if name:
             name = checks.attempt("name", lambda: _checkedName(name)) or ""
         checks.done()
         context = contextFor(SSL.TLS_CLIENT_METHOD, policy)
         present(context, shown.identities)
-        _verifyUpstream(context, policy, authorities)
+        if verification is None:
+            context.set_verify(SSL.VERIFY_NONE, None)
+        else:
+            verification.trust(context)
+            verification.apply(context)
         identity = shown.identities[0] if shown.identities else None
-        files = tuple(dict.fromkeys((*shown.files, *(file for file in policy.ca if file != "system"))))
-        return cls(policy, name, identity, files, context, tuple(warnings))
+        files = tuple(dict.fromkeys((*shown.files, *(file for file in policy.ca if file != "system"), *policy.crl)))
+        return cls(policy, name, identity, files, context, (*shown.warnings, *doubts), verification)
 
     def named(self, host: str) -> ClientTLS:
         """
@@ -313,6 +318,7 @@ class ClientTLS:
         @param alpn: The application protocols to offer; L{None} for those of the policy.
         """
         stream = TLSStream(self.context, sock, server=False)
+        _attend(stream, self.verification)
         connection = stream.connection
         if self.name and not isLiteral(self.name):
             connection.set_tlsext_host_name(self.name.encode("ascii"))
@@ -326,6 +332,17 @@ class ClientTLS:
 
 isServerTLS = takes("a ServerTLS, as ServerTLS.load(policy) makes it", ServerTLS)
 """A validator of attrs."""
+
+
+def mirrorsNobody(instance: Any, attribute: Attribute[Any], value: ServerTLS | None) -> None:
+    """
+    A validator of attrs, for modes that speak no TLS with their upstreams.
+    """
+    if value is not None and value.policy.mirrors:
+        where = f"{type(instance).__name__}({attribute.alias}=...)"
+        raise ValueError(f'{where}: alpn "mirror" asks the upstream, which speaks no TLS here: name the protocols')
+
+
 isClientTLS = takes("a ClientTLS, as ClientTLS.load(policy, host) makes it", ClientTLS)
 """The same for the other side."""
 

@@ -83,6 +83,7 @@ _REASONS = {
     "cipher operation failed": "a record does not verify",
     "decryption failed or bad record mac": "a record does not verify",
 }
+_NOT_VERIFIED = "certificate verify failed"
 # What OpenSSL says of a first answer that is no TLS record.
 _NOT_TLS = {"wrong version number", "packet length too long", "record layer failure", "invalid record header"}
 
@@ -118,7 +119,10 @@ def _alertWords(stream: TLSStream) -> str:
 
 def _reason(error: SSL.Error) -> str:
     entries = error.args[0] if error.args and isinstance(error.args[0], list) else []
-    return next((reason for _, _, reason in entries if reason), "OpenSSL does not say why")
+    reasons = [reason for _, _, reason in entries if reason]
+    if _NOT_VERIFIED in reasons:
+        return _NOT_VERIFIED  # What may stand before it is a detail, such as of a signature that does not fit.
+    return next(iter(reasons), "OpenSSL does not say why")
 
 
 def _sentence(stream: TLSStream, error: SSL.Error, peer: str, name: str, established: bool = False) -> str:
@@ -129,9 +133,12 @@ def _sentence(stream: TLSStream, error: SSL.Error, peer: str, name: str, establi
         # In TLS 1.3 our handshake is over before the peer has looked at our certificate; else all was agreed upon.
         meaning = _REFUSALS.get(alert[0]) if not established or alert[0] in _LATE_REFUSALS else None
         return f"{peer} broke TLS off{told}" + (f": {meaning}" if meaning else "")
-    if reason == "certificate verify failed":
-        problem = stream.verifyProblem() or "it does not verify"
-        return f"{peer}'s certificate is refused: {_certificateWords(stream, problem, name)}{told}"
+    if reason == _NOT_VERIFIED:
+        own = stream.connection.get_app_data()
+        problem: str = own.judgement.refusal if own is not None and own.judgement is not None else ""
+        if not problem:
+            problem = _certificateWords(stream, stream.verifyProblem() or "it does not verify", name)
+        return f"{peer}'s certificate is refused: {problem}{told}"
     if reason == "peer did not return a certificate":
         return f"{peer} showed no certificate, and one is demanded{told}"
     if reason in _NOT_TLS:

@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.tls.test_native -*-
 """
-The one module that touches the private bindings of pyOpenSSL.
+TLS on a socket, by the private bindings of pyOpenSSL, which L{tlsproxy.tls.peers} alone touches, too.
 
 pyOpenSSL's public C{recv} and C{send} allocate a buffer and copy the bytes on every call, tell "nothing there yet" by
 an exception, and say nothing of how a connection ended.  A proxy calls them for each record, so this module calls
@@ -18,8 +18,8 @@ Two facts of OpenSSL rule the code:
 
 from __future__ import annotations
 
-import ipaddress
 import socket
+from collections.abc import Sequence
 from typing import Any, Final
 
 from OpenSSL import SSL, _util
@@ -33,13 +33,12 @@ from tlsproxy.interfaces import (
     TRUNCATED,
     WANTS_WRITE,
 )
-from tlsproxy.wire.host import isLiteral
 
 __all__ = [
     "RECORD",
     "Buffer",
     "TLSStream",
-    "requireName",
+    "seeBindings",
     "setGroups",
     "shareTrust",
 ]
@@ -52,7 +51,6 @@ _NEEDED: Final = (
     "SSL_CTX_get_cert_store",
     "SSL_CTX_set1_curves_list",
     "SSL_CTX_set_cert_store",
-    "SSL_get0_param",
     "SSL_get_error",
     "SSL_get_verify_result",
     "SSL_peek",
@@ -62,18 +60,25 @@ _NEEDED: Final = (
     "SSL_set_info_callback",
     "SSL_write",
     "X509_STORE_up_ref",
-    "X509_VERIFY_PARAM_set1_host",
-    "X509_VERIFY_PARAM_set1_ip",
-    "X509_VERIFY_PARAM_set_hostflags",
     "X509_verify_cert_error_string",
 )
 
-_missing = [name for name in _NEEDED if not hasattr(_lib, name)]
-if _missing:
-    raise ImportError(
-        "tlsproxy does not fit this release of pyOpenSSL and cryptography: "
-        f"their bindings lack {', '.join(_missing)}. Install the releases that tlsproxy's requirements name."
-    )
+
+def seeBindings(needed: Sequence[str]) -> None:
+    """
+    See that the bindings have what is needed of them.
+
+    @raise ImportError: They lack some of it.
+    """
+    missing = [name for name in needed if not hasattr(_lib, name)]
+    if missing:
+        raise ImportError(
+            "tlsproxy does not fit this release of pyOpenSSL and cryptography: "
+            f"their bindings lack {', '.join(missing)}. Install the releases that tlsproxy's requirements name."
+        )
+
+
+seeBindings(_NEEDED)
 
 RECORD: Final = 16384
 
@@ -88,12 +93,10 @@ _WANT_READ = _lib.SSL_ERROR_WANT_READ
 _WANT_WRITE = _lib.SSL_ERROR_WANT_WRITE
 _ZERO_RETURN = _lib.SSL_ERROR_ZERO_RETURN
 
-# Values of <openssl/ssl.h> and <openssl/x509v3.h> that the bindings do not name.
+# Values of <openssl/ssl.h> that the bindings do not name.
 _CB_ALERT: Final = 0x4000
 _CB_READ_ALERT: Final = 0x4004
 _CLOSE_NOTIFY: Final = 0x100  # level warning (1), description 0
-_CHECK_NO_PARTIAL_WILDCARDS: Final = 0x4
-_CHECK_NEVER_SUBJECT: Final = 0x20
 
 # The last alert that any connection of this process sent or received: (SSL *, where, level and description).  The
 # callback runs inside the call that handles the alert, and all calls are made by the one reactor thread, so whoever
@@ -168,6 +171,9 @@ class TLSStream:
         except SSL.SysCallError:
             _lib.ERR_clear_error()
             raise
+        own = self.connection.get_app_data()
+        if own is not None and own.judgement is not None:
+            own.judgement.settled(self.connection.get_peer_certificate(as_cryptography=True) is not None)
 
     def alert(self) -> tuple[int, bool] | None:
         """
@@ -343,26 +349,6 @@ class TLSStream:
         if code == 0:
             return None
         return str(_ffi.string(_lib.X509_verify_cert_error_string(code)).decode("ascii", "replace"))
-
-
-def requireName(connection: SSL.Connection, name: str) -> None:
-    """
-    Have the peer's certificate checked for a name inside the handshake (RFC 9525): subject alternative names only,
-    a wildcard for the whole left-most label only.
-
-    @param name: A DNS name in ASCII, or an IP address.
-    @raise ValueError: The name cannot be one.
-    """
-    parameters = _lib.SSL_get0_param(connection._ssl)
-    if isLiteral(name):
-        packed = ipaddress.ip_address(name).packed
-        if _lib.X509_VERIFY_PARAM_set1_ip(parameters, packed, len(packed)) != 1:
-            raise ValueError(f"OpenSSL does not take the address {name}")
-    else:
-        encoded = name.encode("ascii")
-        _lib.X509_VERIFY_PARAM_set_hostflags(parameters, _CHECK_NO_PARTIAL_WILDCARDS | _CHECK_NEVER_SUBJECT)
-        if b"\0" in encoded or _lib.X509_VERIFY_PARAM_set1_host(parameters, encoded, len(encoded)) != 1:
-            raise ValueError(f"{name!r} is no name that a certificate could show")
 
 
 def setGroups(context: SSL.Context, groups: str) -> None:

@@ -112,6 +112,8 @@ def tellParameters(policy: Policy, checks: Checks) -> None:
         checks.attempt("ciphersuites", lambda: _knowCiphersuites(policy.ciphersuites))
     checks.attempt("groups", lambda: setGroups(SSL.Context(SSL.TLS_METHOD), policy.groups))
     checks.attempt("alpn", lambda: [parseProtocol(name) for name in policy.alpn])
+    if "mirror" in policy.alpn and not policy.mirrors:
+        checks.tell("alpn", '"mirror" stands alone: the upstream chooses from what the client offers')
 
 
 def contextFor(method: int, policy: Policy) -> SSL.Context:

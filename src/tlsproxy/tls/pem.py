@@ -19,7 +19,7 @@ from tlsproxy.tls.keys import PrivateKey, supported
 
 __all__ = ["UNDECODABLE", "PEMFile", "readPEM"]
 
-UNDECODABLE = (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+UNDECODABLE = (ValueError, TypeError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 """
 What the library raises for certificates, and for what is in them, that do not decode.
 """

@@ -27,6 +27,7 @@ __all__ = [
     "PKCS12_SUFFIXES",
     "CertificateFiles",
     "ClientPolicy",
+    "HostPolicy",
     "PKCS12File",
     "Policy",
     "ServerPolicy",
@@ -123,6 +124,28 @@ def _protocols(given: Any) -> Any:
     return tuple(one.decode() if isinstance(one, bytes) else one for one in given) if _isList(given) else given
 
 
+def _words(given: Any) -> Any:
+    """
+    Take one word, or several.
+    """
+    if isinstance(given, str):
+        return (given,)
+    return tuple(given) if _isList(given) else given
+
+
+def _hosts(given: Any) -> Any:
+    """
+    Take one policy of hosts, or several.
+    """
+    if isinstance(given, HostPolicy):
+        return (given,)
+    return tuple(given) if _isList(given) else given
+
+
+def _isHosts(instance: Any, attribute: Attribute[Any], value: Any) -> None:
+    takes("HostPolicy(sni=..., ...)", HostPolicy, several=True)(instance, attribute, value)
+
+
 def _isList(given: Any) -> bool:
     return isinstance(given, Iterable) and not isinstance(given, (bytes, bytearray, Mapping))
 
@@ -132,6 +155,61 @@ _isProtocols: Final = takes("the name of an application protocol", str, several=
 _FILES: Final = "CertificateFiles(chain, key) or PKCS12File(path, passwordFile)"
 _isCertificate: Final = takes(_FILES, CertificateFiles, PKCS12File, None)
 _isCertificates: Final = takes(_FILES, CertificateFiles, PKCS12File, several=True)
+_isWords: Final = takes("a string", str, several=True)
+_isYesOrNo: Final = takes("True or False", bool)
+
+
+def _allowed(help: str, metavar: str) -> tuple[str, ...]:
+    """
+    One kind of what certificates are let in by.
+    """
+    allowed: tuple[str, ...] = option((), help, converter=_words, validator=_isWords, kind="list", metavar=metavar)
+    return allowed
+
+
+def _crl() -> tuple[str, ...]:
+    files: tuple[str, ...] = option(
+        (),
+        "PEM or DER file: the certificates that have been revoked; then each CA needs its CRL",
+        converter=_paths,
+        validator=_isFiles,
+        kind="files",
+    )
+    return files
+
+
+def _clientCa() -> tuple[str, ...]:
+    files: tuple[str, ...] = option(
+        (),
+        "PEM file: the CAs whose client certificates are accepted",
+        converter=_paths,
+        validator=_isFiles,
+        kind="files",
+    )
+    return files
+
+
+def _clientAuth() -> str:
+    auth: str = option(
+        "",
+        'client certificates: "required" (where client_ca is given), "optional" or "none"',
+        choices=("required", "optional", "none"),
+    )
+    return auth
+
+
+def _allowAll() -> bool:
+    allowed: bool = option(
+        False,
+        "whether every certificate that verifies is let in, as without any of these rules",
+        validator=_isYesOrNo,
+        kind="boolean",
+    )
+    return allowed
+
+
+def _asks(clientAuth: str, clientCa: tuple[str, ...]) -> str:
+    return clientAuth or ("required" if clientCa else "none")
 
 
 @frozen(kw_only=True)
@@ -142,7 +220,7 @@ class Policy:
 
     alpn: tuple[str, ...] = option(
         (),
-        "application protocols, most wanted first; without it none is spoken",
+        "application protocols, most wanted first; without it none is spoken; bridge: mirror, the upstream's choice",
         converter=_protocols,
         validator=_isProtocols,
         kind="protocols",
@@ -152,6 +230,13 @@ class Policy:
     ciphers: str = option(DEFAULT_CIPHERS, "TLS 1.2 cipher suites, in OpenSSL's words", kind="words")
     ciphersuites: str = option("", "TLS 1.3 cipher suites, colons between; empty: OpenSSL's own", kind="words")
     groups: str = option(DEFAULT_GROUPS, "key exchange groups, most wanted first, colons between", kind="words")
+
+    @property
+    def mirrors(self) -> bool:
+        """
+        Whether the application protocol is the one that the upstream chooses.
+        """
+        return self.alpn == ("mirror",)
 
     def __attrs_post_init__(self) -> None:
         for attribute in fields(type(self)):
@@ -169,6 +254,41 @@ def _checkWord(policy: Policy, attribute: Attribute[Any]) -> None:
     if choices and value not in (*choices, attribute.default):
         words = ", ".join(f'"{choice}"' for choice in choices)
         raise ValueError(f"{where}: {value!r} is not one of {words}")
+
+
+@frozen(kw_only=True)
+class HostPolicy:
+    """
+    Which certificates clients need that ask for some server names, in the place of what L{ServerPolicy} says of them.
+    """
+
+    sni: tuple[str, ...] = option(
+        (),
+        "server names: NAME, *.NAME (one label more), **.NAME (one or more), *",
+        converter=_words,
+        validator=_isWords,
+        kind="list",
+    )
+    clientCa: tuple[str, ...] = _clientCa()
+    clientAuth: str = _clientAuth()
+    crl: tuple[str, ...] = _crl()
+    allowAll: bool = _allowAll()
+    allowCn: tuple[str, ...] = _allowed("common name that a certificate is let in by", "NAME")
+    allowOu: tuple[str, ...] = _allowed("organizational unit that a certificate is let in by", "NAME")
+    allowDns: tuple[str, ...] = _allowed("DNS name that a certificate is let in by", "NAME")
+    allowUri: tuple[str, ...] = _allowed(
+        "URI that a certificate is let in by; * is one segment between slashes, ** any number", "URI"
+    )
+    pins: tuple[str, ...] = _allowed(
+        "hash of a key that a certificate is let in by: sha256/BASE64 or sha256:HEX", "HASH"
+    )
+
+    @property
+    def asks(self) -> str:
+        """
+        Whether certificates are C{"required"}, C{"optional"} or C{"none"}.
+        """
+        return _asks(self.clientAuth, self.clientCa)
 
 
 @frozen(kw_only=True)
@@ -194,18 +314,33 @@ class ServerPolicy(Policy):
         '"refuse" sends the alert unrecognized_name',
         choices=("default", "refuse"),
     )
-    clientCa: tuple[str, ...] = option(
+    clientCa: tuple[str, ...] = _clientCa()
+    clientAuth: str = _clientAuth()
+    crl: tuple[str, ...] = _crl()
+    allowAll: bool = _allowAll()
+    allowCn: tuple[str, ...] = _allowed("common name that a certificate is let in by", "NAME")
+    allowOu: tuple[str, ...] = _allowed("organizational unit that a certificate is let in by", "NAME")
+    allowDns: tuple[str, ...] = _allowed("DNS name that a certificate is let in by", "NAME")
+    allowUri: tuple[str, ...] = _allowed(
+        "URI that a certificate is let in by; * is one segment between slashes, ** any number", "URI"
+    )
+    pins: tuple[str, ...] = _allowed(
+        "hash of a key that a certificate is let in by: sha256/BASE64 or sha256:HEX", "HASH"
+    )
+    host: tuple[HostPolicy, ...] = option(
         (),
-        "PEM file: the CAs whose client certificates are accepted",
-        converter=_paths,
-        validator=_isFiles,
-        kind="files",
+        "which certificates clients need that ask for some server names",
+        converter=_hosts,
+        validator=_isHosts,
+        kind="tables",
     )
-    clientAuth: str = option(
-        "",
-        'client certificates: "required" (where client_ca is given), "optional" or "none"',
-        choices=("required", "optional", "none"),
-    )
+
+    @property
+    def asks(self) -> str:
+        """
+        Whether certificates are C{"required"}, C{"optional"} or C{"none"}.
+        """
+        return _asks(self.clientAuth, self.clientCa)
 
 
 @frozen(kw_only=True)
@@ -236,4 +371,20 @@ class ClientPolicy(Policy):
     )
     name: str = option(
         "", "name that the upstream's certificate must show; default: the host of the upstream", metavar="NAME"
+    )
+    crl: tuple[str, ...] = _crl()
+    allowAll: bool = _allowAll()
+    allowCn: tuple[str, ...] = _allowed(
+        "common name that the certificate has to show, or one of the other rules", "NAME"
+    )
+    allowOu: tuple[str, ...] = _allowed(
+        "organizational unit that the certificate has to show, or one of the other rules", "NAME"
+    )
+    allowDns: tuple[str, ...] = _allowed("DNS name that the certificate has to show, or one of the other rules", "NAME")
+    allowUri: tuple[str, ...] = _allowed(
+        "URI that the certificate has to show, or one of the other rules; * is one segment, ** any number",
+        "URI",
+    )
+    pins: tuple[str, ...] = _allowed(
+        "hash of the key that the certificate has to be of: sha256/BASE64 or sha256:HEX; one of several", "HASH"
     )

@@ -1,0 +1,131 @@
+# -*- test-case-name: tests.tls.test_demands -*-
+"""
+Which certificate a client has to show, by the server name that it asks for.
+
+What is asked for one name must not be had for less under another.  A client that names no server, or one that nobody
+has thought of, can speak of any server once it is in; so it is let in only where it is asked for as much as whoever
+wants the best guarded one.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from attrs import field, frozen
+
+from tlsproxy.tls.parameters import Checks
+from tlsproxy.tls.policy import HostPolicy, ServerPolicy
+from tlsproxy.tls.verification import Verification, readClients
+from tlsproxy.wire.network import matchesName, parseNamePattern
+
+__all__ = ["Demand", "Demands", "readDemands"]
+
+
+@frozen
+class Demand:
+    """
+    What is asked of some clients.
+
+    @ivar sni: The server names that they ask for, as patterns; none where it is for all others.
+    @ivar verification: What their certificates have to be; L{None} where none are asked for.
+    """
+
+    sni: tuple[str, ...]
+    verification: Verification | None
+
+    @property
+    def asks(self) -> str:
+        """
+        Whether certificates are C{"required"}, C{"optional"} or C{"none"}.
+        """
+        if self.verification is None:
+            return "none"
+        return "required" if self.verification.demanded else "optional"
+
+    def covers(self, other: Demand) -> bool:
+        """
+        Tell whether whoever is let in by this is let in by another as well.
+        """
+        if other.verification is None:
+            return True
+        if self.verification is None or (other.verification.demanded and not self.verification.demanded):
+            return False
+        return self.verification.within(other.verification)
+
+
+@frozen
+class Demands:
+    """
+    What is asked of all clients.
+
+    @ivar own: What is asked of those that no other is for.
+    @ivar hosts: What is asked of those who ask for certain names; the first that matches counts.
+    @ivar guarded: The first of them that asks for more than C{own}, if any does.
+    """
+
+    own: Demand
+    hosts: tuple[Demand, ...] = ()
+    guarded: Demand | None = field(init=False)
+
+    @guarded.default
+    def _findGuarded(self) -> Demand | None:
+        return next((each for each in self.hosts if not self.own.covers(each)), None)
+
+    def find(self, serverName: str | None) -> Demand | None:
+        """
+        Find what is asked of a client.
+
+        @param serverName: The server name that it asks for, if any.
+        @return: L{None} where it is to be refused.
+        """
+        if serverName is not None:
+            for each in self.hosts:
+                if any(matchesName(pattern, serverName) for pattern in each.sni):
+                    return each
+        return self.own if self.guarded is None else None
+
+    @property
+    def all(self) -> tuple[Demand, ...]:
+        """
+        All of them, C{own} in front.
+        """
+        return (self.own, *self.hosts)
+
+    @property
+    def required(self) -> bool:
+        """
+        Whether any client needs a certificate.
+        """
+        return any(each.asks == "required" for each in self.all)
+
+
+def readDemands(policy: ServerPolicy, checks: Checks, now: datetime) -> tuple[Demands, list[str]]:
+    """
+    Read what is asked of clients.
+
+    @param checks: Collects what is wrong with the policy.
+    @return: That, and what is doubtful.
+    """
+    own, warnings = readClients(policy, checks, now)
+    hosts: list[Demand] = []
+    for position, host in enumerate(policy.host):
+        inner = Checks(f"{checks.section}.host[{position}]")
+        verification, doubts = readClients(host, inner, now)
+        hosts.append(Demand(_patterns(host, inner), verification))
+        checks.problems += inner.problems
+        warnings += doubts
+    demands = Demands(Demand((), own), tuple(hosts))
+    if demands.guarded is not None and not checks.problems:
+        words = ", ".join(demands.guarded.sni)
+        warnings.append(
+            f"who asks for no name of [[route.tls.host]] is refused, as what {words} asks for could be passed by: "
+            'for open names, add one with client_auth = "none"'
+        )
+    return demands, warnings
+
+
+def _patterns(host: HostPolicy, checks: Checks) -> tuple[str, ...]:
+    if not host.sni:
+        checks.tell("sni", "say for which server names")
+    found = [checks.attempt("sni", lambda word=word: parseNamePattern(word)) for word in host.sni]  # type: ignore[misc]
+    return tuple(each for each in found if each is not None)
