@@ -283,7 +283,8 @@ def toml(routes: Sequence[Mapping[str, Any]]) -> str:
     """
     Write a configuration.
 
-    @param routes: The keys of each route; a mapping is a table, and C{rule} and C{handler} are lists of tables.
+    @param routes: The keys of each route; a mapping is a table, and C{rule}, C{handler} and C{host} of C{tls} are
+        lists of tables.
     """
     lines = []
     for route in routes:
@@ -292,7 +293,9 @@ def toml(routes: Sequence[Mapping[str, Any]]) -> str:
         tables += [("[[route.{}]]", name, keys) for name in ("rule", "handler") for keys in route.get(name, ())]
         inner = {name for _, name, _ in tables}
         lines += [f"{key} = {json.dumps(value)}" for key, value in route.items() if key not in inner]
-        for head, name, keys in tables:
+        hosts = [("[[route.tls.{}]]", "host", keys) for keys in route.get("tls", {}).get("host", ())]
+        tables = [(head, name, {key: one for key, one in keys.items() if key != "host"}) for head, name, keys in tables]
+        for head, name, keys in [*tables, *hosts]:
             lines += [head.format(name), *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
     return "\n".join([*lines, ""])
 

@@ -113,6 +113,33 @@ class ExampleTests(NamespaceTestCase):
         self.assertIn(b"unrecognized name", done.stderr)
         self.assertIn("the client asks for other.localhost, and no certificate", proxy.session(3)["reason"])
 
+    def test_clients(self) -> None:
+        """
+        C{clients.toml} lets in whose certificate it names, by the name that it is asked for.
+        """
+        config = self.example("clients.toml")
+        self.run_([*TOOL, "devcert", "others"])
+        self.page("server { listen 127.0.0.1:8080; }")
+        proxy = Proxy(self, self.folder, config, 1, self.inside)
+        curl = [*self.inside, "curl", "--silent", "--show-error", "--cacert", "certs/ca.pem"]
+        own = ["--cert", "certs/client.pem", "--key", "certs/client-key.pem"]
+        done = self.run_([*curl, *own, "https://localhost:8443/"])
+        self.assertEqual(b"Hello from nginx\n", done.stdout)
+        others = ["--cert", "others/client.pem", "--key", "others/client-key.pem"]
+        for number, (more, where, reason) in enumerate(
+            (
+                (own, "admin.localhost", "no rule allows it (CN=tlsproxy development client"),
+                (others, "localhost", "the client's certificate is refused"),
+                ([], "localhost", "the client showed no certificate"),
+                (own, "127.0.0.1", "the client names no server, and no [[route.tls.host]] is for that"),
+            ),
+            1,
+        ):
+            done = self.run_([*curl, "--insecure", *more, f"https://{where}:8443/"], status=None)
+            self.assertNotEqual(0, done.returncode)
+            self.assertEqual(b"", done.stdout)
+            self.assertIn(reason, proxy.session(number)["reason"])
+
     def test_bridge(self) -> None:
         """
         C{bridge.toml} decrypts and encrypts again, and speaks HTTP/2 through.

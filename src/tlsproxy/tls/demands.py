@@ -115,11 +115,11 @@ def readDemands(policy: ServerPolicy, checks: Checks, now: datetime) -> tuple[De
         checks.problems += inner.problems
         warnings += doubts
     demands = Demands(Demand((), own), tuple(hosts))
-    if demands.guarded is not None and not checks.problems:
+    if demands.guarded is not None and own is not None and not checks.problems:
         words = ", ".join(demands.guarded.sni)
         warnings.append(
-            f"who asks for no name of [[route.tls.host]] is refused, as what {words} asks for could be passed by: "
-            'for open names, add one with client_auth = "none"'
+            f"the route's own client_ca is of no use, as it asks for less than the [[route.tls.host]] of {words}: "
+            "who asks for no name of such a host is refused"
         )
     return demands, warnings
 
