@@ -94,8 +94,8 @@ class Route:
     @ivar handlers: What stands between the two sides of each session, the one nearest the client first.
     @ivar authorize: Asked for each L{tlsproxy.session.Session} once its client is known (hello, rules, handshake,
         certificate or user), before anything is dialed for it: it is let in if this returns C{True}.  It may be
-        asynchronous; what it raises refuses the client.  Where the upstream chooses the application protocol, it is asked
-        before the handshake.
+        asynchronous; what it raises refuses the client.  Where the upstream chooses the application protocol, it is
+        asked before the handshake.
     @ivar chooseUpstream: Asked after that, or before where the upstream has to speak first, where to connect the
         session: an address, as a string too, or a client endpoint; L{None} leaves it to the rules and the pattern.  It
         may be asynchronous; what it raises ends the session.

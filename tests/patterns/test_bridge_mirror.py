@@ -215,6 +215,17 @@ class MirrorTests(SessionCase):
         self.assertEqual((0, 1), (self.upstream.dialed, other.dialed))
         self.one().stop()
 
+    def test_unknownName(self) -> None:
+        """
+        A client that asks for a name that we show nothing for has nothing dialed for it.
+        """
+        self.serveMirror(tls=serverTLS(alpn=("mirror",), unknownSni="refuse"))
+        client = self.visit(partial(Browser, serverName="other.example", alpn=(b"h2",)))
+        self.settle(lambda: client.ended == "failed")
+        self.assertEqual(0, self.upstream.dialed)
+        ((outcome, phase),) = self.factory.counters
+        self.assertEqual(("refused", "route"), (outcome, phase))
+
     def test_authorize(self) -> None:
         """
         The program is asked before anything is dialed.

@@ -122,7 +122,7 @@ class HostTests(ActingCase):
             self.assertEqual(("failed", 0), (client.ended, self.upstream.dialed))
             self.assertOver(
                 "refused",
-                "handshake",
+                "route",
                 f"the client {words}, and no [[route.tls.host]] is for that, "
                 "while some ask for certificates that others need not have",
             )

@@ -65,10 +65,9 @@ class HostCase(VerificationCase):
             try:
                 server = tls.connect(here, name)
             except AdmissionRefused:
-                self.assertFalse(tls.admits(name))
+                self.assertRaises(AdmissionRefused, tls.demand, name)
                 found.add(False)
                 continue
-            self.assertTrue(tls.admits(name))
             ends = server, client.connect(there)
             self.socketOf.update(zip(ends, (here, there), strict=True))
             met, _ = shake(*ends)
@@ -100,10 +99,10 @@ class HostTests(HostCase):
         )
         for name in ("a.example", "A.EXAMPLE", "a.example.", "b.example"):
             self.assertAdmits(tls, name, self.ann)
-            self.assertEqual("required", tls.asks(name))
+            self.assertEqual("required", tls.demand(name).asks)
         self.assertAdmits(tls, "c.example", self.bob)
         self.assertAdmits(tls, "x.y.test", None, self.ann, self.bob)
-        self.assertEqual("none", tls.asks("x.y.test"))
+        self.assertEqual("none", tls.demand("x.y.test").asks)
 
     def test_unguarded(self) -> None:
         """
@@ -113,7 +112,6 @@ class HostTests(HostCase):
         tls = self.hosts(self.host("a.example", clientCa=self.trusted), self.host("b.example", clientAuth="none"))
         for name in (None, "c.example", "x.a.example", "192.0.2.1", "a_b", "a.example.evil", ""):
             self.assertAdmits(tls, name)
-            self.assertEqual("required", tls.asks(name))
         self.assertAdmits(tls, "b.example", None, self.ann, self.bob)
 
     def test_guarded(self) -> None:
@@ -126,7 +124,7 @@ class HostTests(HostCase):
         tls = self.hosts(self.host("b.example", clientCa=self.trusted), clientCa=self.trusted, allowCn="Eve")
         self.assertAdmits(tls, None)
         self.assertAdmits(tls, "b.example", self.ann)
-        self.assertTrue(tls.admits(None))
+        self.assertTrue(tls.needsTLS)
 
     def test_differently(self) -> None:
         """
