@@ -49,6 +49,7 @@ FLOORS: Mapping[str, int] = {
     "tlsproxy.flow": 2,
     "tlsproxy.foreign": 2,
     "tlsproxy.handled": 2,
+    "tlsproxy.inherited": 2,
     "tlsproxy.loopback": 2,
     "tlsproxy.names": 2,
     "tlsproxy.plain": 2,
@@ -74,12 +75,16 @@ FLOORS: Mapping[str, int] = {
     "tlsproxy.config": 4,
     "tlsproxy.daemon": 4,
     "tlsproxy.demo": 4,
+    "tlsproxy.draining": 4,
     "tlsproxy.endpoints": 4,
     "tlsproxy.endpointstrings": 4,
     "tlsproxy.entrance": 4,
     "tlsproxy.handleroptions": 4,
     "tlsproxy.handlertables": 4,
     "tlsproxy.installed": 4,
+    "tlsproxy.keeping": 4,
+    "tlsproxy.reloading": 4,
+    "tlsproxy.sdnotify": 4,
     "tlsproxy.service": 4,
     "tlsproxy.settings": 4,
     "tlsproxy.tap": 4,
@@ -90,6 +95,7 @@ FLOORS: Mapping[str, int] = {
     "tlsproxy.ruletables": 4,
     "tlsproxy.tomllines": 4,
     "tlsproxy.values": 4,
+    "tlsproxy.watching": 4,
 }
 
 # What floors 0 and 1 may have of twisted.internet: words, and nothing that moves a byte.

@@ -41,6 +41,7 @@ from twisted.internet.interfaces import IAddress, IListeningPort, IStreamClientE
 from twisted.internet.protocol import Factory
 
 from tlsproxy.errors import TLSProxyError
+from tlsproxy.inherited import adopt
 from tlsproxy.tls.printing import printable
 from tlsproxy.wire.host import isLiteral
 from tlsproxy.wire.network import plainAddress
@@ -338,9 +339,8 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 def _sockets(tcp: TCP) -> list[socket.socket]:
-    if not tcp.host or isLiteral(tcp.host):
-        hosts = [tcp.host]
-    else:
+    hosts = [tcp.host]
+    if tcp.host and not isLiteral(tcp.host):
         found = socket.getaddrinfo(tcp.host, tcp.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         hosts = list(dict.fromkeys(str(entry[4][0]) for entry in found))
     with ExitStack() as undone:
@@ -379,14 +379,14 @@ async def listen(
     """
     try:
         if isinstance(where, TCP):
-            ports = []
-            for one in _sockets(where):
-                with one:
-                    ports.append(reactor.adoptStreamPort(one.fileno(), one.family, factory))
-            return ports
+            with ExitStack() as adopted:
+                made = map(adopted.enter_context, _sockets(where))
+                return [reactor.adoptStreamPort(one.fileno(), one.family, factory) for one in made]
         if isinstance(where, Unix):
             _removeStale(where.path)
             return [reactor.listenUNIX(where.path, factory, backlog=_BACKLOG)]
+        if isinstance(where, Endpoint) and where.description.startswith("systemd:"):
+            return [adopt(reactor, where.description, factory)]
         endpoint = serverFromString(reactor, where.description) if isinstance(where, Endpoint) else where
         return [await endpoint.listen(factory)]
     except error.CannotListenError as e:

@@ -15,16 +15,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from tlsproxy.errors import ConfigurationError, Problem
 from tlsproxy.installed import Installed
+from tlsproxy.keeping import Kept
 from tlsproxy.reading import Reader, spell
 from tlsproxy.route import Route
 from tlsproxy.routes import RouteReader
 from tlsproxy.settings import LATER, ProxySettings
 from tlsproxy.tomllines import findLines
 from tlsproxy.values import suggest
+from tlsproxy.watching import Signature, signatureOf
 
 __all__ = ["Configuration", "build", "loadFile"]
 
@@ -35,14 +37,25 @@ class Configuration:
     All that a configuration says.
 
     @ivar warnings: What is doubtful but works, one sentence each.
+    @ivar tables: What is told of each route, by its name.
+    @ivar files: The files that all this was read from, each with how it was before that; L{None} for one that was not
+        there.
     """
 
     proxy: ProxySettings
     routes: tuple[Route, ...]
     warnings: tuple[str, ...]
+    tables: Mapping[str, Any] = field(factory=dict, repr=False)
+    files: Mapping[str, Signature | None] = field(factory=dict, repr=False)
 
 
-def build(document: Mapping[str, Any], base: Path, now: datetime, installed: Installed | None = None) -> Configuration:
+def build(
+    document: Mapping[str, Any],
+    base: Path,
+    now: datetime,
+    installed: Installed | None = None,
+    kept: Kept | None = None,
+) -> Configuration:
     """
     Make routes of a document.
 
@@ -50,8 +63,10 @@ def build(document: Mapping[str, Any], base: Path, now: datetime, installed: Ins
     @param base: The folder that relative paths start from.
     @param now: The time that certificates have to be valid at.
     @param installed: The protocol handlers that there are; L{None} to look.
+    @param kept: What was loaded before.
     @raise ConfigurationError: With all problems at once.
     """
+    kept = kept or Kept()
     reader = Reader(base)
     for key in document:
         if key in LATER[""]:
@@ -63,13 +78,19 @@ def build(document: Mapping[str, Any], base: Path, now: datetime, installed: Ins
     if not isinstance(tables, list) or not tables:
         reader.tell("route", "give at least one route, each under [[route]]")
         tables = []
-    builder = RouteReader(reader, now, installed or Installed())
+    builder = RouteReader(reader, now, installed or Installed(), kept)
     routes = [builder.read(table, f"route[{position}]") for position, table in enumerate(tables)]
     _tellNames(tables, reader)
+    kept.settle(good=not reader.problems)
     if reader.problems:
-        raise ConfigurationError(reader.problems)
+        raise ConfigurationError(reader.problems, reader.files)
+    named = zip((route for route in routes if route), tables, strict=True)
     return Configuration(
-        proxy=proxy, routes=tuple(route for route in routes if route), warnings=tuple(dict.fromkeys(builder.warnings))
+        proxy=proxy,
+        routes=tuple(route for route in routes if route),
+        warnings=tuple(dict.fromkeys(builder.warnings)),
+        tables={route.name: table for route, table in named},
+        files=reader.files,
     )
 
 
@@ -91,6 +112,7 @@ def loadFile(
     now: datetime | None = None,
     installed: Installed | None = None,
     complete: Callable[[dict[str, Any]], object] | None = None,
+    kept: Kept | None = None,
 ) -> Configuration:
     """
     Read a configuration file.
@@ -98,31 +120,35 @@ def loadFile(
     @param now: The time that certificates have to be valid at; L{None} for now.
     @param installed: The protocol handlers that there are; L{None} to look.
     @param complete: Adds to what the file says, before it is checked, what this file may leave out.
+    @param kept: What was loaded before.
     @raise ConfigurationError: With all problems at once, each with the file and the line.
     """
+    mine = {str(Path(file).absolute()): signatureOf(file)}
     try:
         content = Path(file).read_text("utf-8-sig")
     except OSError as e:
-        raise ConfigurationError([Problem("", f"{file}: {e.strerror}")]) from e
+        raise ConfigurationError([Problem("", f"{file}: {e.strerror}")], mine) from e
     except UnicodeDecodeError as e:
-        raise ConfigurationError([Problem("", f"{file}: it is not UTF-8 text")]) from e
+        raise ConfigurationError([Problem("", f"{file}: it is not UTF-8 text")], mine) from e
     try:
         document = tomllib.loads(content)
     except tomllib.TOMLDecodeError as e:
         line = re.search(r"line (\d+)", str(e))
         number = int(line[1]) if line else max(1, len(content.splitlines()))
-        raise ConfigurationError([Problem("", f"{file}:{number}: it is not TOML: {e}")]) from e
+        raise ConfigurationError([Problem("", f"{file}:{number}: it is not TOML: {e}")], mine) from e
     except RecursionError as e:
-        raise ConfigurationError([Problem("", f"{file}: it is nested too deep")]) from e
+        raise ConfigurationError([Problem("", f"{file}: it is nested too deep")], mine) from e
     if complete is not None:
         complete(document)
     try:
-        return build(document, Path(file).resolve().parent, now or datetime.now(UTC), installed)
+        configuration = build(document, Path(file).resolve().parent, now or datetime.now(UTC), installed, kept)
     except ConfigurationError as e:
         lines = findLines(content)
         raise ConfigurationError(
-            [Problem("", f"{file}:{_line(problem.key, lines)}: {_place(problem)}") for problem in e.problems]
+            [Problem("", f"{file}:{_line(problem.key, lines)}: {_place(problem)}") for problem in e.problems],
+            {**e.files, **mine},
         ) from None
+    return evolve(configuration, files={**configuration.files, **mine})
 
 
 def _place(problem: Problem) -> str:

@@ -5,16 +5,27 @@ The process of C{twistd tlsproxy}: what it does around its services, from the st
 
 from __future__ import annotations
 
+import atexit
+import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from twisted.application.service import MultiService
-from twisted.internet.error import CannotListenError
-from twisted.logger import Logger
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import CannotListenError, ReactorNotRunning
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger, LogLevel
 
 from tlsproxy.address import CannotListen
+from tlsproxy.config import Configuration
+from tlsproxy.reloading import Reloading, unreadable
+from tlsproxy.sdnotify import Notifier
+from tlsproxy.service import ProxyService
+from tlsproxy.tls.pem import few
 
 __all__ = ["CannotStart", "Daemon"]
 
@@ -22,6 +33,8 @@ _log = Logger()
 
 _STOPPING: Final = frozenset({signal.SIGINT, signal.SIGTERM})
 """The signals that ask a process to stop."""
+_HEEDED: Final = _STOPPING | {signal.SIGHUP}
+"""All signals that mean something."""
 
 
 class CannotStart(SystemExit, Exception):
@@ -44,18 +57,48 @@ class CannotStart(SystemExit, Exception):
 
 class Daemon(MultiService):
     """
-    All services of the command.  Where one cannot listen, the process ends with the sentence.
+    All services of the command, and what the process does about them.
+
+    Where one cannot listen, the process ends with the sentence.  C{SIGHUP} reloads.  C{SIGTERM} and C{SIGINT} have it
+    stop, which waits for the sessions as long as C{drain} of the configuration says; a second one cuts them.  The exit
+    status is 0, or 1 where sessions were cut.
+
+    @ivar draining: Whether it is about to stop.
+    @ivar reloading: What reads the configuration again.
+    @ivar status: The exit status.
     """
 
-    def __init__(self, reactor: Any, warnings: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        proxy: ProxyService,
+        configuration: Configuration,
+        load: Callable[[], Configuration] | None = None,
+        notifier: Notifier | None = None,
+    ) -> None:
         """
         @param reactor: The reactor.
-        @param warnings: What is to be logged at the start.
+        @param proxy: The service of the routes, which becomes one of this one's.
+        @param configuration: What it was made of.
+        @param load: Reads the configuration again; L{None} where there is nothing to read.
+        @param notifier: Who is told how we are; L{None} for whom the environment says.
         """
         super().__init__()
         self._reactor = reactor
-        self._warnings = warnings
+        self._proxy = proxy
+        self._notifier = notifier or Notifier(os.environ)
         self._holding = False
+        self._beat: IDelayedCall | None = None
+        self._level = LogLevel.levelWithName(configuration.proxy.logLevel)
+        self.reloading = Reloading(proxy, configuration, load, reactor, self._notifier, self._inThread)
+        self.draining = False
+        self.status = 0
+        proxy.setServiceParent(self)
+
+    def _inThread(self, load: Callable[[], Configuration]) -> Deferred[Configuration]:
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), load)
+
+    # -- start ------------------------------------------------------------------------------------------------------
 
     def privilegedStartService(self) -> None:
         """
@@ -73,22 +116,29 @@ class Daemon(MultiService):
         @raise CannotStart: An address cannot be listened on.
         """
         self._holdSignals()
-        for warning in self._warnings:
-            _log.warn("warning: {sentence}", sentence=warning)
+        configuration = self.reloading.configuration
+        for warning in configuration.warnings:
+            self._say(LogLevel.warn, "warning: {sentence}", sentence=warning)
         self._orExit(super().startService)
+        # It may have another user by now, or another root.
+        lost = unreadable(name for name, signature in configuration.files.items() if signature is not None)
+        if lost:
+            words = "warning: what was read at the start cannot be read any more, so no reload can: {files}"
+            self._say(LogLevel.warn, words, files=few(lost))
+        self.reloading.start()
 
     def _holdSignals(self) -> None:
         """
-        Have the kernel keep what asks us to stop until the reactor heeds it.
+        Have the kernel keep what asks us for something until we heed it.
 
-        It does so some time after the first address is listened on, and after the process that starts a daemon has
-        ended.  A signal in between would end the process on the spot, and its pidfile and its sockets in the file
-        system would stay.
+        That is when the reactor runs, which it does some time after the first address is listened on, and after the
+        process that starts a daemon has ended.  A signal in between would end the process on the spot, and its pidfile
+        and its sockets in the file system would stay.
         """
         if not self._holding:
             self._holding = True
-            signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
-            self._reactor.callWhenRunning(signal.pthread_sigmask, signal.SIG_UNBLOCK, _STOPPING)
+            signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)
+            self._reactor.callWhenRunning(self._run)
 
     def _orExit(self, start: Callable[[], None]) -> None:
         try:
@@ -98,3 +148,89 @@ class Daemon(MultiService):
             # twistd has put its log in the place of sys.stderr.
             print(f"tlsproxy: {e}", file=sys.__stderr__)
             raise CannotStart(str(e)) from None
+
+    def _run(self) -> None:
+        """
+        The reactor runs.
+        """
+        # Its own handlers have the runner end the process by the signal, however well it has stopped.
+        for asking in _STOPPING:
+            self._heed(asking, self.stop)
+        self._heed(signal.SIGHUP, self.reloading.reload)
+        atexit.register(self._exit)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEEDED)
+        self._notifier.tell("READY=1", f"STATUS={self.reloading.status()}")
+        if self._notifier.watchdog:
+            self._live()
+
+    def _heed(self, number: signal.Signals, act: Callable[[], object]) -> None:
+        signal.signal(number, lambda *_: self._reactor.callFromThread(act))
+
+    def _live(self) -> None:
+        """
+        Tell that the reactor does its turns.
+        """
+        self._notifier.tell("WATCHDOG=1")
+        self._beat = self._reactor.callLater(self._notifier.watchdog, self._live)
+
+    def _say(self, level: Any, words: str, **facts: object) -> None:
+        if level >= self._level:
+            _log.emit(level, words, **facts)
+
+    # -- stop -------------------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """
+        Have the process stop; at the second time, cut what is still open.
+        """
+        if self.draining:
+            self._say(LogLevel.info, "asked to stop again: what is still open is cut")
+            self._proxy.stopService()
+            return
+        try:
+            self._reactor.stop()
+        except ReactorNotRunning:
+            pass  # Somebody else has asked.
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Let nobody in any more, wait for the sessions, and then stop all services.
+        """
+        self.draining = True
+        self.reloading.stop()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        seconds = self.reloading.configuration.proxy.drain
+        microseconds = int(seconds * 1e6) + 10_000_000
+        count = len(self._proxy.sessions)
+        words = f"waits up to {seconds:g} s for {count} session{'s' * (count != 1)}" if count else "has no sessions"
+        self._say(LogLevel.info, "stopping: {what}", what=words)
+        self._notifier.tell("STOPPING=1", f"STATUS=stopping, {words}", f"EXTEND_TIMEOUT_USEC={microseconds}")
+        end = self._reactor.seconds() + seconds
+        cut = 0
+        while True:
+            cut += await self._proxy.drain(max(0.0, end - self._reactor.seconds()))
+            if not self._proxy.sessions:
+                break  # Otherwise one was on its way in.
+        if cut:
+            self.status = 1
+            words = f"{cut} session{'s' * (cut != 1)} had to be cut"
+            self._say(LogLevel.warn, "stopped: {what}", what=words)
+        elif count:
+            self._say(LogLevel.info, "stopped: all sessions ended by themselves")
+        await maybeDeferred(super().stopService)
+        beat, self._beat = self._beat, None
+        if beat is not None and beat.active():
+            beat.cancel()
+        self._notifier.close()
+
+    def _exit(self) -> None:
+        """
+        The interpreter ends.  The runner knows no status of its own, so what is not good is told here.
+        """
+        if self.status:
+            with suppress(OSError, ValueError):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(self.status)

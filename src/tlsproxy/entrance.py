@@ -5,9 +5,12 @@ What listens for a route.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IListeningPort, IProtocol
 from twisted.internet.protocol import Factory
@@ -78,6 +81,19 @@ class Entrance(Factory[Any]):
         if route.listen is None:
             raise CannotListen(f"route {route.name} says nowhere to listen: give it an address")
         self.ports = list(await listen(reactor, route.listen, self))
+
+    def overlaps(self, other: Entrance) -> bool:
+        """
+        Tell whether another cannot listen for as long as this one does, as far as that can be told by ports and paths.
+        """
+        wanted = re.findall(r"\d+|/[^:]*", str(other.factory.route.listen).replace("\\", ""))
+        hosts = [port.getHost() for port in self.ports]
+        return any(
+            str(host.port) in wanted
+            if isinstance(host, (IPv4Address, IPv6Address))
+            else isinstance(host, UNIXAddress) and host.name is not None and os.fsdecode(host.name) in wanted
+            for host in hosts
+        )
 
     def close(self) -> list[Deferred[Any]]:
         """

@@ -5,7 +5,8 @@ What can go wrong, each with a sentence for people.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from attrs import frozen
 
@@ -53,11 +54,13 @@ class ConfigurationError(TLSProxyError):
     A configuration cannot be used.
 
     @ivar problems: All that is wrong with it, L{Problem}s.
+    @ivar files: The files that it depends on, as far as they are known, each with how it was when it was read.
     """
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Problem], files: Mapping[str, Any] | None = None) -> None:
         super().__init__("; ".join(map(str, problems)))
         self.problems = tuple(problems)
+        self.files: Mapping[str, Any] = files or {}
 
 
 class WrongTransport(TLSProxyError):

@@ -98,6 +98,8 @@ def _values(reader: Reader, table: Mapping[str, Any], path: str, found: Found) -
             read = reader.attempt(place, lambda: [_checked(found.options, one, value, reader.resolve)])  # noqa: B023
             if read is not None:
                 values[attribute.alias or attribute.name] = read[0]
+                if attribute.metadata.get("reads"):
+                    reader.files.see(map(str, read[0] if isinstance(read[0], tuple) else read))
         elif key != "name":
             has = f"its options: {', '.join(known)}" if known else "it has no options"
             reader.tell(place, f"handler {found.name} has no such option{suggest(key, known)}; {has}")

@@ -16,6 +16,7 @@ from attrs import fields
 
 from tlsproxy.address import Address, Unix, parseListen, parseUpstream
 from tlsproxy.errors import ConfigurationError, Problem
+from tlsproxy.keeping import Sightings
 from tlsproxy.settings import BESIDE_CERT, LATER
 from tlsproxy.tls.policy import CertificateFiles, PKCS12File, snake
 from tlsproxy.values import convert, fileName, kindOf, suggest
@@ -34,6 +35,7 @@ class Reader:
     Reads, and collects all that is wrong.
 
     @ivar problems: What is wrong.
+    @ivar files: The files that are read.
     """
 
     def __init__(self, base: Path) -> None:
@@ -42,6 +44,7 @@ class Reader:
         """
         self.base = base
         self.problems: list[Problem] = []
+        self.files = Sightings()
 
     def tell(self, path: str, sentence: str) -> None:
         """

@@ -17,6 +17,7 @@ from tlsproxy.address import TCP, Address, Endpoint, Unix
 from tlsproxy.handlertables import Told, readHandlers, tellTLS, whyBlind
 from tlsproxy.installed import Installed
 from tlsproxy.interfaces import FAR, NEAR, IPattern
+from tlsproxy.keeping import Kept, filesOf
 from tlsproxy.passwords import Users
 from tlsproxy.patterns.bridge import Bridge
 from tlsproxy.patterns.connect import Connect
@@ -30,7 +31,7 @@ from tlsproxy.ruletables import hostOf, readRules
 from tlsproxy.settings import BESIDE_CERT, MODES, RouteSettings, TargetSettings
 from tlsproxy.targets import Target, Targets, parseTarget
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
-from tlsproxy.tls.policy import ClientPolicy, HostPolicy, ServerPolicy
+from tlsproxy.tls.policy import ClientPolicy, HostPolicy, Policy, ServerPolicy
 from tlsproxy.wire.host import isLiteral
 
 __all__ = ["RouteReader"]
@@ -74,15 +75,17 @@ class RouteReader:
     @ivar warnings: What is doubtful but works, one sentence each.
     """
 
-    def __init__(self, reader: Reader, now: datetime, installed: Installed) -> None:
+    def __init__(self, reader: Reader, now: datetime, installed: Installed, kept: Kept) -> None:
         """
         @param reader: Reads tables, and collects what is wrong.
         @param now: The time that certificates have to be valid at.
         @param installed: The handlers that there are.
+        @param kept: What was loaded before.
         """
         self._reader = reader
         self._now = now
         self._installed = installed
+        self._kept = kept
         self._listening: list[tuple[Address, str]] = []
         self.warnings: list[str] = []
 
@@ -214,7 +217,7 @@ class RouteReader:
             )
         if mode == "connect" and set(policy.alpn) - {"http/1.1"}:
             self._reader.tell(f"{path}.alpn", 'mode connect speaks "http/1.1" only')
-        loaded = self._load(path, lambda: ServerTLS.load(policy, self._now, path))
+        loaded = self._load(path, policy, "", lambda: ServerTLS.load(policy, self._now, path))
         return None if policy.mirrors and mode != "bridge" else loaded
 
     def _hosts(self, tables: object, path: str) -> tuple[HostPolicy, ...]:
@@ -244,13 +247,14 @@ class RouteReader:
         if mode == "bridge" and policy.alpn:
             self._reader.tell(f"{path}.alpn", "mode bridge offers what its client negotiated: leave this out")
         known = "localhost" if host is None else host
-        return self._load(path, lambda: ClientTLS.load(policy, known, self._now, path))
+        return self._load(path, policy, known, lambda: ClientTLS.load(policy, known, self._now, path))
 
-    def _load(self, path: str, load: Callable[[], T]) -> T | None:
+    def _load(self, path: str, policy: Policy, host: str, load: Callable[[], T]) -> T | None:
         # Without its key, the certificate would be taken for one that lacks it.
         if {problem.key for problem in self._reader.problems} & {f"{path}.{key}" for key in BESIDE_CERT}:
             return None
-        loaded = self._reader.attempt(path, load)
+        seen = self._reader.files
+        loaded = self._reader.attempt(path, lambda: self._kept.load((policy, host), filesOf(policy), seen, load))
         self.warnings += getattr(loaded, "warnings", ())
         return loaded
 
@@ -271,6 +275,7 @@ class RouteReader:
         deny = self._reader.each(lists.deny, f"{path}.targets.deny", lambda text: parseTarget(text, False))
         users = None
         if settings.users:
+            self._reader.files.see([settings.users])
             users = self._reader.attempt(f"{path}.users", lambda: Users.load(settings.users))
             self.warnings += users.warnings if users is not None else ()
         self.warnings += [_everywhere(one) for one in allow if _holdsLoopback(one)]

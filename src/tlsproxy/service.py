@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from tlsproxy.address import CannotListen
 from tlsproxy.deadlines import Deadlines
 from tlsproxy.dial import Dialer
+from tlsproxy.draining import Draining, stopSession
 from tlsproxy.entrance import Entrance, Served, tellListening
 from tlsproxy.factory import RouteFactory
 from tlsproxy.interfaces import ISessionObserver
@@ -27,54 +28,6 @@ from tlsproxy.session import Session
 __all__ = ["ProxyService"]
 
 _log = Logger()
-
-
-class _Draining:
-    """
-    What waits for some sessions to be over.
-
-    @ivar over: Fires when they are, with the number of those that were cut.
-    """
-
-    def __init__(self, sessions: Iterable[Session]) -> None:
-        self._sessions = set(sessions)
-        self._cut = 0
-        self.over: Deferred[int] = Deferred()
-        if not self._sessions:
-            self.over.callback(0)
-
-    def ended(self, session: Session, outcome: str) -> None:
-        """
-        A session is over.
-        """
-        if session not in self._sessions:
-            return
-        self._sessions.discard(session)
-        self._cut += outcome == "stopped"
-        if not self._sessions and not self.over.called:
-            self.over.callback(self._cut)
-
-    def cut(self) -> None:
-        """
-        End what is left.
-        """
-        for session in list(self._sessions):
-            if not _stop(session):
-                self.ended(session, "stopped")  # Nobody else would tell.
-
-
-def _stop(session: Session) -> bool:
-    """
-    Have a session stop.
-
-    @return: Whether it could.  If not, that must not keep the others from it.
-    """
-    try:
-        session.stop()
-    except Exception:
-        _log.failure("{route}: a session could not be stopped", route=session.route.name)
-        return False
-    return True
 
 
 class ProxyService(Service):
@@ -108,7 +61,7 @@ class ProxyService(Service):
         self._listeners: list[tuple[str, int]] = []
         self._up = False
         self._retired: set[RouteFactory] = set()
-        self._drains: list[_Draining] = []
+        self._drains: list[Draining] = []
         self._changing = DeferredLock()
         self._opening: Deferred[None] | None = None
         self._entrances = [Entrance(self._serve(route)) for route in routes]
@@ -227,7 +180,7 @@ class ProxyService(Service):
         """
         super().stopService()
         for session in self.sessions:
-            _stop(session)
+            stopSession(session)
         stopping = self._stopListening()
         self._deadlines.rest()
         return stopping
@@ -247,7 +200,7 @@ class ProxyService(Service):
 
     async def _drain(self, seconds: float | None) -> int:
         closing = self._stopListening()
-        draining = _Draining(self.sessions)
+        draining = Draining(self.sessions)
         self._drains.append(draining)
         timer = None if seconds is None else self._reactor.callLater(seconds, draining.cut)
         try:
@@ -276,9 +229,9 @@ class ProxyService(Service):
         Put other routes into the place of those that there are.
 
         Where the address of a route stays as it is written, its socket stays, and nobody is refused for a moment.  What
-        is new is listened on before anything that is gone is closed.  Sessions go on by the route that they came by,
-        and a route that keeps its name goes on counting.  A service that is stopped takes the routes for when it is
-        started.
+        is new is listened on before anything that is gone is closed, unless that is in its way.  Sessions go on by the
+        route that they came by, and a route that keeps its name goes on counting.  A service that is stopped takes the
+        routes for when it is started.
 
         @param routes: The routes; L{None} asks the C{load} that the service was made with.
         @return: Fires when the new routes serve and what is gone is closed.  It fails where an address cannot be
@@ -302,13 +255,13 @@ class ProxyService(Service):
                 factory.counters = counters.get(route.name, factory.counters)
             plan.append((entrance or Entrance(factory), factory))
         fresh = [entrance for (entrance, _), before in zip(plan, kept, strict=True) if before is None]
+        gone = [entrance for entrance in self._entrances if entrance not in kept]
         if self._up:
-            self._opening = Deferred.fromCoroutine(self._openAll(fresh))
+            self._opening = Deferred.fromCoroutine(self._openAll(fresh, gone))
             try:
                 await self._opening
             finally:
                 self._opening = None
-        gone = [entrance for entrance in self._entrances if entrance not in kept]
         for entrance in gone:
             self._retire(entrance.factory)
             if self._logged:
@@ -330,19 +283,41 @@ class ProxyService(Service):
         except Exception:
             _log.failure("an address that no route has any more could not be closed")
 
-    async def _openAll(self, entrances: Sequence[Entrance]) -> None:
+    async def _openAll(self, entrances: Sequence[Entrance], gone: Sequence[Entrance]) -> None:
         """
         Have all of them listen, or none.
+
+        @param gone: Those that will listen no more, and make room where they are in the way.
         """
+        closed: list[Entrance] = []
         try:
             for entrance in entrances:
-                await entrance.open(self._reactor)
-        except BaseException:
+                await self._open(entrance, gone, closed)
+        except BaseException as e:
             for entrance in entrances:
                 self._retire(entrance.factory)
-            # They were not there to be waited for.
-            self._close(entrances).addErrback(lambda _: None)
+            closing = self._close(entrances).addErrback(lambda _: None)
+            if closed and isinstance(e, CannotListen):
+                await closing
+                for entrance in closed:
+                    await entrance.open(self._reactor)
+                    self._tellOpened(entrance)
             raise
+
+    async def _open(self, entrance: Entrance, gone: Sequence[Entrance], closed: list[Entrance]) -> None:
+        try:
+            await entrance.open(self._reactor)
+        except CannotListen:
+            inTheWay = [one for one in gone if one.overlaps(entrance)]
+            if not inTheWay:
+                raise
+            # The same place in another spelling.
+            for one in inTheWay:
+                if self._logged:
+                    tellListening(one.factory.route, one.ports, "listens no more on")
+            closed += inTheWay
+            await self._close(inTheWay)
+            await entrance.open(self._reactor)
 
     def _retire(self, factory: RouteFactory) -> None:
         """

@@ -91,6 +91,16 @@ class ProxySettings:
         choices=("debug", "info", "warn", "error"),
         metavar="LEVEL",
     )
+    drain: float = option(
+        30.0,
+        "how long sessions may go on when it stops; 0 cuts them at once",
+        kind="seconds",
+        zero="to cut them",
+        live=True,
+    )
+    watch: bool = option(
+        True, "whether files are looked at, and read again when they change", kind="boolean", live=True
+    )
 
 
 @frozen(kw_only=True)

@@ -24,12 +24,13 @@ from tlsproxy.config import Configuration, build, loadFile
 from tlsproxy.daemon import Daemon
 from tlsproxy.errors import ConfigurationError, Problem
 from tlsproxy.handlertables import fromWord
+from tlsproxy.keeping import Kept
 from tlsproxy.route import Limits
 from tlsproxy.service import ProxyService
 from tlsproxy.settings import BESIDE_CERT, LATER_MODES, LATER_OPTIONS, MODES, OPTIONS, stateDirectory
 from tlsproxy.tls.files import CertificateProblem
 from tlsproxy.tls.policy import snake
-from tlsproxy.values import suggest
+from tlsproxy.values import Typed, suggest
 
 if TYPE_CHECKING:
     from tlsproxy.demo import Demo
@@ -38,7 +39,7 @@ __all__ = ["Options", "makeService"]
 
 _COLUMN: Final = 40
 """Where the help of an option starts."""
-_DEMO: Final = frozenset({"mode", "state-dir", "log-level", "limit"})
+_DEMO: Final = frozenset({"mode", "state-dir", "log-level", "drain", "watch", "limit"})
 """The options that leave a mode its demo."""
 
 _WORDS: Final = (*OPTIONS, "config", "handler", "limit", "help", "version")
@@ -68,6 +69,8 @@ class Options(usage.Options):
         self.given: dict[str, list[str]] = {}
         self.order: list[tuple[str, str]] = []
         self.configuration: Configuration | None = None
+        self._base = Path.cwd()
+        self._kept = Kept()
         self.demo: Demo | None = None
 
     def opt_config(self, file: str) -> None:
@@ -154,7 +157,7 @@ class Options(usage.Options):
         Check everything, before anything starts.
         """
         try:
-            self._read(datetime.now(UTC))
+            self.configuration = self._read(datetime.now(UTC))
         except CertificateProblem as e:
             _exit(1, [str(e)])
         except ConfigurationError as e:
@@ -175,14 +178,26 @@ class Options(usage.Options):
         names = names or [name for name in self.given if name in OPTIONS and OPTIONS[name].path[: len(path)] == path]
         return f"{', '.join(f'--{name}' for name in names)}: {problem.sentence}" if names else str(problem)
 
-    def _read(self, now: datetime) -> None:
+    def load(self) -> Configuration:
+        """
+        Read the same again, wherever the process may have gone meanwhile.
+
+        @raise ConfigurationError: With all problems at once, each with its place.
+        """
+        try:
+            return self._read(datetime.now(UTC))
+        except ConfigurationError as e:
+            problems = [Problem("", self._place(problem)) for problem in e.problems]
+            raise ConfigurationError(problems, e.files) from None
+
+    def _read(self, now: datetime) -> Configuration:
         file = self.given.get("config")
         if file is not None:
             beside = set(self.given) - {"config"}
             if beside:
                 raise usage.UsageError(f"--config takes no --{min(beside)} beside it: say it in the file")
-            self.configuration = loadFile(_once("config", file), now)
-            return
+            name = _once("config", file)
+            return loadFile(name if self.configuration is None else str(self._base / name), now, kept=self._kept)
         mode = _once("mode", self.given.get("mode", [""]))
         if not mode:
             raise usage.UsageError(f"say which mode: --mode {'|'.join(MODES)}, or --config FILE.toml")
@@ -191,19 +206,18 @@ class Options(usage.Options):
         if mode not in MODES:
             raise usage.UsageError(f"--mode {mode!r} is not one of {', '.join(MODES)}" + suggest(mode, MODES))
         if not set(self.given) - _DEMO:
-            self._readDemo(mode, now)
-        else:
-            self.configuration = build(self._document(), Path.cwd(), now)
+            return self._readDemo(mode, now)
+        return build(self._document(), self._base, now, kept=self._kept)
 
-    def _readDemo(self, mode: str, now: datetime) -> None:
+    def _readDemo(self, mode: str, now: datetime) -> Configuration:
         from tlsproxy.demo import Demo  # It brings a web server along, which nobody else needs.
 
         document = self._document()
         process = document.get("proxy", {})
         demo = self.demo = Demo(mode, stateDirectory(process.get("state_dir", "")), now)
         limits = document["route"][0].get("limits", {})
-        configuration = build(demo.document(limits) | {"proxy": process}, Path.cwd(), now)
-        self.configuration = evolve(configuration, routes=demo.held(configuration.routes))
+        configuration = build(demo.document(limits) | {"proxy": process}, self._base, now)
+        return evolve(configuration, routes=demo.held(configuration.routes))
 
     def _document(self) -> dict[str, Any]:
         """
@@ -246,7 +260,7 @@ class Options(usage.Options):
         beside = name.removeprefix("upstream-").replace("-", "_") in BESIDE_CERT
         if beside and len(self.given.get("upstream-cert" if name.startswith("upstream-") else "cert", ())) > 1:
             return values
-        return _once(name, values)
+        return Typed(_once(name, values))
 
 
 for _name, _option in OPTIONS.items():
@@ -329,10 +343,10 @@ def makeService(options: Options) -> IService:
     configuration = options.configuration
     assert configuration is not None
     level = LogLevel.levelWithName(configuration.proxy.logLevel)
-    daemon = Daemon(reactor, configuration.warnings if level <= LogLevel.warn else ())
+    proxy = ProxyService(configuration.routes, reactor, level <= LogLevel.info)
+    daemon = Daemon(reactor, proxy, configuration, None if options.demo is not None else options.load)
     if options.demo is not None:
         options.demo.origin.setServiceParent(daemon)
-    ProxyService(configuration.routes, reactor, level <= LogLevel.info).setServiceParent(daemon)
     if options.demo is not None:
         print("\n".join(options.demo.lines), flush=True)
     return daemon

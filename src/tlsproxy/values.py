@@ -76,11 +76,11 @@ def _choice(value: object, choices: tuple[str, ...]) -> str:
     return text(value)
 
 
-def _seconds(value: object) -> float:
+def _seconds(value: object, zero: str) -> float:
     if isinstance(value, Typed):
         value = _number(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LONGEST:
-        raise ValueError("give a number of seconds, 0 for no limit")
+        raise ValueError(f"give a number of seconds, 0 {zero}")
     return float(value)
 
 
@@ -196,7 +196,7 @@ def convert(attribute: Attribute[Any], value: object, resolve: Callable[[str], s
     if kind == "words":
         return ":".join(_texts(value))
     if kind == "seconds":
-        return _seconds(value)
+        return _seconds(value, metadata.get("zero", "for no limit"))
     return text(value)
 
 
