@@ -17,6 +17,7 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError, ReactorNotRunning
 from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger, LogLevel
 
@@ -217,6 +218,8 @@ class Daemon(MultiService):
             self.status = 1
             words = f"{cut} session{'s' * (cut != 1)} had to be cut"
             self._say(LogLevel.warn, "stopped: {what}", what=words)
+            # Their descriptors are closed in a later turn, after which there may be none.
+            await deferLater(self._reactor, 0, bool)
         elif count:
             self._say(LogLevel.info, "stopped: all sessions ended by themselves")
         await maybeDeferred(super().stopService)

@@ -39,9 +39,8 @@ def adopt(reactor: Any, description: str, factory: Factory[Any]) -> IListeningPo
         if found.type != socket.SOCK_STREAM or not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise ValueError("systemd has handed over a socket there that takes no connections")
         if found.family != endpoint.addressFamily:
-            raise ValueError(
-                f"systemd has handed over a socket there of domain {found.family.name.removeprefix('AF_')}"
-            )
+            domain = socket.AddressFamily(found.family).name.removeprefix("AF_")
+            raise ValueError(f"systemd has handed over a socket of domain {domain} there")
     os.set_blocking(descriptor, False)
     os.set_inheritable(descriptor, False)
     if endpoint.addressFamily != socket.AF_UNIX:

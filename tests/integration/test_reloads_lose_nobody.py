@@ -51,7 +51,7 @@ class Stream(threading.Thread):
                     with context.wrap_socket(plain, server_hostname="localhost") as client:
                         certificate = client.getpeercert()
                         client.sendall(b"GET /small HTTP/1.0\r\n\r\n")
-                        answer = b"".join(iter(lambda: client.recv(65536), b""))  # noqa: B023
+                        answer = b"".join(iter(lambda: client.recv(65536), b""))
                         client.unwrap()
                 assert certificate is not None and answer.endswith(b"here"), answer
                 self.seen[str(certificate["serialNumber"])] += 1
