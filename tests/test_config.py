@@ -18,6 +18,8 @@ from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, ServerPolicy, sn
 VALUES: dict[tuple[type[Any], str], tuple[Any, Any]] = {
     (ProxySettings, "stateDir"): ("state", "{folder}/state"),
     (ProxySettings, "logLevel"): ("error", "error"),
+    (ProxySettings, "drain"): (0, 0.0),
+    (ProxySettings, "watch"): (False, False),
     (ServerPolicy, "alpn"): (["h2", "http/1.1"], ("h2", "http/1.1")),
     (ServerPolicy, "minVersion"): ("1.3", "1.3"),
     (ServerPolicy, "maxVersion"): ("1.2", "1.2"),

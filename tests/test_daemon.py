@@ -5,31 +5,43 @@ L{tlsproxy.daemon}: what the process does around its services.
 
 from __future__ import annotations
 
+import atexit
+import os
 import signal
 import sys
 from collections.abc import Callable
 from io import StringIO
 from typing import Any
 
+from attrs import evolve
 from twisted.application.service import Service
-from twisted.internet.error import CannotListenError
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import CannotListenError, ReactorNotRunning
+from twisted.internet.task import Clock
 from twisted.internet.testing import EventLoggingObserver
-from twisted.logger import LogLevel, globalLogPublisher
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.test_reloading import Told, configure
 from tlsproxy.address import CannotListen
 from tlsproxy.daemon import CannotStart, Daemon
 
+NAMES = ("SIGHUP", "SIGINT", "SIGTERM")
 
-class Starting:
+
+class Running(Clock):
     """
-    A reactor that is about to run, in a process whose signals are not touched.
+    A reactor, in a process whose signals are not touched.
 
     @ivar steps: What has happened: signals blocked and unblocked, and what the test notes.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.steps: list[object] = []
+        self.handlers: dict[str, Callable[..., object]] = {}
+        self.stopped = 0
+        self.getThreadPool: Any = None
         self._waiting: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
 
     def mask(self, how: int, signals: frozenset[signal.Signals]) -> None:
@@ -38,11 +50,23 @@ class Starting:
         """
         self.steps.append((how, *sorted(one.name for one in signals)))
 
+    def handle(self, number: signal.Signals, handler: Callable[..., object]) -> None:
+        """
+        Stand for L{signal.signal}.
+        """
+        self.handlers[number.name] = handler
+
     def callWhenRunning(self, call: Callable[..., object], *arguments: Any) -> None:
         """
         Call it once it runs.
         """
         self._waiting.append((call, arguments))
+
+    def callFromThread(self, call: Callable[..., object], *arguments: object) -> None:
+        """
+        Call it in the next turn.
+        """
+        self.callLater(0, call, *arguments)
 
     def run(self) -> None:
         """
@@ -51,6 +75,56 @@ class Starting:
         self.steps.append("runs")
         for call, arguments in self._waiting:
             call(*arguments)
+
+    def ask(self, name: str) -> None:
+        """
+        Send the process a signal.
+        """
+        self.handlers[name](0, None)
+        self.advance(0)
+
+    def stop(self) -> None:
+        """
+        Stop, which can be done once.
+        """
+        self.stopped += 1
+        if self.stopped > 1:
+            raise ReactorNotRunning()
+
+
+class Drained(Service):
+    """
+    The service of some routes.
+
+    @ivar sessions: What is open.
+    @ivar drains: How many seconds each drain was given, and what it waits for.
+    """
+
+    def __init__(self) -> None:
+        self.sessions: list[str] = []
+        self.drains: list[tuple[float, Deferred[int]]] = []
+        self.cuts = 0
+
+    def drain(self, seconds: float) -> Deferred[int]:
+        """
+        Wait for the sessions.
+        """
+        self.drains.append((seconds, Deferred() if self.sessions else succeed(0)))
+        return self.drains[-1][1]
+
+    def end(self, cut: int) -> None:
+        """
+        They are over.
+        """
+        self.sessions = []
+        self.drains[-1][1].callback(cut)
+
+    def stopService(self) -> None:
+        """
+        Cut what is open.
+        """
+        super().stopService()
+        self.cuts += 1
 
 
 class Noting(Service):
@@ -73,6 +147,7 @@ class Noting(Service):
         Note it.
         """
         self._start("serves")
+        super().startService()
 
     def _start(self, step: str) -> None:
         self._steps.append(step)
@@ -82,47 +157,72 @@ class Noting(Service):
 
 class DaemonCase(SynchronousTestCase):
     """
-    A test with a process that starts.
+    A test with a process.
     """
 
     def setUp(self) -> None:
         """
-        Watch its log, its standard error and its signals.
+        Watch its log, its standard error, its signals and its end.
         """
-        self.reactor = Starting()
+        self.reactor = Running()
         self.patch(signal, "pthread_sigmask", self.reactor.mask)
+        self.patch(signal, "signal", self.reactor.handle)
+        self.atExit: list[Callable[[], object]] = []
+        self.patch(atexit, "register", self.atExit.append)
+        self.exits: list[int] = []
+        self.patch(os, "_exit", self.exits.append)
         self.told = StringIO()
         self.patch(sys, "__stderr__", self.told)
         self.events = EventLoggingObserver()
         globalLogPublisher.addObserver(self.events)
         self.addCleanup(globalLogPublisher.removeObserver, self.events)
+        self.notifier: Any = Told()
+        self.proxy: Any = Drained()
 
-    def daemon(self, problem: Exception | None = None) -> Daemon:
+    def daemon(self, problem: Exception | None = None, *, load: Any = None, **proxy: Any) -> Daemon:
         """
         Make one, with a service.
         """
-        daemon = Daemon(self.reactor)
+        configuration = evolve(configure("shop", **proxy), warnings=("it is late",))
+        daemon = Daemon(self.reactor, self.proxy, configuration, load, self.notifier)
         Noting(self.reactor.steps, problem).setServiceParent(daemon)
         return daemon
+
+    def run_(self, **more: Any) -> Daemon:
+        """
+        Have one run.
+        """
+        daemon = self.daemon(**more)
+        daemon.startService()
+        self.reactor.run()
+        return daemon
+
+    def log(self) -> list[str | None]:
+        """
+        What the log says.
+        """
+        return [formatEvent(event) for event in self.events if event["log_namespace"].startswith("tlsproxy")]
 
 
 class SignalTests(DaemonCase):
     """
-    The signals that ask it to stop.
+    The signals that ask it for something.
     """
 
-    held = (signal.SIG_BLOCK, "SIGINT", "SIGTERM")
-    heeded = (signal.SIG_UNBLOCK, "SIGINT", "SIGTERM")
+    held = (signal.SIG_BLOCK, *NAMES)
+    heeded = (signal.SIG_UNBLOCK, *NAMES)
 
     def test_heldUntilHeeded(self) -> None:
         """
-        They are held from before anything listens until the reactor runs, which heeds them.
+        They are held from before anything listens until they are heeded.
         """
         daemon = self.daemon()
         daemon.privilegedStartService()
         daemon.startService()
+        self.assertEqual({}, self.reactor.handlers)
         self.reactor.run()
         self.assertEqual([self.held, "listens", "serves", "runs", self.heeded], self.reactor.steps)
+        self.assertEqual({*NAMES}, {*self.reactor.handlers})
 
     def test_twist(self) -> None:
         """
@@ -131,6 +231,64 @@ class SignalTests(DaemonCase):
         self.daemon().startService()
         self.reactor.run()
         self.assertEqual([self.held, "serves", "runs", self.heeded], self.reactor.steps)
+
+    def test_stop(self) -> None:
+        """
+        Either of two has it stop, whoever else does so, too.
+        """
+        for name in ("SIGTERM", "SIGINT"):
+            self.reactor.stopped = 0
+            self.run_()
+            for count in (1, 2):
+                self.reactor.ask(name)
+                self.assertEqual(count, self.reactor.stopped)
+
+    def test_reload(self) -> None:
+        """
+        C{SIGHUP} has it read all again.
+        """
+        asked: list[object] = []
+        daemon = self.daemon()
+        self.patch(daemon.reloading, "reload", lambda: asked.append("reload"))
+        daemon.startService()
+        self.reactor.run()
+        self.reactor.ask("SIGHUP")
+        self.assertEqual(["reload"], asked)
+
+    def test_thread(self) -> None:
+        """
+        It is read in a thread of the reactor's own, so that all goes on meanwhile.
+        """
+        calls: list[Callable[[], object]] = []
+
+        class Pool:
+            """
+            Threads that wait.
+            """
+
+            def callInThreadWithCallback(self, done: Callable[..., object], load: Callable[[], object]) -> None:
+                """
+                Note it.
+                """
+                calls.append(lambda: done(True, load()))
+
+        pool: Any = Pool()
+        self.patch(self.reactor, "getThreadPool", lambda: pool)
+        routes: list[object] = []
+
+        def reload(given: object) -> Deferred[None]:
+            routes.append(given)
+            return succeed(None)
+
+        self.proxy.reload = reload
+        other = configure("blog")
+        daemon = self.run_(load=lambda: other)
+        self.reactor.ask("SIGHUP")
+        self.assertEqual([], routes)
+        calls.pop()()
+        self.reactor.advance(0)
+        self.assertEqual(([other.routes], other), (routes, daemon.reloading.configuration))
+        daemon.reloading.stop()
 
 
 class CannotStartTests(DaemonCase):
@@ -147,6 +305,7 @@ class CannotStartTests(DaemonCase):
             CannotListenError("127.0.0.1", 80, OSError(13, "Permission denied")),
         ):
             for start in ("privilegedStartService", "startService"):
+                self.proxy = Drained()
                 ended = self.assertRaises(CannotStart, getattr(self.daemon(problem), start))
                 self.assertIsInstance(ended, SystemExit)
                 self.assertEqual((1, str(problem), str(problem)), (ended.code, ended.sentence, str(ended)))

@@ -8,12 +8,13 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import Any
+from typing import Any, cast
 
 from attrs import fields
 
 from tests.configuring import PIN, ConfigurationTestCase
 from tlsproxy.config import Configuration
+from tlsproxy.errors import ConfigurationError
 from tlsproxy.route import Limits
 from tlsproxy.settings import LATER_MODES, LATER_OPTIONS, MODES, OPTIONS
 from tlsproxy.tap import Options
@@ -206,6 +207,7 @@ class ReadTests(CommandLineTestCase):
         values |= {"allow-target": "*.x.example:1", "deny-target": "a.x.example"}
         values |= {"crl": "ca.crl", "allow-all": "true", "allow-cn": "Ann", "allow-ou": "ops", "pins": PIN}
         values |= {"allow-dns": "a.example", "allow-uri": "spiffe://x/**"}
+        values |= {"drain": "5", "watch": "false"}
         modes = {"require-tls": "passthrough", "users": "connect", "allow-target": "connect", "deny-target": "connect"}
         for name, option in OPTIONS.items():
             if name == "mode":
@@ -229,7 +231,8 @@ class ReadTests(CommandLineTestCase):
                 table = document
                 for step in OPTIONS[word[2:]].path[:-1]:
                     table = table[step][0] if step == "route" else table.setdefault(step, {})
-                table[OPTIONS[word[2:]].path[-1]] = {"true": True, "false": False}.get(value, value)
+                meant = {"true": True, "false": False}.get(value, value)
+                table[OPTIONS[word[2:]].path[-1]] = int(value) if word == "--drain" else meant
             words = [word for pair in given.items() for word in pair]
             self.assertSame(self.build(document), self.configuration(*words), option)
 
@@ -283,6 +286,30 @@ class ReadTests(CommandLineTestCase):
         for words, demanded in (((), True), (("--require-tls=true",), True), (("--require-tls", "false"), False)):
             pattern: Any = self.configuration("--mode=passthrough", *FULL["passthrough"], *words).routes[0].pattern
             self.assertIs(demanded, pattern.requireTLS)
+
+    def test_load(self) -> None:
+        """
+        All is read again from where it was read first, and what is wrong is told with its place.
+        """
+        options = self.parse("--mode=offload", *FULL["offload"])
+        self.file("[[route]]\nmode = 'passthrough'\nlisten = '1'\nupstream = '2'\n", "some.toml")
+        more = self.parse("--config=some.toml")
+        os.chdir("/")
+        first, again = options.configuration, options.load()
+        assert first is not None
+        self.assertEqual((first.files, first.tables), (again.files, again.tables))
+        (old,), (new,) = first.routes, again.routes
+        self.assertIsNot(old, new)
+        self.assertIs(cast(Any, old.pattern).tls, cast(Any, new.pattern).tls)
+        (self.folder / "server.pem").write_text("rubbish")
+        e = self.assertRaises(ConfigurationError, options.load)
+        (problem,) = e.problems
+        self.assertTrue(str(problem).startswith(f"--cert: {self.folder}/server.pem"), problem)
+        self.assertIn(f"{self.folder}/server.pem", e.files)
+        self.assertEqual([f"{self.folder}/some.toml"], [*more.load().files])
+        self.file("[[route]]\nmode = 'x'\n", "some.toml")
+        e = self.assertRaises(ConfigurationError, more.load)
+        self.assertTrue(str(e.problems[0]).startswith(f"{self.folder}/some.toml:"), e)
 
     def test_warnings(self) -> None:
         """

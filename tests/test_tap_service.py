@@ -11,6 +11,7 @@ from typing import Any
 
 from attrs import fields
 from twisted.application.service import MultiService
+from twisted.internet.task import Clock
 from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import LogLevel, globalLogPublisher
 
@@ -184,7 +185,7 @@ class ServiceTests(CommandLineTestCase):
             del self.events._events[:]
 
 
-class Ports:
+class Ports(Clock):
     """
     A reactor that adopts sockets and does nothing with them.
     """

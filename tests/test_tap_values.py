@@ -55,6 +55,9 @@ class ValueTests(CommandLineTestCase):
             ("alpn", "mirror,h2", '"mirror" stands alone'),
             ("allow-all", "yes", "give true or false, not the string 'yes'"),
             ("pins", "x", "'x' is no pin"),
+            ("drain", "-1", "give a number of seconds, 0 to cut at once"),
+            ("drain", "long", "give a number, not the string 'long'"),
+            ("watch", "never", "give true or false"),
         ):
             key = "cert" if name == "key" else name
             self.assertRefused(1, f"--{key}: {sentence}", "--mode=bridge", *FULL["bridge"], f"--{name}={value}")

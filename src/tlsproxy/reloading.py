@@ -33,6 +33,9 @@ _log = Logger()
 _PATIENCE: Final = 2.0
 """For how many seconds what is wrong with files that have just changed is not told: somebody may be about it."""
 
+_EFFECTIVE: Final = os.access in os.supports_effective_ids
+"""Whether the system tells what the user may do that the process acts as."""
+
 
 @frozen(kw_only=True)
 class Reload:
@@ -194,7 +197,7 @@ class Reloading:
             self._adopt(configuration)
             return
         # What was missing may come back, and what holds may be put back.
-        self._look({**self.configuration.files, **files})
+        self._look({**self._watch.known, **files})
         if patient:
             self._again = self._clock.callLater(_PATIENCE, self._tired)
             return
@@ -256,5 +259,4 @@ def unreadable(files: Iterable[str]) -> list[str]:
     """
     Find the files that are there, or cannot be reached any more, and that the process may not read.
     """
-    effective = os.access in os.supports_effective_ids
-    return [file for file in files if not os.access(file, os.R_OK, effective_ids=effective)]
+    return [file for file in files if not os.access(file, os.R_OK, effective_ids=_EFFECTIVE)]

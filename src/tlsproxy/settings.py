@@ -95,7 +95,7 @@ class ProxySettings:
         30.0,
         "how long sessions may go on when it stops; 0 cuts them at once",
         kind="seconds",
-        zero="to cut them",
+        zero="to cut at once",
         live=True,
     )
     watch: bool = option(

@@ -62,6 +62,8 @@ class Watch:
 
     Of very many, some are looked at in each tick, in turn.  Their folders come first, if those are fewer, because who
     writes files well renames them into their place, which changes the folder.
+
+    @ivar known: The files, each with how it was at the last look.
     """
 
     def __init__(self, clock: IReactorTime, changed: Callable[[], object]) -> None:
@@ -72,7 +74,7 @@ class Watch:
         """
         self._clock = clock
         self._changed = changed
-        self._known: dict[str, Signature | None] = {}
+        self.known: dict[str, Signature | None] = {}
         self._folders: dict[str, list[str]] = {}
         self._turn: list[str] = []
         self._waited = 0
@@ -84,7 +86,7 @@ class Watch:
 
         @param files: Each with how it was when it was read.
         """
-        self._known = dict(files)
+        self.known = dict(files)
         self._folders = {}
         self._turn = []
         if len(files) > _GLANCE:
@@ -133,14 +135,14 @@ class Watch:
                 self._seen[folder] = found
                 due += self._folders[folder]
         if not self._turn:
-            self._turn = list(self._known)
+            self._turn = list(self.known)
         some = _GLANCE - len(self._seen)
         due += self._turn[-some:]
         del self._turn[-some:]
         changed = False
         for path in due:
             found = signatureOf(path)
-            if found != self._known[path]:
-                self._known[path] = found
+            if found != self.known[path]:
+                self.known[path] = found
                 changed = True
         return changed

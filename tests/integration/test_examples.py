@@ -10,7 +10,7 @@ import shlex
 import shutil
 import sys
 
-from tests.integration import test_gateway, test_passthrough_routes, test_writing_handlers
+from tests.integration import test_gateway, test_passthrough_routes, test_systemd, test_writing_handlers
 from tests.integration.chromium import hosts
 from tests.integration.namespace import EXAMPLES, NamespaceTestCase
 from tests.integration.opensmtpd import DOMAIN, OpenSMTPD
@@ -22,6 +22,7 @@ ELSEWHERE = {
     "gateway.toml": test_gateway.GatewayTests,
     "handler-package": test_writing_handlers.ExampleTests,
     "handlers": test_writing_handlers.ExampleTests,
+    "systemd": test_systemd.SystemdTests,
 }
 """Examples that have a module of tests of their own."""
 

@@ -61,7 +61,7 @@ class FollowingTests(IntegrationTestCase):
         proxy.expected = "#error] not reloaded"
         return proxy
 
-    def connect(self, port: int) -> ssl.SSLSocket:
+    def visit(self, port: int) -> ssl.SSLSocket:
         """
         Connect.
         """
@@ -83,7 +83,7 @@ class FollowingTests(IntegrationTestCase):
         """
         Which certificate a new client sees.
         """
-        with self.connect(port) as client:
+        with self.visit(port) as client:
             return self.serial(client)
 
     def ask(self, client: ssl.SSLSocket) -> None:
@@ -113,7 +113,7 @@ class FollowingTests(IntegrationTestCase):
         link.symlink_to(self.shown)
         proxy = self.start(self.web(tls={"cert": str(link)}))
         port = proxy.port("web")
-        client = self.connect(port)
+        client = self.visit(port)
         self.ask(client)
         old = self.serial(client)
         for turn, put in enumerate((self._rename, self._overwrite, self._turn)):
@@ -212,7 +212,7 @@ class FollowingTests(IntegrationTestCase):
         """
         number, other = freePort(), freePort()
         proxy = self.start(self.web(listen=f"127.0.0.1:{number}"), head='[proxy]\nlog_level = "info"\n')
-        client = self.connect(number)
+        client = self.visit(number)
         more = self.web(listen=f"127.0.0.1:{other}", name="more")
         head = '[proxy]\nlog_level = "debug"\n'
         self.config(self.web(listen=f"localhost:{number}", limits={"idle": 5}), more, head=head)
@@ -221,7 +221,7 @@ class FollowingTests(IntegrationTestCase):
         self.assertEqual(self.shownAt(number), self.shownAt(other))
         self.config(more)
         proxy.waitFor("reloaded: routes removed: web")
-        self.assertRaises(ConnectionRefusedError, self.connect, number)
+        self.assertRaises(ConnectionRefusedError, self.visit, number)
         self.ask(client)
 
     def test_still(self) -> None:
