@@ -56,7 +56,7 @@ class Shout(HandlerOptions):
     word: str = option("", "what to shout")
     others: tuple[str, ...] = option((), "what else to shout")
     bars: tuple[int, ...] = option((4, 4), "how long")
-    score: Path | None = option(None, "where the notes are")
+    score: Path | None = option(None, "where the notes are", reads=True)
     mostBytes: int = option("1k", "how much, as in 4k", converter=size)
     state: dict[str, Any] = field(init=False, factory=dict)
 

@@ -16,6 +16,7 @@ from tests.configuring import ConfigurationTestCase
 from tlsproxy.config import loadFile
 from tlsproxy.errors import ConfigurationError
 from tlsproxy.testing.certificates import NOW, certify, write
+from tlsproxy.watching import signatureOf
 
 GOOD = """\
 [[route]]
@@ -40,6 +41,25 @@ class FileTests(ConfigurationTestCase):
         """
         configuration = loadFile(self.file(GOOD), NOW)
         self.assertEqual((["bridge"], ()), ([route.name for route in configuration.routes], configuration.warnings))
+
+    def test_files(self) -> None:
+        """
+        What it was read from is told: the file itself and all that it names; so it is where it is bad, for whatever
+        reason.
+        """
+        file = self.file(GOOD)
+        files = {file, *(str(self.folder / name) for name in ("server.pem", "ca.pem"))}
+        configuration = loadFile(file, NOW)
+        self.assertEqual({name: signatureOf(name) for name in files}, configuration.files)
+        self.assertEqual(["bridge"], [*configuration.tables])
+        self.file(GOOD.replace("8443", "x"))
+        self.assertEqual(files, {*self.assertRaises(ConfigurationError, loadFile, file, NOW).files})
+        for content in (b"=", b"\xff", b"a = " + b"[" * 100_000):
+            Path(file).write_bytes(content)
+            problem = self.assertRaises(ConfigurationError, loadFile, file, NOW)
+            self.assertEqual({file: signatureOf(file)}, problem.files)
+        os.unlink(file)
+        self.assertEqual({file: None}, self.assertRaises(ConfigurationError, loadFile, file, NOW).files)
 
     def test_documented(self) -> None:
         """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock
 from twisted.logger import globalLogPublisher
@@ -92,6 +93,39 @@ class EntranceTests(SynchronousTestCase):
         slow.stopping.callback(None)
         self.successResultOf(closing)
         self.assertEqual((False, False, []), (slow.open, fast.open, entrance.ports))
+
+    def test_overlaps(self) -> None:
+        """
+        Another spelling of an address that is listened on is known by the port or the path.
+        """
+        entrance = self.entrance(_Factory())
+        entrance.ports = [Port(8443), Port(0, host=UNIXAddress("/run/x")), Port(0, host=UNIXAddress(None))]
+        for where, overlaps in (
+            ("8443", True),
+            ("127.0.0.1:8443", True),
+            ("tcp:8443:interface=::1", True),
+            ("tcp:port=8443", True),
+            ("unix:/run/x", True),
+            ("unix:/run/../run/x", True),
+            ("unix:/run/x:mode=660", True),
+            ("8444", False),
+            ("tcp:84430", False),
+            ("unix:/run/y", False),
+            (Place(Port(8443)), False),
+            (None, False),
+        ):
+            self.assertEqual(overlaps, entrance.overlaps(self.entrance(_Factory(where))), where)
+
+    def test_isFile(self) -> None:
+        """
+        Whether there is a file is told by the ports.
+        """
+        entrance = self.entrance(_Factory())
+        self.assertFalse(entrance.isFile)
+        entrance.ports = [Port(8443)]
+        self.assertFalse(entrance.isFile)
+        entrance.ports = [Port(0, host=UNIXAddress("/run/x"))]
+        self.assertTrue(entrance.isFile)
 
     def test_stopPort(self) -> None:
         """

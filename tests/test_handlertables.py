@@ -15,6 +15,7 @@ from tests.shouting import Needy, Quiet, Shout, Start, installed
 from tlsproxy.handlertables import Told, fromWord, readHandlers, tellTLS, whyBlind
 from tlsproxy.interfaces import FAR, NEAR
 from tlsproxy.reading import Reader
+from tlsproxy.watching import signatureOf
 
 
 class ReadTests(ConfigurationTestCase):
@@ -84,6 +85,16 @@ class ReadTests(ConfigurationTestCase):
         self.assertEqual((Quiet(), expected, Shout()), read)
         self.assertEqual((4096, 220.0), (read[1].mostBytes, read[1].pitch))
         self.assertIsInstance(read[1].pitch, float)
+
+    def test_files(self) -> None:
+        """
+        A file that is read by a handler is told to whoever reads all again when it changes; what is written is not.
+        """
+        reader = Reader(self.folder)
+        tables = [{"name": "shout", "score": "ca.pem"}, {"name": "needy", "file": "out", "most": 1}]
+        readHandlers(reader, tables, "handler", self.installed)
+        file = str(self.folder / "ca.pem")
+        self.assertEqual(({file: signatureOf(file)}, []), (reader.files, reader.problems))
 
     def test_noHandlers(self) -> None:
         """

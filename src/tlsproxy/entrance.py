@@ -6,7 +6,6 @@ What listens for a route.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,7 +15,7 @@ from twisted.internet.interfaces import IAddress, IListeningPort, IProtocol
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
-from tlsproxy.address import CannotListen, listen, tellPeer
+from tlsproxy.address import TCP, CannotListen, Endpoint, Unix, listen, tellPeer
 from tlsproxy.factory import RouteFactory
 from tlsproxy.route import Route
 from tlsproxy.session import Session
@@ -86,14 +85,24 @@ class Entrance(Factory[Any]):
         """
         Tell whether another cannot listen for as long as this one does, as far as that can be told by ports and paths.
         """
-        wanted = re.findall(r"\d+|/[^:]*", str(other.factory.route.listen).replace("\\", ""))
-        hosts = [port.getHost() for port in self.ports]
-        return any(
-            str(host.port) in wanted
-            if isinstance(host, (IPv4Address, IPv6Address))
-            else isinstance(host, UNIXAddress) and host.name is not None and os.fsdecode(host.name) in wanted
-            for host in hosts
-        )
+        where = other.factory.route.listen
+        if isinstance(where, TCP):
+            wanted = {str(where.port)}
+        elif isinstance(where, Unix):
+            wanted = {os.path.abspath(where.path)}
+        elif isinstance(where, Endpoint):
+            words = {one.rpartition("=")[2] for one in where.description.replace("\\", "").split(":")}
+            wanted = words | {os.path.abspath(word) for word in words}
+        else:
+            return False
+        return any(_placeOf(port) in wanted for port in self.ports)
+
+    @property
+    def isFile(self) -> bool:
+        """
+        Whether it listens on Unix sockets.
+        """
+        return any(isinstance(port.getHost(), UNIXAddress) for port in self.ports)
 
     def close(self) -> list[Deferred[Any]]:
         """
@@ -103,6 +112,16 @@ class Entrance(Factory[Any]):
         """
         ports, self.ports = self.ports, []
         return [Deferred.fromCoroutine(stopPort(port)) for port in ports]
+
+
+def _placeOf(port: IListeningPort) -> str:
+    """
+    Tell what of its address nobody else can have on this machine.
+    """
+    host = port.getHost()
+    if isinstance(host, (IPv4Address, IPv6Address)):
+        return str(host.port)
+    return os.path.abspath(os.fsdecode(host.name)) if isinstance(host, UNIXAddress) and host.name else ""
 
 
 async def stopPort(port: IListeningPort) -> None:

@@ -305,19 +305,21 @@ class ProxyService(Service):
             raise
 
     async def _open(self, entrance: Entrance, gone: Sequence[Entrance], closed: list[Entrance]) -> None:
-        try:
-            await entrance.open(self._reactor)
-        except CannotListen:
-            inTheWay = [one for one in gone if one.overlaps(entrance)]
-            if not inTheWay:
-                raise
-            # The same place in another spelling.
-            for one in inTheWay:
-                if self._logged:
-                    tellListening(one.factory.route, one.ports, "listens no more on")
-            closed += inTheWay
-            await self._close(inTheWay)
-            await entrance.open(self._reactor)
+        inTheWay = [one for one in gone if one.ports and one.overlaps(entrance)]
+        if not any(one.isFile for one in inTheWay):  # Which to try would leave its lock behind.
+            try:
+                await entrance.open(self._reactor)
+                return
+            except CannotListen:
+                if not inTheWay:
+                    raise
+        # The same place in another spelling.
+        for one in inTheWay:
+            if self._logged:
+                tellListening(one.factory.route, one.ports, "listens no more on")
+        closed += inTheWay
+        await self._close(inTheWay)
+        await entrance.open(self._reactor)
 
     def _retire(self, factory: RouteFactory) -> None:
         """

@@ -236,6 +236,55 @@ class ReloadTests(RunningCase):
         return answer
 
 
+class SpellingTests(RunningCase):
+    """
+    An address that is written in another way.
+    """
+
+    async def test_taken(self) -> None:
+        """
+        It is taken over from the route that had it, and who is there goes on.
+        """
+        service = self.serve(await self.route("shop", "127.0.0.1:0", "old"))
+        port = self.number(service, "shop")
+        before = await self.visit(port)
+        await before.ask()
+        for name, listen in (("a", str(port)), ("b", f"tcp:{port}:interface=127.0.0.1"), ("c", f"127.0.0.1:{port}")):
+            await service.reload([await self.route(name, listen)])
+            self.assertEqual((port, 1), (self.number(service, name), len(service.ports)))
+            after = await self.visit(port)
+            self.assertEqual(("old", name), (await before.ask(), await after.ask()))
+            await self.leave(after)
+        self.assertEqual([("127.0.0.1", port)], service.factories[0].listeners)
+
+    async def test_unix(self) -> None:
+        """
+        So it is with a Unix socket.
+        """
+        path = f"{self.folder}/s"
+        service = self.serve(await self.route("shop", f"unix:{path}"))
+        await service.reload([await self.route("blog", f"unix:{path}:mode=600")])
+        client = await self.visit(path)
+        self.assertEqual("blog", await client.ask())
+
+    async def test_back(self) -> None:
+        """
+        Where another address cannot be listened on, all is as it was: what made room is there again.
+        """
+        service = self.serve(await self.route("shop", "127.0.0.1:0"))
+        port = self.number(service, "shop")
+        # As it is written, the kernel would choose another.
+        await service.reload([await self.route("shop", f"127.0.0.1:{port}")])
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            taken = f"127.0.0.1:{other.getsockname()[1]}"
+            routes = [await self.route("wide", str(port)), await self.route("taken", taken)]
+            await self.assertFailure(service.reload(routes), CannotListen)
+        self.assertEqual((["shop"], port), ([route.name for route in service.routes], self.number(service, "shop")))
+        client = await self.visit(port)
+        self.assertEqual("shop", await client.ask())
+        self.assertEqual([("127.0.0.1", port)], service.factories[0].listeners)
+
+
 class DrainTests(RunningCase):
     """
     A running service ends gently.
