@@ -6,13 +6,14 @@ L{tlsproxy.daemon}: the end of the process, and what it says of itself until the
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from io import StringIO
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
-from tests.test_daemon import DaemonCase, Drained
+from tests.test_daemon import NAMES, DaemonCase, Drained
 from tests.test_reloading import configure
 from tlsproxy.daemon import Daemon
 
@@ -75,6 +76,17 @@ class StopTests(DaemonCase):
         self.successResultOf(stopping)
         self.assertEqual(([1], "stopped: 1 session had to be cut"), (self.end(), self.log()[-1]))
         self.assertEqual(5.0, self.proxy.drains[0][0])
+
+    def test_held(self) -> None:
+        """
+        No signal is heeded any more when all is over, so that none changes the exit status.
+        """
+        _, stopping = self.stopping("a")
+        heeded = self.reactor.steps[-1]
+        self.assertEqual((signal.SIG_UNBLOCK, *NAMES), heeded)
+        self.proxy.end(0)
+        self.successResultOf(stopping)
+        self.assertEqual((signal.SIG_BLOCK, *NAMES), self.reactor.steps[-1])
 
     def test_again(self) -> None:
         """

@@ -227,6 +227,8 @@ class Daemon(MultiService):
         if beat is not None and beat.active():
             beat.cancel()
         self._notifier.close()
+        # The interpreter gives up our handlers before it ends, and would end by the signal.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)
 
     def _exit(self) -> None:
         """

@@ -39,7 +39,7 @@ __all__ = ["Options", "makeService"]
 
 _COLUMN: Final = 40
 """Where the help of an option starts."""
-_DEMO: Final = frozenset({"mode", "state-dir", "log-level", "drain", "watch", "limit"})
+_DEMO: Final = frozenset({"mode", "state-dir", "log-level", "drain", "limit"})
 """The options that leave a mode its demo."""
 
 _WORDS: Final = (*OPTIONS, "config", "handler", "limit", "help", "version")

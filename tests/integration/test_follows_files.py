@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import ssl
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 
 from tests.integration.running import TWISTD, Child, IntegrationTestCase, Proxy, freePort, toml, waitUntil
 
@@ -235,7 +237,7 @@ class FollowingTests(IntegrationTestCase):
         until = time.monotonic() + 1.5
         while time.monotonic() < until:
             self.assertEqual(old, self.shownAt(port))
-        proxy.process.send_signal(1)
+        proxy.process.send_signal(signal.SIGHUP)
         waitUntil(lambda: self.shownAt(port) != old, "the new certificate")
 
     def test_commandLine(self) -> None:
@@ -251,4 +253,23 @@ class FollowingTests(IntegrationTestCase):
         waitUntil(lambda: self.shownAt(number) != old, "the new certificate")
         self.shown.write_text("rubbish")
         child.waitFor(r"not reloaded: --cert: \S*shown\.pem")
+        self.assertEqual(0, child.end(), child.text())
+
+    def test_rights(self) -> None:
+        """
+        Who can no longer read a file after a change of the user is told so at the start; a reload keeps what there is.
+        """
+        if os.getuid() != 0:
+            raise SkipTest("only root can become another user")
+        number = freePort()
+        self.config(self.web(listen=f"127.0.0.1:{number}"))
+        self.shown.chmod(0o600)
+        program = (*TWISTD[:-1], "--uid=65534", "--gid=65534", TWISTD[-1])
+        child = Child(self, self.folder, "rights", [*program, "--config", "config.toml"])
+        told = child.waitFor("warning: what was read at the start cannot be read any more, so no reload can: (.*)")
+        self.assertIn(str(self.shown), told[1])
+        old = self.shownAt(number)
+        child.process.send_signal(signal.SIGHUP)
+        child.waitFor("not reloaded: what was read before goes on")
+        self.assertEqual(old, self.shownAt(number))
         self.assertEqual(0, child.end(), child.text())
