@@ -161,6 +161,20 @@ class ReloadingTests(SynchronousTestCase):
         told = ["RELOADING=1", "READY=1", "STATUS=serves 2 routes"]
         self.assertEqual(told * 2, self.notifier.words)
 
+    def test_followers(self) -> None:
+        """
+        Whoever else goes by the configuration is told of each that comes to hold.
+        """
+        told: list[Configuration] = []
+        reloading = self.start()
+        reloading.followers.append(told.append)
+        second = configure("blog")
+        self.answers += [self.bad("wrong"), second]
+        reloading.reload()
+        self.assertEqual([], told)
+        reloading.reload()
+        self.assertEqual([second], told)
+
     def test_watched(self) -> None:
         """
         So does a file that changes.

@@ -14,7 +14,6 @@ from typing import Any, Final, TypeVar
 
 from attrs import fields, has
 
-from tlsproxy.tls.policy import CertificateFiles
 from tlsproxy.watching import Signature, signatureOf, signaturesOf
 
 __all__ = ["Kept", "Sightings", "filesOf"]
@@ -29,20 +28,22 @@ _SYSTEM: Final = (
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
 )
 """Where systems have the authorities that they trust."""
-_FILES: Final = frozenset({"certificate", "file", "files"})
+_FILES: Final = frozenset({"certificate", "certificates", "file", "files"})
 """The kinds of options that name what is read."""
 
 
-def filesOf(policy: Any) -> Iterator[str]:
+def filesOf(policy: Any, every: bool = False) -> Iterator[str]:
     """
     Find the files and folders that a policy names, those of values inside it included.
+
+    @param every: Whether all of its words name files, and not only those of options that say so.
     """
     for attribute in fields(type(policy)):
-        named = isinstance(policy, CertificateFiles) or attribute.metadata.get("kind") in _FILES
+        named = every or attribute.metadata.get("kind") in _FILES
         value = getattr(policy, attribute.name)
         for one in value if isinstance(value, tuple) else (value,):
             if has(type(one)):
-                yield from filesOf(one)
+                yield from filesOf(one, named)
             elif named and isinstance(one, str) and one:
                 yield from (one,) if one != "system" else (*_SYSTEM, os.environ.get("SSL_CERT_FILE") or _SYSTEM[0])
 

@@ -67,6 +67,7 @@ class Reloading:
     @ivar configuration: What holds.
     @ivar generation: How many configurations have held so far.
     @ivar last: How the last reload went; L{None} where there was none.
+    @ivar followers: Called with each configuration that comes to hold.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Reloading:
         self.configuration = configuration
         self.generation = 1
         self.last: Reload | None = None
+        self.followers: list[Callable[[Configuration], object]] = []
         self._started = configuration.proxy
         self._proxy = proxy
         self._load = load
@@ -214,6 +216,8 @@ class Reloading:
         self.generation += 1
         self.last = Reload(at=time.time())
         self._look(configuration.files)
+        for follow in self.followers:
+            follow(configuration)
         what = changes(before, configuration)
         self._say(LogLevel.info, "reloaded: {what}", what="; ".join(what) or "nothing has changed")
         for warning in configuration.warnings:
