@@ -6,6 +6,7 @@ L{tlsproxy.keeping}: what was loaded of files, kept for as long as these stay as
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from typing import Any
 
 from attrs import field, frozen
@@ -212,6 +213,16 @@ class BuildTests(ConfigurationTestCase):
         self.assertEqual((False, True), (first.tls is after.tls, first.upstreamTLS is after.upstreamTLS))
         other = self.read(self.document("bridge", upstream="other.example:443"))
         self.assertEqual((True, False), (after.tls is other.tls, after.upstreamTLS is other.upstreamTLS))
+
+    def test_nextDay(self) -> None:
+        """
+        On another day it is looked at anew, since what is valid may not be so any more.
+        """
+        self.kept = Kept()
+        first = self.read(self.document("bridge"))
+        later = build(self.document("bridge"), self.folder, NOW + timedelta(days=1), kept=self.kept)
+        pattern: Any = later.routes[0].pattern
+        self.assertIsNot(first.tls, pattern.tls)
 
     def test_files(self) -> None:
         """

@@ -26,7 +26,7 @@ from tlsproxy.config import Configuration
 from tlsproxy.reloading import Reloading, unreadable
 from tlsproxy.sdnotify import Notifier
 from tlsproxy.service import ProxyService
-from tlsproxy.tls.pem import few
+from tlsproxy.tls.printing import few
 
 __all__ = ["CannotStart", "Daemon"]
 

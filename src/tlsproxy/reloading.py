@@ -22,8 +22,8 @@ from tlsproxy.errors import ConfigurationError
 from tlsproxy.sdnotify import Notifier, now
 from tlsproxy.service import ProxyService
 from tlsproxy.settings import ProxySettings
-from tlsproxy.tls.pem import few
 from tlsproxy.tls.policy import snake
+from tlsproxy.tls.printing import few
 from tlsproxy.watching import Watch
 
 __all__ = ["Reload", "Reloading", "changes", "inPlace", "unreadable"]

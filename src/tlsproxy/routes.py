@@ -253,8 +253,9 @@ class RouteReader:
         # Without its key, the certificate would be taken for one that lacks it.
         if {problem.key for problem in self._reader.problems} & {f"{path}.{key}" for key in BESIDE_CERT}:
             return None
-        seen = self._reader.files
-        loaded = self._reader.attempt(path, lambda: self._kept.load((policy, host), filesOf(policy), seen, load))
+        # What is valid today may not be so tomorrow.
+        key, seen = (policy, host, self._now.date()), self._reader.files
+        loaded = self._reader.attempt(path, lambda: self._kept.load(key, filesOf(policy), seen, load))
         self.warnings += getattr(loaded, "warnings", ())
         return loaded
 

@@ -63,13 +63,12 @@ class FollowingTests(IntegrationTestCase):
         proxy.expected = "#error] not reloaded"
         return proxy
 
-    def visit(self, port: int) -> ssl.SSLSocket:
+    def visit(self, port: int, name: str = "localhost", session: ssl.SSLSession | None = None) -> ssl.SSLSocket:
         """
         Connect.
         """
-        client = self.context.wrap_socket(
-            socket.create_connection(("127.0.0.1", port), 20), server_hostname="localhost"
-        )
+        plain = socket.create_connection(("127.0.0.1", port), 20)
+        client = self.context.wrap_socket(plain, server_hostname=name, session=session)
         self.addCleanup(client.close)
         return client
 
@@ -81,11 +80,11 @@ class FollowingTests(IntegrationTestCase):
         assert certificate is not None
         return str(certificate["serialNumber"])
 
-    def shownAt(self, port: int) -> str:
+    def shownAt(self, port: int, name: str = "localhost") -> str:
         """
         Which certificate a new client sees.
         """
-        with self.visit(port) as client:
+        with self.visit(port, name) as client:
             return self.serial(client)
 
     def ask(self, client: ssl.SSLSocket) -> None:
@@ -225,6 +224,43 @@ class FollowingTests(IntegrationTestCase):
         proxy.waitFor("reloaded: routes removed: web")
         self.assertRaises(ConnectionRefusedError, self.visit, number)
         self.ask(client)
+
+    def test_folder(self) -> None:
+        """
+        A certificate that comes into a folder is shown to those who ask for its name.
+        """
+        folder = self.folder / "certs"
+        folder.mkdir()
+        shutil.copy(self.pem, folder / "a.pem")
+        proxy = self.start(self.web(tls={"cert": str(folder)}))
+        port = proxy.port("web")
+        old = self.shownAt(port)
+        other = self.certificates.issue("other", ("other.example",))
+        os.replace(other, folder / "other.pem")
+        self.context.check_hostname = False
+        waitUntil(lambda: self.shownAt(port, "other.example") != old, "the new certificate")
+        self.assertEqual(old, self.shownAt(port))
+
+    def test_resumed(self) -> None:
+        """
+        Sessions are resumed across a reload that leaves the route's TLS alone, and not where its certificate changes.
+        """
+        proxy = self.start(self.web())
+        port = proxy.port("web")
+        client = self.visit(port)
+        self.ask(client)
+        session = client.session
+        self.config(self.web(limits={"idle": 5}))
+        proxy.waitFor("reloaded: routes changed: web")
+        with self.visit(port, session=session) as client:
+            self.ask(client)
+            self.assertTrue(client.session_reused)
+            session = client.session
+        os.replace(self.certificates.issue("new"), self.shown)
+        proxy.waitFor(r"reloaded: files changed: \S*shown\.pem")
+        with self.visit(port, session=session) as client:
+            self.ask(client)
+            self.assertFalse(client.session_reused)
 
     def test_still(self) -> None:
         """
