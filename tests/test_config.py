@@ -24,6 +24,8 @@ VALUES: dict[tuple[type[Any], str], tuple[Any, Any]] = {
     (ServerPolicy, "minVersion"): ("1.3", "1.3"),
     (ServerPolicy, "maxVersion"): ("1.2", "1.2"),
     (ServerPolicy, "ciphers"): ("ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256"),
+    (ProxySettings, "maxConnections"): (7, 7),
+    (ProxySettings, "status"): ("9090", "9090"),
     (ServerPolicy, "ciphersuites"): ("TLS_AES_128_GCM_SHA256", "TLS_AES_128_GCM_SHA256"),
     (ServerPolicy, "groups"): (["X25519", "P-256"], "X25519:P-256"),
     (ServerPolicy, "cert"): ("server.pem", (CertificateFiles("{folder}/server.pem"),)),
@@ -201,7 +203,7 @@ class KeyTests(ConfigurationTestCase):
                     document = self.document(mode, **{table: {key: [{"x": 1}, 2.5]}})
                     self.assertProblem(f"route[0].{table}.{key}", "give ", document)
         for one in fields(RouteSettings):
-            problems = self.problems(self.document(**{snake(one.name): 5}))
+            problems = self.problems(self.document(**{snake(one.name): 2.5}))
             self.assertEqual([f"route[0].{snake(one.name)}"], list(problems))
         for one in fields(TargetSettings):
             document = self.document("connect", targets={"allow": "x:1", one.name: [{"x": 1}, 2.5]})

@@ -208,6 +208,8 @@ class ReadTests(CommandLineTestCase):
         values |= {"crl": "ca.crl", "allow-all": "true", "allow-cn": "Ann", "allow-ou": "ops", "pins": PIN}
         values |= {"allow-dns": "a.example", "allow-uri": "spiffe://x/**"}
         values |= {"drain": "5", "watch": "false"}
+        values |= {"max-connections": "5", "max-client-connections": "6", "max-client-handshakes": "7"}
+        values |= {"client-prefix-ipv4": "24", "client-prefix-ipv6": "48", "status": "9"}
         modes = {"require-tls": "passthrough", "users": "connect", "allow-target": "connect", "deny-target": "connect"}
         for name, option in OPTIONS.items():
             if name == "mode":
@@ -231,8 +233,9 @@ class ReadTests(CommandLineTestCase):
                 table = document
                 for step in OPTIONS[word[2:]].path[:-1]:
                     table = table[step][0] if step == "route" else table.setdefault(step, {})
+                counted = OPTIONS[word[2:]].metavar == "NUMBER" or word == "--drain"
                 meant = {"true": True, "false": False}.get(value, value)
-                table[OPTIONS[word[2:]].path[-1]] = int(value) if word == "--drain" else meant
+                table[OPTIONS[word[2:]].path[-1]] = int(value) if counted else meant
             words = [word for pair in given.items() for word in pair]
             self.assertSame(self.build(document), self.configuration(*words), option)
 
@@ -254,6 +257,11 @@ class ReadTests(CommandLineTestCase):
                 route.limits,
                 route.close,
                 route.truncation,
+                route.maxConnections,
+                route.maxClientConnections,
+                route.maxClientHandshakes,
+                route.clientPrefixIpv4,
+                route.clientPrefixIpv6,
                 upstream,
                 *(getattr(route.pattern, key, None) for key in ("requireTLS", "targets")),
                 len(getattr(route.pattern, "users", None) or ()),

@@ -17,6 +17,7 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
+from tlsproxy.address import Address
 from tlsproxy.errors import ConfigurationError, Problem
 from tlsproxy.installed import Installed
 from tlsproxy.keeping import Kept
@@ -36,6 +37,7 @@ class Configuration:
     """
     All that a configuration says.
 
+    @ivar status: Where the state of the proxy is told; L{None} for nowhere.
     @ivar warnings: What is doubtful but works, one sentence each.
     @ivar tables: What is told of each route, by its name.
     @ivar files: The files that all this was read from, each with how it was before that; L{None} for one that was not
@@ -45,6 +47,7 @@ class Configuration:
     proxy: ProxySettings
     routes: tuple[Route, ...]
     warnings: tuple[str, ...]
+    status: Address | None = None
     tables: Mapping[str, Any] = field(factory=dict, repr=False)
     files: Mapping[str, Signature | None] = field(factory=dict, repr=False)
 
@@ -81,6 +84,7 @@ def build(
     builder = RouteReader(reader, now, installed or Installed(), kept)
     routes = [builder.read(table, f"route[{position}]") for position, table in enumerate(tables)]
     _tellNames(tables, reader)
+    status = builder.status(proxy.status, "proxy.status") if proxy.status else None
     kept.settle(good=not reader.problems)
     if reader.problems:
         raise ConfigurationError(reader.problems, reader.files)
@@ -89,6 +93,7 @@ def build(
         proxy=proxy,
         routes=tuple(route for route in routes if route),
         warnings=tuple(dict.fromkeys(builder.warnings)),
+        status=status,
         tables={route.name: table for route, table in named},
         files=reader.files,
     )

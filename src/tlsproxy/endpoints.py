@@ -134,18 +134,11 @@ class _Door(Entrance):
         """
         self._application.doStop()
 
-    def close(self) -> list[Deferred[Any]]:
-        """
-        Listen no more.
-        """
-        closing = super().close()
-        self.rest()
-        return closing
-
     def rest(self) -> None:
         """
-        Leave no timer behind that nobody needs.
+        A session or a port is over: leave no timer behind that nobody needs.
         """
+        super().rest()
         if not self.ports:
             self.factory.deadlines.rest()
 

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from tlsproxy.address import TCP, CannotListen, Endpoint, Unix, listen, tellPeer
 from tlsproxy.factory import RouteFactory
+from tlsproxy.gate import Gate
 from tlsproxy.route import Route
 from tlsproxy.session import Session
 
@@ -54,14 +55,24 @@ class Entrance(Factory[Any]):
 
     noisy = False
 
-    def __init__(self, factory: RouteFactory) -> None:
+    def __init__(self, factory: RouteFactory, gate: Gate | None = None) -> None:
+        """
+        @param gate: What holds its ports to the sessions that may be open at once; L{None} for one of its own.
+        """
         self.factory = factory
         self.ports: list[IListeningPort] = []
+        self._gate = gate
+        self._guarded = False
 
     def buildProtocol(self, addr: IAddress | None) -> IProtocol | None:
         """
         Take a connection.
+
+        @return: L{None} where it is one too many, and has come by a port of a kind that cannot be paused.
         """
+        if self._guarded and self._gate is not None and self._gate.room(self) <= 0:
+            self._gate.full(self)
+            return None
         return self.factory.buildProtocol(addr)
 
     def logPrefix(self) -> str:
@@ -80,6 +91,9 @@ class Entrance(Factory[Any]):
         if route.listen is None:
             raise CannotListen(f"route {route.name} says nowhere to listen: give it an address")
         self.ports = list(await listen(reactor, route.listen, self))
+        if self._gate is None:
+            self._gate = Gate(reactor, lambda: (self.factory,))
+        self._guarded = not self._gate.open(self)
 
     def overlaps(self, other: Entrance) -> bool:
         """
@@ -111,7 +125,18 @@ class Entrance(Factory[Any]):
         @return: One for each port, which fires when it is closed.
         """
         ports, self.ports = self.ports, []
-        return [Deferred.fromCoroutine(stopPort(port)) for port in ports]
+        if self._gate is not None:
+            self._gate.close(self)
+        closing = [Deferred.fromCoroutine(stopPort(port)) for port in ports]
+        self.rest()
+        return closing
+
+    def rest(self) -> None:
+        """
+        A session or a port is over, and others may have its place.
+        """
+        if self._gate is not None:
+            self._gate.ended()
 
 
 def _placeOf(port: IListeningPort) -> str:

@@ -15,6 +15,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 
 from tlsproxy.address import isDirect
+from tlsproxy.admission import Admission
 from tlsproxy.deadlines import Deadlines
 from tlsproxy.dial import Dialer
 from tlsproxy.end import End
@@ -39,6 +40,8 @@ class RouteFactory(Factory[Protocol]):
     @ivar seconds: The limit of each phase.
     @ivar sessions: Those that are not over.
     @ivar counters: How many sessions came to which outcome in which phase.
+    @ivar reached: How often each limit of the route was reached, by its key.
+    @ivar admission: What its clients may have; L{None} where nothing limits that.
     @ivar listeners: What this proxy listens on, hosts and ports; the same list for all routes of a service.
     @ivar logged: Whether each session's end is logged.
     @ivar observers: Who sees the sessions: those given here, and the route's.
@@ -74,7 +77,23 @@ class RouteFactory(Factory[Protocol]):
         self.observers = (*observers, *route.observers)
         self.sessions: set[Session] = set()
         self.counters: Counter[tuple[str, str]] = Counter()
+        self.reached: Counter[str] = Counter()
+        self.admission = Admission(route, self.reached) if Admission.wanted(route) else None
         self.seconds: dict[str, float] = {snake(name): limit for name, limit in asdict(route.limits).items()}
+
+    def succeed(self, other: RouteFactory) -> None:
+        """
+        Go on counting where another stops, whose route this one's takes the place of.
+        """
+        other.counters.update(self.counters)
+        self.counters, self.reached = other.counters, other.reached
+        if self.admission is None:
+            return
+        if other.admission is None:
+            self.admission.reached = other.reached
+        else:
+            self.admission = other.admission
+            self.admission.change(self.route)
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """
@@ -98,6 +117,8 @@ class RouteFactory(Factory[Protocol]):
         """
         self.sessions.discard(session)
         self.counters[outcome, session.phase] += 1
+        if self.admission is not None:
+            self.admission.release(session)
         if not self.logged:
             return
         facts = factsOf(session, outcome, reason, self.reactor.seconds())

@@ -50,6 +50,18 @@ def _isName(instance: Any, attribute: Attribute[Any], value: Any) -> None:
         raise ValueError(f"Route(name=...): {value!r} is no name that a line of the log can have")
 
 
+def _isCount(least: int = 0, most: int = 0) -> Callable[[Any, Attribute[Any], Any], None]:
+    wanted = f"a whole number, {least} to {most}" if most else "a whole number, 0 for no limit"
+
+    def check(instance: Any, attribute: Attribute[Any], value: Any) -> None:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"Route({attribute.name}=...): give {wanted}, not {kindOf(value)}")
+        if not least <= value <= (most or value):
+            raise ValueError(f"Route({attribute.name}=...): give {wanted}, not {value}")
+
+    return check
+
+
 _isHook = takes("a function of the session", Callable, None)
 
 
@@ -100,6 +112,12 @@ class Route:
         session: an address, as a string too, or a client endpoint; L{None} leaves it to the rules and the pattern.  It
         may be asynchronous; what it raises ends the session.
     @ivar observers: Who sees the sessions.
+    @ivar maxConnections: The most sessions at once; further clients wait in the kernel.  0 for no limit, as below.
+    @ivar maxClientConnections: The most sessions of one client network at once; further ones are refused.
+    @ivar maxClientHandshakes: The most new sessions a second of one client network, and five times as many in a burst;
+        further ones are refused.
+    @ivar clientPrefixIpv4: The length of the prefix that makes a client network of IPv4.
+    @ivar clientPrefixIpv6: The same for IPv6.
     """
 
     name: str = field(validator=_isName)
@@ -127,6 +145,11 @@ class Route:
             "an object with the methods of ISessionObserver", tuple(ISessionObserver.names()), several=True
         ),
     )
+    maxConnections: int = field(default=0, validator=_isCount())
+    maxClientConnections: int = field(default=0, validator=_isCount())
+    maxClientHandshakes: int = field(default=0, validator=_isCount())
+    clientPrefixIpv4: int = field(default=32, validator=_isCount(1, 32))
+    clientPrefixIpv6: int = field(default=64, validator=_isCount(1, 128))
 
     def __attrs_post_init__(self) -> None:
         for options in self.handlers:

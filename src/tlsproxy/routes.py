@@ -151,7 +151,27 @@ class RouteReader:
             handlers=tuple(handler.options for handler in handlers),
             close=settings.close,
             truncation=settings.truncation,
+            maxConnections=settings.maxConnections,
+            maxClientConnections=settings.maxClientConnections,
+            maxClientHandshakes=settings.maxClientHandshakes,
+            clientPrefixIpv4=settings.clientPrefixIpv4,
+            clientPrefixIpv6=settings.clientPrefixIpv6,
         )
+
+    def status(self, text: str, path: str) -> Address | None:
+        """
+        Read where the state of the proxy is told.
+
+        @return: None where something is wrong with it.
+        """
+        listen = self._reader.listen(text, path)
+        if isinstance(listen, TCP) and not listen.host:
+            listen = TCP("127.0.0.1", listen.port)  # All addresses have to be asked for.
+        if listen is not None:
+            self._tellTaken(listen, "", path)
+            if not _isPrivate(listen):
+                self.warnings.append(f"status: whoever reaches {listen} sees your routes, upstreams and certificates")
+        return listen
 
     def _pattern(
         self, settings: RouteSettings, table: Mapping[str, Any], path: str, listen: Address | None, blind: str

@@ -21,6 +21,7 @@ from tlsproxy.dial import Dialer
 from tlsproxy.draining import Draining, stopSession
 from tlsproxy.entrance import Entrance, Served, tellListening
 from tlsproxy.factory import RouteFactory
+from tlsproxy.gate import Gate
 from tlsproxy.interfaces import ISessionObserver
 from tlsproxy.route import Route
 from tlsproxy.session import Session
@@ -33,6 +34,8 @@ _log = Logger()
 class ProxyService(Service):
     """
     Runs routes.
+
+    @ivar gate: What holds their ports to the sessions that may be open at once.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class ProxyService(Service):
         observers: Iterable[ISessionObserver] = (),
         load: Callable[[], Sequence[Route]] | None = None,
         dialer: Dialer | None = None,
+        maxConnections: int = 0,
     ) -> None:
         """
         @param routes: The routes; none is fine, too: L{reload} brings others.
@@ -52,6 +56,7 @@ class ProxyService(Service):
         @param observers: Who sees the sessions of all routes.
         @param load: What gives L{reload} its routes; what it raises is what L{reload} fails with.
         @param dialer: What reaches the upstreams, where that is not left to the service.
+        @param maxConnections: The most sessions at once, of all routes together; 0 for no limit.
         """
         self._reactor = reactor
         self._logged = logged
@@ -64,7 +69,8 @@ class ProxyService(Service):
         self._drains: list[Draining] = []
         self._changing = DeferredLock()
         self._opening: Deferred[None] | None = None
-        self._entrances = [Entrance(self._serve(route)) for route in routes]
+        self.gate = Gate(reactor, self._serving, maxConnections)
+        self._entrances = [Entrance(self._serve(route), self.gate) for route in routes]
 
     def _serve(self, route: Route) -> RouteFactory:
         factory = Served(
@@ -113,7 +119,10 @@ class ProxyService(Service):
         """
         All sessions that are not over, those of routes that are no more included.
         """
-        return [session for factory in (*self.factories, *self._retired) for session in factory.sessions]
+        return [session for factory in self._serving() for session in factory.sessions]
+
+    def _serving(self) -> list[RouteFactory]:
+        return [*(entrance.factory for entrance in self._entrances), *self._retired]
 
     # -- up and down ------------------------------------------------------------------------------------------------
 
@@ -219,6 +228,7 @@ class ProxyService(Service):
         for factory in list(self._retired):
             if not factory.sessions:
                 self._retired.discard(factory)
+        self.gate.ended()
         if not self._up:
             self._deadlines.rest()
 
@@ -245,16 +255,15 @@ class ProxyService(Service):
     async def _reload(self, given: Sequence[Route] | None) -> None:
         routes = list(self._load() if given is None and self._load is not None else given or ())
         kept = _match(routes, self._entrances)
-        counters = {factory.route.name: factory.counters for factory in self.factories}
+        before = {factory.route.name: factory for factory in self.factories}
         plan: list[tuple[Entrance, RouteFactory]] = []
         for route, entrance in zip(routes, kept, strict=True):
             if entrance is not None and entrance.factory.route is route:
                 factory = entrance.factory
             else:
                 factory = self._serve(route)
-                factory.counters = counters.get(route.name, factory.counters)
-            plan.append((entrance or Entrance(factory), factory))
-        fresh = [entrance for (entrance, _), before in zip(plan, kept, strict=True) if before is None]
+            plan.append((entrance or Entrance(factory, self.gate), factory))
+        fresh = [entrance for (entrance, _), had in zip(plan, kept, strict=True) if had is None]
         gone = [entrance for entrance in self._entrances if entrance not in kept]
         if self._up:
             self._opening = Deferred.fromCoroutine(self._openAll(fresh, gone))
@@ -267,6 +276,9 @@ class ProxyService(Service):
             if self._logged:
                 tellListening(entrance.factory.route, entrance.ports, "listens no more on")
         for entrance, factory in plan:
+            old = before.get(factory.route.name, factory)
+            if old is not factory:
+                factory.succeed(old)
             if entrance.factory is not factory:
                 renamed = entrance.factory.route.name != factory.route.name
                 self._retire(entrance.factory)
@@ -274,6 +286,7 @@ class ProxyService(Service):
                 if renamed and self._logged:
                     tellListening(factory.route, entrance.ports)
         self._entrances = [entrance for entrance, _ in plan]
+        self.gate.ended()  # Or rather, there may be another limit.
         for entrance in fresh if self._up else ():
             self._tellOpened(entrance)
         try:

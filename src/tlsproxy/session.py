@@ -20,6 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tlsproxy.address import Address
+from tlsproxy.admission import Admission
 from tlsproxy.chain import Chain
 from tlsproxy.deadlines import GRANULARITY, Deadlines
 from tlsproxy.dial import Dialer
@@ -54,6 +55,7 @@ class Keeper(Protocol):
     @ivar seconds: The limit of each phase.
     @ivar listeners: What this proxy listens on: hosts and ports.
     @ivar observers: Who sees the sessions.
+    @ivar admission: What a client network may have; L{None} where nothing limits that.
     """
 
     route: Route
@@ -63,6 +65,7 @@ class Keeper(Protocol):
     seconds: dict[str, float]
     listeners: Sequence[tuple[str, int]]
     observers: tuple[ISessionObserver, ...]
+    admission: Admission | None
 
     def ended(self, session: Session, outcome: str, reason: str) -> None:
         """
@@ -125,18 +128,16 @@ class Session:
         self.hello: ClientHello | None = None
         self.helloWords: HelloWords | None = None
         self.serverName: str | None = None
-        self.target = self.user = ""
-        self.clientCertificate = ""
+        self.target = self.user = self.clientCertificate = ""
         self.upstream: Address | IStreamClientEndpoint | None = None
         self.bucket = 0
         self._end = 0.0
         self.relay: Relay | None = None
         self.chain: Chain | None = None
         self._opening: Any = None
-        self._over = False
+        self._over = self._answered = False
         self._setUp: Deferred[None] | None = None
         self._verdict: tuple[str, str] | None = None
-        self._answered = False
         self.started = keeper.reactor.seconds()
 
     # -- phases and deadlines ---------------------------------------------------------------------------------------
@@ -216,21 +217,15 @@ class Session:
         self._setUp.addErrback(self._failed)
 
     async def _open(self) -> None:
+        if self.keeper.admission is not None:
+            self.keeper.admission.admit(self)
         near, far = await self.route.pattern.open(self)
         if self.ending:
             raise CancelledError()  # Somebody has not heeded that.
         chain = self.makeHandlers() if self.route.handlers else None
         self._setUp = self._opening = self.hello = None
-        self.relay = join(
-            near,
-            far,
-            self.keeper.deadlines,
-            self._done,
-            self._halfClosed,
-            self.route.close == "both",
-            self.route.truncation == "abort",
-            chain,
-        )
+        both, abort = self.route.close == "both", self.route.truncation == "abort"
+        self.relay = join(near, far, self.keeper.deadlines, self._done, self._halfClosed, both, abort, chain)
         self.enter("idle")
         self.relay.start()
 

@@ -54,8 +54,8 @@ LATER_MODES: Final = (
 )
 LATER: Final = {
     "": {"tls_policy"},
-    "proxy": {"status", "workers", "max_connections"},
-    "route": {"grant", "workers", "max_connections"},
+    "proxy": {"workers"},
+    "route": {"grant", "workers"},
     "route.tls": set(),
     "route.upstream_tls": set(),
     "route.limits": set(),
@@ -68,6 +68,7 @@ _METAVARS: Final = {
     "certificates": "FILE",
     "files": "FILE",
     "boolean": "true|false",
+    "count": "NUMBER",
     "file": "FILE",
     "folder": "DIR",
     "protocols": "NAME,...",
@@ -101,6 +102,14 @@ class ProxySettings:
     watch: bool = option(
         True, "whether files are looked at, and read again when they change", kind="boolean", live=True
     )
+    maxConnections: int = option(
+        0, "most sessions at once, all routes together; further clients wait; 0 for no limit", kind="count", option=""
+    )
+    status: str = option(
+        "",
+        "where the state of the proxy is told by HTTP; a port alone is one of loopback",
+        metavar="EP",
+    )
 
 
 @frozen(kw_only=True)
@@ -128,6 +137,22 @@ class RouteSettings:
         "tell",
         'TLS that ends without close_notify: "tell" passes it on as such, "abort" as a reset',
         choices=("tell", "abort"),
+    )
+    maxConnections: int = option(0, "most sessions at once; further clients wait; 0 for no limit", kind="count")
+    maxClientConnections: int = option(
+        0, "most sessions of one client network at once; further ones are refused; 0 for no limit", kind="count"
+    )
+    maxClientHandshakes: int = option(
+        0,
+        "most new sessions a second of one client network, and five times as many in a burst; further ones are refused;"
+        " 0 for no limit",
+        kind="count",
+    )
+    clientPrefixIpv4: int = option(
+        32, "length of the prefix that makes a client network of IPv4", kind="count", least=1, most=32
+    )
+    clientPrefixIpv6: int = option(
+        64, "length of the prefix that makes a client network of IPv6", kind="count", least=1, most=128
     )
 
 
@@ -242,6 +267,8 @@ def _options() -> Mapping[str, Option]:
             name = snake(attribute.name)
             help = attribute.metadata["help"]
             option = attribute.metadata.get("option", name.replace("_", "-"))
+            if not option:
+                continue
             options[prefix + option] = Option(
                 (*table, name),
                 metavar(attribute),

@@ -21,6 +21,8 @@ __all__ = ["Shape", "Typed", "convert", "convertAs", "fileName", "kindOf", "shap
 
 _LONGEST: Final = 1e9
 """The longest limit, in seconds; what is longer is a slip of the pen."""
+_MOST: Final = 1_000_000_000
+"""The most of anything that is counted."""
 
 
 class Typed(str):
@@ -82,6 +84,17 @@ def _seconds(value: object, zero: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LONGEST:
         raise ValueError(f"give a number of seconds, 0 {zero}")
     return float(value)
+
+
+def _count(value: object, least: int, most: int) -> int:
+    wanted = f"give a whole number, {least} to {most}" if most else "give a whole number, 0 for no limit"
+    try:
+        number = _whole(value)
+    except ValueError:
+        raise ValueError(f"{wanted}, not {_shown(value)}") from None
+    if not least <= number <= (most or _MOST):
+        raise ValueError(f"{wanted}, not {number}")
+    return number
 
 
 def _boolean(value: object) -> bool:
@@ -197,6 +210,8 @@ def convert(attribute: Attribute[Any], value: object, resolve: Callable[[str], s
         return ":".join(_texts(value))
     if kind == "seconds":
         return _seconds(value, metadata.get("zero", "for no limit"))
+    if kind == "count":
+        return _count(value, metadata.get("least", 0), metadata.get("most", 0))
     return text(value)
 
 
