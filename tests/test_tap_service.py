@@ -17,9 +17,12 @@ from twisted.logger import LogLevel, globalLogPublisher
 
 from tests.test_tap import FULL, CommandLineTestCase
 from tlsproxy import __version__
+from tlsproxy.address import TCP
 from tlsproxy.route import Limits
 from tlsproxy.service import ProxyService
 from tlsproxy.settings import MODES, OPTIONS
+from tlsproxy.status.serving import StatusService
+from tlsproxy.status.tally import Tally
 from tlsproxy.tap import Options, makeService
 from tlsproxy.tls.policy import snake
 
@@ -164,6 +167,38 @@ class ServiceTests(CommandLineTestCase):
         self.assertEqual(2, len(list(service)))
         self.assertEqual(2, len(self.proxyService(service).factories))
         self.assertIn("\n  curl --cacert ", self.printed.getvalue())
+
+    def test_status(self) -> None:
+        """
+        Where the status is asked for, a service tells it, and sees all sessions; otherwise there is nothing of it.
+        """
+        service = self.make("--mode=bridge", *FULL["bridge"], "--status=9090")
+        (status,) = (one for one in service if isinstance(one, StatusService))
+        self.assertEqual(TCP("127.0.0.1", 9090), status._where)
+        (tally,) = self.proxyService(service)._observers
+        self.assertIsInstance(tally, Tally)
+        service = self.make("--mode=bridge", *FULL["bridge"])
+        self.assertEqual((1, ()), (len(list(service)), self.proxyService(service)._observers))
+
+    def test_demoStatus(self) -> None:
+        """
+        A demo may have it, too.
+        """
+        options = self.parse("--mode=bridge", "--status=9090")
+        assert options.demo is not None
+        self.addCleanup(options.demo.close)
+
+    def test_limits(self) -> None:
+        """
+        The limit of all routes together comes to their service.
+        """
+        file = self.folder / "limits.toml"
+        file.write_text(
+            "[proxy]\nmax_connections = 7\n[[route]]\nmode = 'passthrough'\nlisten = '127.0.0.1:0'\n"
+            "upstream = '127.0.0.1:1'\nmax_connections = 3\n"
+        )
+        proxy = self.proxyService(self.make(f"--config={file}"))
+        self.assertEqual((7, 3), (proxy.gate.most, proxy.routes[0].maxConnections))
 
     def test_logLevel(self) -> None:
         """

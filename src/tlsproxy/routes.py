@@ -34,7 +34,7 @@ from tlsproxy.tls.contexts import ClientTLS, ServerTLS
 from tlsproxy.tls.policy import ClientPolicy, HostPolicy, Policy, ServerPolicy
 from tlsproxy.wire.host import isLiteral
 
-__all__ = ["RouteReader"]
+__all__ = ["RouteReader", "isPrivate"]
 
 T = TypeVar("T")
 
@@ -107,7 +107,7 @@ class RouteReader:
             reader.tell(f"{path}.name", f"{name!r} has what cannot be printed on one line: leave that out")
             name = settings.mode
         if listen is not None:
-            self._tellTaken(listen, name, path)
+            self._tellTaken(listen, name, f"{path}.listen")
         handlers: tuple[Told, ...] = ()
         if "handler" in table:
             handlers = readHandlers(reader, table["handler"], f"{path}.handler", self._installed)
@@ -137,7 +137,7 @@ class RouteReader:
             reader.tell(f"{path}.tls.alpn", '"mirror" asks the upstream before any handler can have started TLS')
         warned = len(self.warnings)
         pattern, rules = self._pattern(settings, table, path, listen, blind)
-        if isinstance(listen, Endpoint) and listen.description.startswith("haproxy:") and not _isPrivate(listen):
+        if isinstance(listen, Endpoint) and listen.description.startswith("haproxy:") and not isPrivate(listen):
             self.warnings.append(f"whoever reaches {listen} can say to be any client: let only the load balancer")
         self.warnings[warned:] = [f"route {name}: {warning}" for warning in self.warnings[warned:]]
         if len(reader.problems) > before or listen is None or pattern is None:
@@ -169,7 +169,7 @@ class RouteReader:
             listen = TCP("127.0.0.1", listen.port)  # All addresses have to be asked for.
         if listen is not None:
             self._tellTaken(listen, "", path)
-            if not _isPrivate(listen):
+            if not isPrivate(listen):
                 self.warnings.append(f"status: whoever reaches {listen} sees your routes, upstreams and certificates")
         return listen
 
@@ -300,7 +300,7 @@ class RouteReader:
             users = self._reader.attempt(f"{path}.users", lambda: Users.load(settings.users))
             self.warnings += users.warnings if users is not None else ()
         self.warnings += [_everywhere(one) for one in allow if _holdsLoopback(one)]
-        if listen is not None and not _isPrivate(listen):
+        if listen is not None and not isPrivate(listen):
             if settings.users and "tls" not in table:
                 self.warnings.append("passwords cross the network in clear: give it a cert, or listen on loopback")
             elif not settings.users and not (tls is not None and _asksCertificates(tls.policy)):
@@ -315,7 +315,7 @@ class RouteReader:
         """
         for other, owner in self._listening:
             if _clash(listen, other):
-                self._reader.tell(f"{path}.listen", f"{listen} is taken by {other} of route {owner}")
+                self._reader.tell(path, f"{listen} is taken by {other} of route {owner}")
         self._listening.append((listen, name))
 
 
@@ -334,7 +334,7 @@ def _asksCertificates(policy: ServerPolicy) -> bool:
     return policy.asks == "required"
 
 
-def _isPrivate(listen: Address) -> bool:
+def isPrivate(listen: Address) -> bool:
     """
     Tell whether only this machine reaches an address.  Where systemd listens is not known.
     """

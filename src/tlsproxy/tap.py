@@ -26,6 +26,7 @@ from tlsproxy.errors import ConfigurationError, Problem
 from tlsproxy.handlertables import fromWord
 from tlsproxy.keeping import Kept
 from tlsproxy.route import Limits
+from tlsproxy.routes import isPrivate
 from tlsproxy.service import ProxyService
 from tlsproxy.settings import BESIDE_CERT, LATER_MODES, LATER_OPTIONS, MODES, OPTIONS, stateDirectory
 from tlsproxy.tls.files import CertificateProblem
@@ -39,7 +40,7 @@ __all__ = ["Options", "makeService"]
 
 _COLUMN: Final = 40
 """Where the help of an option starts."""
-_DEMO: Final = frozenset({"mode", "state-dir", "log-level", "drain", "limit"})
+_DEMO: Final = frozenset({"mode", "state-dir", "log-level", "drain", "limit", "status"})
 """The options that leave a mode its demo."""
 
 _WORDS: Final = (*OPTIONS, "config", "handler", "limit", "help", "version")
@@ -343,10 +344,21 @@ def makeService(options: Options) -> IService:
     configuration = options.configuration
     assert configuration is not None
     level = LogLevel.levelWithName(configuration.proxy.logLevel)
-    proxy = ProxyService(configuration.routes, reactor, level <= LogLevel.info)
+    logged, most = level <= LogLevel.info, configuration.proxy.maxConnections
+    observers = []
+    if configuration.status is not None:
+        from tlsproxy.status.tally import Tally  # It brings a web server along, which nobody else needs.
+
+        observers.append(Tally())
+    proxy = ProxyService(configuration.routes, reactor, logged, observers=observers, maxConnections=most)
     daemon = Daemon(reactor, proxy, configuration, None if options.demo is not None else options.load)
     if options.demo is not None:
         options.demo.origin.setServiceParent(daemon)
+    if configuration.status is not None:
+        from tlsproxy.status.serving import StatusService
+
+        private = isPrivate(configuration.status)
+        StatusService(configuration.status, private, proxy, observers[0], reactor, logged).setServiceParent(daemon)
     if options.demo is not None:
         print("\n".join(options.demo.lines), flush=True)
     return daemon
