@@ -14,7 +14,7 @@ from sphinx.application import Sphinx
 from tlsproxy import __version__
 from tlsproxy.installed import Installed
 from tlsproxy.route import Limits
-from tlsproxy.settings import OPTIONS, Option, RuleSettings
+from tlsproxy.settings import OPTIONS, Option, ProxySettings, RuleSettings
 from tlsproxy.tls.policy import HostPolicy, snake
 
 project = "tlsproxy"
@@ -61,6 +61,9 @@ def writeOptions(app: Sphinx) -> None:
             table("Clients that ask for some names: ``[[route.tls.host]]``", hosts)
         if path == ("route",):
             table("A rule, of which the first that matches decides: ``[[route.rule]]``", rules)
+    bare = [one for one in fields(ProxySettings) if one.metadata.get("option") == ""]
+    keys = [(f"``{snake(one.name)}``", "–", one.metadata["help"]) for one in bare]
+    table("The process, in files only: ``[proxy]``", keys)
     limits = [
         (f"``{name}``", f"``--limit {name}=SECONDS``", f"{limit.metadata['help']}; default: {limit.default:g}")
         for limit in fields(Limits)

@@ -279,6 +279,13 @@ class Proxy(Child):
         assert found is not None
         return int(found[1]) * 1024
 
+    def busy(self) -> float:
+        """
+        How much of a processor's time it has used, in seconds.
+        """
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def descriptors(self) -> int:
         """
         How many descriptors it has open.

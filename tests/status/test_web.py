@@ -296,7 +296,7 @@ class WebTests(WatchedCase):
         self.patch(web, "expose", lambda told: None)
         code, _, body = self.get("/metrics")
         self.assertEqual(501, code)
-        self.assertIn(b'pip install "tlsproxy[metrics]"', body)
+        self.assertIn(b'pip install "tlsproxy[status]"', body)
         self.assertEqual(200, self.get("/status.json")[0])
 
     def test_anything(self) -> None:

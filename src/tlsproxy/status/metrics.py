@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["CONTENT_TYPE", "MISSING", "expose"]
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-MISSING: Final = 'metrics need the package prometheus_client: pip install "tlsproxy[metrics]"'
+MISSING: Final = 'metrics need the package prometheus_client: pip install "tlsproxy[status]"'
 _CERTIFICATES: Final = 100
 """The most certificates that are told of: those that expire first."""
 

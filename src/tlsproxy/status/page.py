@@ -16,7 +16,7 @@ __all__ = ["POLICY", "page"]
 _STYLE: Final = (
     "body{font:14px/1.4 system-ui,sans-serif;margin:1.5em;color:black;background:white}"
     "table{border-collapse:collapse;margin:0 0 1.5em}caption{text-align:left;font-weight:600;padding:.3em 0}"
-    "th,td{border:1px solid #ccc;padding:.2em .6em;text-align:left;vertical-align:top}th{background:#f2f2f2}"
+    "th,td{border:1px solid silver;padding:.2em .6em;text-align:left;vertical-align:top}th{background:whitesmoke}"
     ".bad{background:mistyrose}.good{color:green}"
 )
 _HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
