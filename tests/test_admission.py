@@ -289,6 +289,23 @@ class AdmissionTests(SynchronousTestCase):
             self.clock.advance(1)
         self.assertLess(len(admission._paces), 3)
 
+    @given(st.integers(1, 9), st.lists(st.tuples(st.floats(0, 3), st.integers(1, 40)), max_size=20))
+    def test_anyPace(self, pace: int, visits: list[tuple[float, int]]) -> None:
+        """
+        However clients come, in no span of time more are let in than its seconds and the burst allow.
+        """
+        self.clock = Clock()
+        admission = self.admission(maxClientHandshakes=pace)
+        letIn: list[tuple[float, int]] = []
+        for seconds, count in visits:
+            self.clock.advance(seconds)
+            letIn.append((self.clock.seconds(), self.burst(admission, count=count)))
+        for first, (start, _) in enumerate(letIn):
+            for last in range(first, len(letIn)):
+                span = letIn[last][0] - start
+                total = sum(one for _, one in letIn[first : last + 1])
+                self.assertLessEqual(total, pace * (BURST + span) + 1e-3)
+
     def test_change(self) -> None:
         """
         Where the route is replaced, what is open counts on, by the prefix that holds now.

@@ -26,7 +26,7 @@ forgotten."""
 BURST: Final = 5.0
 """A network that was silent may begin as many sessions at once as otherwise in so many seconds."""
 
-Network = tuple[int, int] | None
+Network = int | None
 
 
 def networkOf(client: IAddress, ipv4: int, ipv6: int) -> Network:
@@ -35,7 +35,8 @@ def networkOf(client: IAddress, ipv4: int, ipv6: int) -> Network:
 
     @param ipv4: The length of the prefix of IPv4; IPv4 addresses that an IPv6 socket tells of count as such.
     @param ipv6: The length of the prefix of IPv6.
-    @return: The version and the prefix; L{None} for all that has no IP address, as on Unix sockets.
+    @return: The prefix and the version, in one number, since there may be many; L{None} for all that has no IP address,
+        as on Unix sockets.
     """
     if isinstance(client, (IPv4Address, IPv6Address)):
         try:
@@ -43,7 +44,7 @@ def networkOf(client: IAddress, ipv4: int, ipv6: int) -> Network:
         except ValueError:
             return None  # Another transport than the kernel's may tell anything.
         length = ipv4 if address.version == 4 else ipv6
-        return address.version, int(address) >> (address.max_prefixlen - length)
+        return int(address) >> (address.max_prefixlen - length) << 1 | (address.version == 6)
     return None
 
 
