@@ -172,6 +172,22 @@ class GateTests(SynchronousTestCase):
         self.assertEqual(5, sum(self.counts(service)))
         self.assertIn("all routes: 5 sessions are open", " ".join(self.told()))
 
+    def test_limit(self) -> None:
+        """
+        Another limit of all routes together holds at once.
+        """
+        service = self.serve(2, shop=0)
+        self.come("shop", 5)
+        service.gate.limit(4)
+        self.turn()
+        self.assertEqual([4], self.counts(service))
+        service.gate.limit(3)
+        self.end(service, 0)
+        self.assertEqual([3], self.counts(service))
+        service.gate.limit(0)
+        self.turn()
+        self.assertEqual(([4], 0), (self.counts(service), service.gate.paused))
+
     def test_reload(self) -> None:
         """
         Sessions of the route that was replaced count, and another limit holds at once.

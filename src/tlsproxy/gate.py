@@ -152,6 +152,13 @@ class Gate:
                 count=self.reached["descriptors"],
             )
 
+    def limit(self, most: int) -> None:
+        """
+        Have another limit of all routes together hold.
+        """
+        self.most = most
+        self.ended()
+
     def ended(self) -> None:
         """
         A session is over, or a limit is another now: there may be room.

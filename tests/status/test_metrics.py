@@ -135,6 +135,17 @@ class MetricsTests(WatchedCase):
         sys.modules[name] = missing
         self.assertIsNone(expose(self.state.tell()))
 
+    def test_reloads(self) -> None:
+        """
+        A reload that failed is told of.
+        """
+        told = self.state.tell()
+        self.assertEqual(0, self.samples(told)["tlsproxy_config_reload_failed", ()])
+        told["configuration"] |= {"generation": 3, "problems": ["x"]}
+        samples = self.samples(told)
+        values = [samples[f"tlsproxy_config_{name}", ()] for name in ("generation", "reload_failed")]
+        self.assertEqual([3, 1], values)
+
     def test_elsewhere(self) -> None:
         """
         What the system does not tell is left out.

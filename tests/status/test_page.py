@@ -92,6 +92,7 @@ class PageTests(WatchedCase):
         told["routes"][0]["upstreams"] = [{"address": evil, "sessions": 0, "reached": 0, "failed": 0}]
         told["routes"][0]["ended"] = {evil: {evil: 1}}
         told["ready"] = False
+        told["configuration"]["problems"] = [evil]
         reader = Reader(page(told))
         self.assertNotIn("script", reader.tags)
         self.assertIn(evil, reader.text)

@@ -12,8 +12,20 @@ from typing import Any
 from attrs import evolve
 
 from tests.status.watching import WatchedCase
-from tlsproxy.status.state import namesOf
+from tlsproxy.status.process import Lag
+from tlsproxy.status.state import State, namesOf
 from tlsproxy.testing.certificates import certificate
+
+
+class Reloaded:
+    """
+    Two reloads that were good, and perhaps one that was not.
+    """
+
+    generation = 3
+    at = 9.0
+    problems = ("x.toml:1: it is wrong",)
+    last: Any = None
 
 
 class StateTests(WatchedCase):
@@ -129,6 +141,20 @@ class StateTests(WatchedCase):
         self.network.settle()
         self.assertEqual(["shop", "post"], [route["name"] for route in self.state.tell()["routes"]])
         self.assertNotIn("mail", self.tally.routes)
+
+    def test_reloads(self) -> None:
+        """
+        How the last reload went is told, with what was wrong.
+        """
+        quiet: dict[str, Any] = {"generation": 1, "reloaded": None, "problems": []}
+        self.assertEqual(quiet, self.state.tell()["configuration"])
+        clock = self.network.reactor
+        reloads = Reloaded()
+        self.state = State(self.service, self.tally, Lag(clock), clock, reloads)
+        self.assertEqual(quiet | {"generation": 3}, self.state.tell()["configuration"])
+        reloads.last = reloads
+        told = {"generation": 3, "reloaded": "1970-01-01T00:00:09+00:00", "problems": ["x.toml:1: it is wrong"]}
+        self.assertEqual(told, self.state.tell()["configuration"])
 
     def test_certificates(self) -> None:
         """

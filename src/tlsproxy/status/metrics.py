@@ -69,6 +69,10 @@ def _process(told: Mapping[str, Any]) -> Iterator[Metric]:
         ("ports_paused", "ports_paused", "Ports that wait for a session to end"),
     ):
         yield _metric("gauge", name, help, (), [((), process[key])])
+    configuration = told["configuration"]
+    generation, failed = configuration["generation"], bool(configuration["problems"])
+    yield _metric("gauge", "config_generation", "Configurations that have held so far", (), [((), generation)])
+    yield _metric("gauge", "config_reload_failed", "Whether the last reload failed", (), [((), failed)])
     reached = [((limit,), count) for limit, count in process["limits_reached"].items()]
     yield _metric(
         "counter", "process_limit_reached", "How often a limit of the process was reached", ("limit",), reached

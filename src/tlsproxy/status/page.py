@@ -48,6 +48,7 @@ def page(told: Mapping[str, Any]) -> str:
         _table("Upstreams", ("route", "upstream", "sessions", "reached", "failed"), _upstreams(told["routes"])),
         _table("Certificates", ("route", "names", "not after", "days left"), _certificates(told["certificates"])),
         _table("Process", ("what", "value"), facts),
+        _table("Configuration", ("what", "value"), _configuration(told["configuration"])),
         "</body></html>",
     ]
     return "\n".join([*parts, ""])
@@ -102,6 +103,13 @@ def _certificates(certificates: Iterable[Mapping[str, Any]]) -> Iterable[tuple[s
     for one in certificates:
         soon = "!" if one["days_left"] < _SOON else ""
         yield one["route"], ", ".join(one["names"]), one["not_after"], f"{one['days_left']:.0f}{soon}"
+
+
+def _configuration(told: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
+    yield "generation", _words(told["generation"])
+    yield "reloaded", _words(told["reloaded"])
+    for problem in told["problems"]:
+        yield "not reloaded", f"{problem}!"
 
 
 def _words(value: Any) -> str:

@@ -15,7 +15,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from cryptography import x509
 from OpenSSL import SSL
@@ -31,12 +31,25 @@ from tlsproxy.status.process import Lag, descriptors, mostDescriptors, residentB
 from tlsproxy.status.tally import MANY, OTHERS, Dials, Handshakes, RouteTally, Tally, upstreamOf
 from tlsproxy.tls.pem import printable
 
-__all__ = ["State", "namesOf"]
+__all__ = ["Reloads", "State", "namesOf"]
 
 _CERTIFICATES: Final = 1000
 """The most certificates that are told of: those that expire first."""
 _NAMES: Final = 10
 """The most names of one that are told."""
+
+
+class Reloads(Protocol):
+    """
+    What knows how often, and how, the configuration was read.
+
+    @ivar generation: How many configurations have held so far.
+    @ivar last: How the last reload went: when that was (C{at}, in seconds since the epoch), and what was wrong
+        (C{problems}, one sentence each); L{None} where there was none.
+    """
+
+    generation: int
+    last: Any
 
 
 class State:
@@ -48,10 +61,14 @@ class State:
     @ivar lag: How late the reactor is.
     """
 
-    def __init__(self, service: ProxyService, tally: Tally, lag: Lag, clock: IReactorTime) -> None:
+    def __init__(
+        self, service: ProxyService, tally: Tally, lag: Lag, clock: IReactorTime, reloads: Reloads | None = None
+    ) -> None:
         """
         @param clock: The reactor.
+        @param reloads: What reads the configuration again, if anything does.
         """
+        self._reloads = reloads
         self.service = service
         self.tally = tally
         self.lag = lag
@@ -88,6 +105,7 @@ class State:
             "reason": unready,
             "draining": unready.startswith("draining"),
             "process": self._process(sum(map(len, live.values()))),
+            "configuration": self._configuration(),
             "routes": [self._route(name, factories.get(name), live[name]) for name in names],
             "certificates": _certificates(factories.values()),
         }
@@ -113,6 +131,14 @@ class State:
             "resident_bytes": residentBytes(),
             "loop_lag_seconds": round(self.lag.last, 6),
             "loop_lag_worst_seconds": round(self.lag.worst, 6),
+        }
+
+    def _configuration(self) -> dict[str, Any]:
+        last = self._reloads.last if self._reloads is not None else None
+        return {
+            "generation": self._reloads.generation if self._reloads is not None else 1,
+            "reloaded": None if last is None else datetime.fromtimestamp(last.at, UTC).isoformat(timespec="seconds"),
+            "problems": [] if last is None else [printable(problem) for problem in last.problems],
         }
 
     def _route(self, name: str, factory: RouteFactory | None, live: list[Session]) -> dict[str, Any]:
