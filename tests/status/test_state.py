@@ -13,8 +13,7 @@ from attrs import evolve
 
 from tests.status.watching import WatchedCase
 from tlsproxy.status.process import Lag
-from tlsproxy.status.state import State, namesOf
-from tlsproxy.testing.certificates import certificate
+from tlsproxy.status.state import State
 
 
 class Reloaded:
@@ -155,21 +154,3 @@ class StateTests(WatchedCase):
         reloads.last = reloads
         told = {"generation": 3, "reloaded": "1970-01-01T00:00:09+00:00", "problems": ["x.toml:1: it is wrong"]}
         self.assertEqual(told, self.state.tell()["configuration"])
-
-    def test_certificates(self) -> None:
-        """
-        The certificates that are presented are told with their names, and when they expire.
-        """
-        (told,) = self.state.tell()["certificates"]
-        self.assertEqual(("shop", ["shop.example"]), (told["route"], told["names"]))
-        end = datetime.fromisoformat(told["not_after"])
-        self.assertAlmostEqual((end - datetime.now(UTC)).total_seconds() / 86400, told["days_left"], 1)
-
-    def test_names(self) -> None:
-        """
-        The names of a certificate are those that clients look at; one without is told by its subject, and what cannot
-        be shown is not.
-        """
-        self.assertEqual(["a.example", "192.0.2.1"], namesOf(certificate("x", "a.example", "192.0.2.1").chain[0]))
-        many = [f"{number}.example" for number in range(30)]
-        self.assertEqual(many[:10], namesOf(certificate("x", *many).chain[0]))

@@ -151,10 +151,11 @@ def _upstreams(routes: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
 def _certificates(certificates: list[Mapping[str, Any]]) -> Iterator[Metric]:
     first: dict[tuple[str, ...], float] = {}
     for one in certificates:
-        first.setdefault((one["route"], one["names"][0]), datetime.fromisoformat(one["not_after"]).timestamp())
+        labels = one["route"], one["side"], one["names"][0]
+        first.setdefault(labels, datetime.fromisoformat(one["not_after"]).timestamp())
     help = "When a certificate expires, since the epoch; of many only those that expire first"
     rows = list(first.items())[:_CERTIFICATES]
-    yield _metric("gauge", "certificate_not_after_seconds", help, ("route", "certificate"), rows)
+    yield _metric("gauge", "certificate_not_after_seconds", help, ("route", "side", "certificate"), rows)
 
 
 def expose(told: Mapping[str, Any]) -> bytes | None:

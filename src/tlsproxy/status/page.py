@@ -46,7 +46,7 @@ def page(told: Mapping[str, Any]) -> str:
         'The same for programs: <a href="status.json">status.json</a>, <a href="metrics">metrics</a>.</p>',
         _table("Routes", _ROUTES, (_route(route) for route in told["routes"])),
         _table("Upstreams", ("route", "upstream", "sessions", "reached", "failed"), _upstreams(told["routes"])),
-        _table("Certificates", ("route", "names", "not after", "days left"), _certificates(told["certificates"])),
+        _table("Certificates", _CERTIFICATES, _certificates(told["certificates"])),
         _table("Process", ("what", "value"), facts),
         _table("Configuration", ("what", "value"), _configuration(told["configuration"])),
         "</body></html>",
@@ -54,6 +54,7 @@ def page(told: Mapping[str, Any]) -> str:
     return "\n".join([*parts, ""])
 
 
+_CERTIFICATES: Final = ("route", "for the", "names", "not after", "days left")
 _ROUTES: Final = (
     "route",
     "mode",
@@ -102,7 +103,7 @@ def _upstreams(routes: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, ...]]
 def _certificates(certificates: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, ...]]:
     for one in certificates:
         soon = "!" if one["days_left"] < _SOON else ""
-        yield one["route"], ", ".join(one["names"]), one["not_after"], f"{one['days_left']:.0f}{soon}"
+        yield one["route"], one["side"], ", ".join(one["names"]), one["not_after"], f"{one['days_left']:.0f}{soon}"
 
 
 def _configuration(told: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:

@@ -15,9 +15,8 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
-from cryptography import x509
 from OpenSSL import SSL
 from twisted.internet.interfaces import IReactorTime
 
@@ -27,16 +26,12 @@ from tlsproxy.factory import RouteFactory
 from tlsproxy.interfaces import FAR, NEAR
 from tlsproxy.service import ProxyService
 from tlsproxy.session import Session
+from tlsproxy.status.expiries import Expiries
 from tlsproxy.status.process import Lag, descriptors, mostDescriptors, residentBytes
 from tlsproxy.status.tally import MANY, OTHERS, Dials, Handshakes, RouteTally, Tally, upstreamOf
-from tlsproxy.tls.pem import printable
+from tlsproxy.tls.printing import printable
 
-__all__ = ["Reloads", "State", "namesOf"]
-
-_CERTIFICATES: Final = 1000
-"""The most certificates that are told of: those that expire first."""
-_NAMES: Final = 10
-"""The most names of one that are told."""
+__all__ = ["Reloads", "State"]
 
 
 class Reloads(Protocol):
@@ -69,6 +64,7 @@ class State:
         @param reloads: What reads the configuration again, if anything does.
         """
         self._reloads = reloads
+        self._expiries = Expiries()
         self.service = service
         self.tally = tally
         self.lag = lag
@@ -107,7 +103,7 @@ class State:
             "process": self._process(sum(map(len, live.values()))),
             "configuration": self._configuration(),
             "routes": [self._route(name, factories.get(name), live[name]) for name in names],
-            "certificates": _certificates(factories.values()),
+            "certificates": self._expiries.tell(factories.values()),
         }
 
     def _process(self, sessions: int) -> dict[str, Any]:
@@ -203,39 +199,4 @@ def _upstreams(tally: RouteTally, live: Iterable[Session]) -> list[dict[str, Any
             "failed": dials[name].failed if name in dials else 0,
         }
         for name in dict.fromkeys([*dials, *open_])
-    ]
-
-
-def namesOf(certificate: x509.Certificate) -> list[str]:
-    """
-    Tell the names that a certificate is for, or else its subject, made fit to be shown.
-    """
-    try:
-        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        names = [str(name.value) for name in extension if isinstance(name, (x509.DNSName, x509.IPAddress))]
-    except (x509.ExtensionNotFound, ValueError):
-        names = []
-    return [printable(name) for name in names[:_NAMES] or [certificate.subject.rfc4514_string()]]
-
-
-def _certificates(factories: Iterable[RouteFactory]) -> list[dict[str, Any]]:
-    """
-    Tell of the certificates that the routes present, those that expire first before the others.
-    """
-    now = datetime.now(UTC)
-    found = []
-    for factory in factories:
-        tls: Any = getattr(factory.route.pattern, "tls", None)
-        if tls is not None:
-            leaf = tls.identity.chain[0]
-            found.append((leaf.not_valid_after_utc, factory.route.name, leaf))
-    found.sort(key=lambda one: one[:2])
-    return [
-        {
-            "route": route,
-            "names": namesOf(leaf),
-            "not_after": end.isoformat(timespec="seconds"),
-            "days_left": round((end - now).total_seconds() / 86400, 2),
-        }
-        for end, route, leaf in found[:_CERTIFICATES]
     ]

@@ -1,0 +1,88 @@
+# -*- test-case-name: tests.status.test_expiries -*-
+"""
+Which certificates the routes present, and when they expire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from heapq import merge
+from itertools import islice
+from typing import Any, Final
+
+from attrs import field, frozen
+
+from tlsproxy.factory import RouteFactory
+from tlsproxy.interfaces import FAR, NEAR
+from tlsproxy.tls.certificates import Identity
+from tlsproxy.tls.contexts import ClientTLS, ServerTLS
+from tlsproxy.tls.printing import printable
+
+__all__ = ["MOST", "Expiries", "namesOf"]
+
+MOST: Final = 1000
+"""The most certificates that are told of: those that expire first."""
+_NAMES: Final = 10
+"""The most names of one that are told."""
+
+
+@frozen(order=True)
+class _Expiry:
+    """
+    When a certificate expires, or what issued it.
+    """
+
+    end: datetime
+    names: tuple[str, ...] = field(order=False)
+
+
+def namesOf(identity: Identity) -> tuple[str, ...]:
+    """
+    Tell the names of a certificate, or else its subject, made fit to be shown.
+    """
+    names = identity.names[:_NAMES] or (identity.chain[0].subject.rfc4514_string(),)
+    return tuple(map(printable, names))
+
+
+class Expiries:
+    """
+    Tells them.  A route may have thousands, so each is looked at once.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[object, list[_Expiry]]] = {}
+
+    def tell(self, factories: Iterable[RouteFactory]) -> list[dict[str, Any]]:
+        """
+        Tell of the certificates of some routes, those that expire first before the others.
+        """
+        now = datetime.now(UTC)
+        known, self._known = self._known, {}
+        lists = []
+        for factory in factories:
+            pattern: Any = factory.route.pattern
+            for side, tls in ((NEAR, getattr(pattern, "tls", None)), (FAR, getattr(pattern, "upstreamTLS", None))):
+                # It is kept, so that its id is not another's meanwhile.
+                held = self._known.get(id(tls)) or known.get(id(tls)) or (tls, _expiries(tls))
+                self._known[id(tls)] = held
+                lists.append([(one, factory.route.name, side) for one in held[1]])
+        return [
+            {
+                "route": route,
+                "side": "client" if side == NEAR else "upstream",
+                "names": list(one.names),
+                "not_after": one.end.isoformat(timespec="seconds"),
+                "days_left": round((one.end - now).total_seconds() / 86400, 2),
+            }
+            for one, route, side in islice(merge(*lists, key=lambda row: row[0]), MOST)
+        ]
+
+
+def _expiries(tls: object) -> list[_Expiry]:
+    identities: Iterable[Identity] = ()
+    if isinstance(tls, ServerTLS):
+        identities = tls.identities
+    elif isinstance(tls, ClientTLS) and tls.identity is not None:
+        identities = (tls.identity,)
+    return sorted(_Expiry(one.notAfter, namesOf(one)) for one in identities)
