@@ -103,7 +103,11 @@ class ProxySettings:
         True, "whether files are looked at, and read again when they change", kind="boolean", live=True
     )
     maxConnections: int = option(
-        0, "most sessions at once, all routes together; further clients wait; 0 for no limit", kind="count", option=""
+        0,
+        "most sessions at once, all routes together; further clients wait; 0 for no limit",
+        kind="count",
+        option="",
+        live=True,
     )
     status: str = option(
         "",

@@ -352,13 +352,15 @@ def makeService(options: Options) -> IService:
         observers.append(Tally())
     proxy = ProxyService(configuration.routes, reactor, logged, observers=observers, maxConnections=most)
     daemon = Daemon(reactor, proxy, configuration, None if options.demo is not None else options.load)
+    daemon.reloading.followers.append(lambda latest: proxy.gate.limit(latest.proxy.maxConnections))
     if options.demo is not None:
         options.demo.origin.setServiceParent(daemon)
     if configuration.status is not None:
         from tlsproxy.status.serving import StatusService
 
-        private = isPrivate(configuration.status)
-        StatusService(configuration.status, private, proxy, observers[0], reactor, logged).setServiceParent(daemon)
+        where, reloads = configuration.status, daemon.reloading
+        status = StatusService(where, isPrivate(where), proxy, observers[0], reactor, logged, reloads)
+        status.setServiceParent(daemon)
     if options.demo is not None:
         print("\n".join(options.demo.lines), flush=True)
     return daemon
