@@ -41,6 +41,9 @@ VALUES: dict[tuple[type[Any], str], tuple[Any, Any]] = {
     (ServerPolicy, "allowUri"): ("spiffe://x/*", ("spiffe://x/*",)),
     (ServerPolicy, "pins"): (PIN, (PIN,)),
     (ClientPolicy, "ca"): (["system", "ca.pem"], ("system", "{folder}/ca.pem")),
+    (ProxySettings, "log"): ("proxy.log", "{folder}/proxy.log"),
+    (ProxySettings, "logFormat"): ("json", "json"),
+    (ProxySettings, "logRepeats"): (0, 0),
     (ClientPolicy, "auth"): ("none", "none"),
     (ClientPolicy, "name"): ("other.example", "other.example"),
 }

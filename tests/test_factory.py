@@ -10,7 +10,7 @@ from typing import Any
 from attrs import evolve, fields
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IStreamServerEndpoint
-from twisted.logger import LogLevel
+from twisted.logger import LogLevel, formatEvent
 from zope.interface import implementer
 
 from tlsproxy.address import Endpoint
@@ -20,6 +20,7 @@ from tlsproxy.foreign import Foreign
 from tlsproxy.interfaces import PHASES
 from tlsproxy.patterns.offload import Offload
 from tlsproxy.patterns.passthrough import Passthrough
+from tlsproxy.repeats import LINES, Repeats
 from tlsproxy.route import Limits, Route
 from tlsproxy.rules import Rule
 from tlsproxy.service import ProxyService
@@ -134,6 +135,45 @@ class RouteFactoryTests(SessionCase):
         self.visit().end()
         self.settle()
         self.assertEqual(([], {("ended", "hello"): 1}), (self.lines(), dict(self.factory.counters)))
+
+    def test_flood(self) -> None:
+        """
+        Failures of one kind beyond a few are summed up; all of them are counted, and what came to carry bytes has its
+        line all the same.
+        """
+        factory = self.offload()
+        factory.repeats = Repeats(self.reactor, self.deadlines, factory._sumUp)
+        for _ in range(LINES + 1234):
+            self.visit().end()
+            self.settle()
+        self.assertEqual((LINES, {("ended", "hello"): LINES + 1234}), (len(self.told()), dict(factory.counters)))
+        self.after(11)
+        (event,) = [one for one in self.events if "repeated" in one]
+        self.assertEqual(
+            "shop the last failure repeated 1,234 times in 10 s, from 1 address: outcome=ended phase=hello "
+            'reason="the client connected and ended the stream without a word"',
+            formatEvent(event),
+        )
+        self.assertEqual((LogLevel.info, "tlsproxy.session"), (event["log_level"], event["log_namespace"]))
+        self.assertEqual((1234, 1), (event["repeated"], event["addresses"]))
+        self.network.forget()
+
+    def test_successes(self) -> None:
+        """
+        However many sessions there are, those that came to carry bytes have a line each, however they ended.
+        """
+        factory = self.serve(Passthrough(upstream=self.upstream, requireTLS=False))
+        factory.repeats = Repeats(self.reactor, self.deadlines, factory._sumUp)
+        for number in range(LINES + 5):
+            client = self.visit()
+            self.settle()
+            if number % 2:
+                client.end()
+            else:
+                client.reset()
+            self.upstream.peers[-1].end()
+            self.settle()
+        self.assertEqual(LINES + 5, len(self.told()))
 
     def test_routes(self) -> None:
         """

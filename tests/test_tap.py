@@ -196,6 +196,9 @@ class ReadTests(CommandLineTestCase):
             "client-auth": "optional",
             "auth": "none",
             "log-level": "warn",
+            "log": "stderr",
+            "log-format": "json",
+            "log-repeats": "5",
         }
         values |= {"min-version": "1.3", "max-version": "1.2", "ciphers": "ECDHE+AESGCM", "groups": "X25519"}
         values |= {"unknown-sni": "refuse", "cert-password-file": "password.txt"}

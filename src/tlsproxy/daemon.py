@@ -23,6 +23,8 @@ from twisted.logger import Logger, LogLevel
 
 from tlsproxy.address import CannotListen
 from tlsproxy.config import Configuration
+from tlsproxy.logs.journal import Journal
+from tlsproxy.logs.starting import keepLog
 from tlsproxy.reloading import Reloading, unreadable
 from tlsproxy.sdnotify import Notifier
 from tlsproxy.service import ProxyService
@@ -60,7 +62,7 @@ class Daemon(MultiService):
     """
     All services of the command, and what the process does about them.
 
-    Where one cannot listen, the process ends with the sentence.  C{SIGHUP} reloads.  C{SIGTERM} and C{SIGINT} have it
+    Where one cannot listen, the process ends with the sentence.  C{SIGHUP} reloads, and opens the log anew.  C{SIGTERM} and C{SIGINT} have it
     stop, which waits for the sessions as long as C{drain} of the configuration says; a second one cuts them.  The exit
     status is 0, or 1 where sessions were cut.
 
@@ -76,6 +78,7 @@ class Daemon(MultiService):
         configuration: Configuration,
         load: Callable[[], Configuration] | None = None,
         notifier: Notifier | None = None,
+        journal: Journal | None = None,
     ) -> None:
         """
         @param reactor: The reactor.
@@ -83,8 +86,10 @@ class Daemon(MultiService):
         @param configuration: What it was made of.
         @param load: Reads the configuration again; L{None} where there is nothing to read.
         @param notifier: Who is told how we are; L{None} for whom the environment says.
+        @param journal: What keeps the log, where that is not left to C{twistd} or C{twist}.
         """
         super().__init__()
+        self.journal = journal
         self._reactor = reactor
         self._proxy = proxy
         self._notifier = notifier or Notifier(os.environ)
@@ -100,6 +105,13 @@ class Daemon(MultiService):
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), load)
 
     # -- start ------------------------------------------------------------------------------------------------------
+
+    def setServiceParent(self, parent: Any) -> None:
+        """
+        Become what an application runs, and keep its log.
+        """
+        keepLog(parent, self.journal)
+        super().setServiceParent(parent)
 
     def privilegedStartService(self) -> None:
         """
@@ -157,7 +169,7 @@ class Daemon(MultiService):
         # Its own handlers have the runner end the process by the signal, however well it has stopped.
         for asking in _STOPPING:
             self._heed(asking, self.stop)
-        self._heed(signal.SIGHUP, self.reloading.reload)
+        self._heed(signal.SIGHUP, self._hangUp)
         atexit.register(self._exit)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEEDED)
         self._notifier.tell("READY=1", f"STATUS={self.reloading.status()}")
@@ -166,6 +178,11 @@ class Daemon(MultiService):
 
     def _heed(self, number: signal.Signals, act: Callable[[], object]) -> None:
         signal.signal(number, lambda *_: self._reactor.callFromThread(act))
+
+    def _hangUp(self) -> None:
+        if self.journal is not None:
+            self.journal.reopen()
+        self.reloading.reload()
 
     def _live(self) -> None:
         """

@@ -21,9 +21,10 @@ from tlsproxy.dial import Dialer
 from tlsproxy.end import End
 from tlsproxy.foreign import Foreign
 from tlsproxy.interfaces import ISessionObserver
+from tlsproxy.repeats import LINES, Repeated, Repeats
 from tlsproxy.route import Route
 from tlsproxy.session import Session
-from tlsproxy.sessionline import factsOf, formatOf
+from tlsproxy.sessionline import factsOf, formatOf, summed
 from tlsproxy.tls.policy import snake
 
 __all__ = ["RouteFactory"]
@@ -45,6 +46,7 @@ class RouteFactory(Factory[Protocol]):
     @ivar listeners: What this proxy listens on, hosts and ports; the same list for all routes of a service.
     @ivar logged: Whether each session's end is logged.
     @ivar observers: Who sees the sessions: those given here, and the route's.
+    @ivar repeats: Which of the failures have a line of their own.
     """
 
     noisy = False
@@ -58,8 +60,10 @@ class RouteFactory(Factory[Protocol]):
         listeners: Sequence[tuple[str, int]] = (),
         logged: bool = True,
         observers: Sequence[ISessionObserver] = (),
+        lines: int = LINES,
     ) -> None:
         """
+        @param lines: How many failures of one kind are logged one by one in a short time; 0 for all.
         @raise ValueError: Nobody would get anywhere by this route.
         """
         pattern: Any = route.pattern
@@ -75,6 +79,7 @@ class RouteFactory(Factory[Protocol]):
         self.logged = logged
         self._direct = isDirect(route.listen)
         self.observers = (*observers, *route.observers)
+        self.repeats = Repeats(reactor, deadlines, self._sumUp, lines)
         self.sessions: set[Session] = set()
         self.counters: Counter[tuple[str, str]] = Counter()
         self.reached: Counter[str] = Counter()
@@ -121,5 +126,15 @@ class RouteFactory(Factory[Protocol]):
             self.admission.release(session)
         if not self.logged:
             return
+        # Whatever came to carry bytes, and what was answered as asked, has its line.
+        if session.relay is None and outcome != "answered" and not self.repeats.hasLine(session, outcome, reason):
+            return
         facts = factsOf(session, outcome, reason, self.reactor.seconds())
         _log.info(formatOf(facts), **facts)
+
+    def _sumUp(self, repeated: Repeated) -> None:
+        """
+        Log what had no line.
+        """
+        form, facts = summed(self.route.name, repeated)
+        _log.info(form, **facts)

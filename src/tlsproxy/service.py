@@ -23,6 +23,7 @@ from tlsproxy.entrance import Entrance, Served, tellListening
 from tlsproxy.factory import RouteFactory
 from tlsproxy.gate import Gate
 from tlsproxy.interfaces import ISessionObserver
+from tlsproxy.repeats import LINES
 from tlsproxy.route import Route
 from tlsproxy.session import Session
 
@@ -48,6 +49,7 @@ class ProxyService(Service):
         load: Callable[[], Sequence[Route]] | None = None,
         dialer: Dialer | None = None,
         maxConnections: int = 0,
+        lines: int = LINES,
     ) -> None:
         """
         @param routes: The routes; none is fine, too: L{reload} brings others.
@@ -57,11 +59,13 @@ class ProxyService(Service):
         @param load: What gives L{reload} its routes; what it raises is what L{reload} fails with.
         @param dialer: What reaches the upstreams, where that is not left to the service.
         @param maxConnections: The most sessions at once, of all routes together; 0 for no limit.
+        @param lines: How many failures of one kind are logged one by one in a short time; 0 for all.
         """
         self._reactor = reactor
         self._logged = logged
         self._observers = tuple(observers)
         self._load = load
+        self._lines = lines
         self._deadlines, self._dialer = Deadlines(reactor), dialer or Dialer(reactor)
         self._listeners: list[tuple[str, int]] = []
         self._up = False
@@ -74,7 +78,14 @@ class ProxyService(Service):
 
     def _serve(self, route: Route) -> RouteFactory:
         factory = Served(
-            route, self._reactor, self._deadlines, self._dialer, self._listeners, self._logged, self._observers
+            route,
+            self._reactor,
+            self._deadlines,
+            self._dialer,
+            self._listeners,
+            self._logged,
+            self._observers,
+            self._lines,
         )
         factory.told = self._ended
         return factory
@@ -191,8 +202,13 @@ class ProxyService(Service):
         for session in self.sessions:
             stopSession(session)
         stopping = self._stopListening()
-        self._deadlines.rest()
+        self._rest()
         return stopping
+
+    def _rest(self) -> None:
+        for factory in (*self.factories, *self._retired):
+            factory.repeats.close()
+        self._deadlines.rest()
 
     def drain(self, seconds: float | None = None) -> Deferred[int]:
         """
@@ -219,7 +235,7 @@ class ProxyService(Service):
             self._drains.remove(draining)
             if timer is not None and timer.active():
                 timer.cancel()
-            self._deadlines.rest()
+            self._rest()
         return cut
 
     def _ended(self, session: Session, outcome: str) -> None:
@@ -228,9 +244,10 @@ class ProxyService(Service):
         for factory in list(self._retired):
             if not factory.sessions:
                 self._retired.discard(factory)
+                factory.repeats.close()
         self.gate.ended()
         if not self._up:
-            self._deadlines.rest()
+            self._rest()
 
     # -- change -----------------------------------------------------------------------------------------------------
 
@@ -340,6 +357,8 @@ class ProxyService(Service):
         """
         if factory.sessions:
             self._retired.add(factory)
+        else:
+            factory.repeats.close()
 
 
 def _given(failure: Failure) -> Failure:

@@ -14,10 +14,11 @@ from typing import Final
 
 from tlsproxy.address import tellPeer
 from tlsproxy.end import End
+from tlsproxy.repeats import Repeated
 from tlsproxy.session import Session
 from tlsproxy.tls.printing import printable
 
-__all__ = ["describeTLS", "factsOf", "formatOf", "knownOf", "told", "word"]
+__all__ = ["describeTLS", "factsOf", "formatOf", "knownOf", "summed", "told", "word"]
 
 _FIELDS: Final = {
     "client": "client={client}",
@@ -32,6 +33,10 @@ _FIELDS: Final = {
     "reason": 'phase={phase} reason="{reason}"',
 }
 """What the line consists of; each piece stands in it only where there is something to say."""
+_SUMMED: Final = (
+    "{route} the last failure repeated {times} in {seconds:.0f} s, from {addresses}{more} {addressWord}: "
+    'outcome={outcome} phase={phase} reason="{reason}"'
+)
 _LONGEST: Final = 500  # characters of one thing
 
 
@@ -84,6 +89,27 @@ def formatOf(facts: Mapping[str, object]) -> str:
 @lru_cache
 def _format(names: tuple[str, ...]) -> str:
     return " ".join(["{route}", *(_FIELDS[name] for name in names)])
+
+
+def summed(route: str, repeated: Repeated) -> tuple[str, dict[str, object]]:
+    """
+    Tell of failures that had no line of their own.
+
+    @return: The line's format, and what it says.
+    """
+    facts: dict[str, object] = {
+        "route": word(route),
+        "outcome": repeated.outcome,
+        "phase": repeated.phase,
+        "repeated": repeated.count,
+        "seconds": repeated.seconds,
+        "addresses": repeated.addresses,
+        "more": " or more" if repeated.more else "",
+        "addressWord": "address" if repeated.addresses == 1 and not repeated.more else "addresses",
+        "times": "once" if repeated.count == 1 else f"{repeated.count:,} times",
+        "reason": told(repeated.reason),
+    }
+    return _SUMMED, facts
 
 
 def told(text: str) -> str:

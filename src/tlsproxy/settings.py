@@ -92,6 +92,17 @@ class ProxySettings:
         choices=("debug", "info", "warn", "error"),
         metavar="LEVEL",
     )
+    log: str = option(
+        "",
+        'where the log goes: a file, "stdout", "stderr", "syslog" or "syslog:FACILITY"; '
+        "default: where twistd or twist logs",
+        kind="log",
+        metavar="FILE",
+    )
+    logFormat: str = option("text", 'how: "text", or "json", an object a line', choices=("text", "json"))
+    logRepeats: int = option(
+        10, "how many failures of one kind have a line each in 10 s; the others are summed up; 0: all", kind="count"
+    )
     drain: float = option(
         30.0,
         "how long sessions may go on when it stops; 0 cuts them at once",

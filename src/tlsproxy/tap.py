@@ -25,6 +25,8 @@ from tlsproxy.daemon import Daemon
 from tlsproxy.errors import ConfigurationError, Problem
 from tlsproxy.handlertables import fromWord
 from tlsproxy.keeping import Kept
+from tlsproxy.logs.journal import Journal
+from tlsproxy.logs.starting import beginLog
 from tlsproxy.route import Limits
 from tlsproxy.routes import isPrivate
 from tlsproxy.service import ProxyService
@@ -40,7 +42,9 @@ __all__ = ["Options", "makeService"]
 
 _COLUMN: Final = 40
 """Where the help of an option starts."""
-_DEMO: Final = frozenset({"mode", "state-dir", "log-level", "drain", "limit", "status"})
+_DEMO: Final = frozenset(
+    {"mode", "state-dir", "log", "log-format", "log-level", "log-repeats", "drain", "limit", "status"}
+)
 """The options that leave a mode its demo."""
 
 _WORDS: Final = (*OPTIONS, "config", "handler", "limit", "help", "version")
@@ -63,6 +67,7 @@ class Options(usage.Options):
     @ivar order: The options of routes and their values as they were given.
     @ivar configuration: What it all comes to, once it is parsed.
     @ivar demo: The demo, where a mode runs its own.
+    @ivar journal: What keeps the log, where that is not left to C{twistd} or C{twist}.
     """
 
     def __init__(self) -> None:
@@ -73,6 +78,7 @@ class Options(usage.Options):
         self._base = Path.cwd()
         self._kept = Kept()
         self.demo: Demo | None = None
+        self.journal: Journal | None = None
 
     def opt_config(self, file: str) -> None:
         """
@@ -159,6 +165,7 @@ class Options(usage.Options):
         """
         try:
             self.configuration = self._read(datetime.now(UTC))
+            self.journal = beginLog(getattr(self, "parent", None), self.configuration.proxy)
         except CertificateProblem as e:
             _exit(1, [str(e)])
         except ConfigurationError as e:
@@ -344,14 +351,22 @@ def makeService(options: Options) -> IService:
     configuration = options.configuration
     assert configuration is not None
     level = LogLevel.levelWithName(configuration.proxy.logLevel)
-    logged, most = level <= LogLevel.info, configuration.proxy.maxConnections
+    logged, settings = level <= LogLevel.info, configuration.proxy
     observers = []
     if configuration.status is not None:
         from tlsproxy.status.tally import Tally  # It brings a web server along, which nobody else needs.
 
         observers.append(Tally())
-    proxy = ProxyService(configuration.routes, reactor, logged, observers=observers, maxConnections=most)
-    daemon = Daemon(reactor, proxy, configuration, None if options.demo is not None else options.load)
+    proxy = ProxyService(
+        configuration.routes,
+        reactor,
+        logged,
+        observers=observers,
+        maxConnections=settings.maxConnections,
+        lines=settings.logRepeats,
+    )
+    load = None if options.demo is not None else options.load
+    daemon = Daemon(reactor, proxy, configuration, load, journal=options.journal)
     daemon.reloading.followers.append(lambda latest: proxy.gate.limit(latest.proxy.maxConnections))
     if options.demo is not None:
         options.demo.origin.setServiceParent(daemon)

@@ -15,6 +15,7 @@ from typing import Any, Final, Union, get_args, get_origin
 
 from attrs import Attribute, frozen
 
+from tlsproxy.logs.destinations import parseDestination
 from tlsproxy.tls.policy import PKCS12_SUFFIXES, CertificateFiles, PKCS12File
 
 __all__ = ["Shape", "Typed", "convert", "convertAs", "fileName", "kindOf", "shapeOf", "suggest", "text"]
@@ -212,6 +213,8 @@ def convert(attribute: Attribute[Any], value: object, resolve: Callable[[str], s
         return _seconds(value, metadata.get("zero", "for no limit"))
     if kind == "count":
         return _count(value, metadata.get("least", 0), metadata.get("most", 0))
+    if kind == "log":
+        return parseDestination(text(value), resolve)
     return text(value)
 
 

@@ -134,7 +134,8 @@ class Network:
         @param logged: Whether the end of each session is logged.
         @return: What serves it: its C{sessions} are those that are not over, its C{counters} tell of the others.
         """
-        factory = _Served(route, self.reactor, self.deadlines, self.dialer, logged=logged)
+        # Each session tells of its end, however many there are.
+        factory = _Served(route, self.reactor, self.deadlines, self.dialer, logged=logged, lines=0)
         factory.logs, factory.told = self.events, self._told
         self.factories.append(factory)
         return factory

@@ -1,0 +1,3 @@
+"""
+The log of the process: where its lines go, and what they look like.
+"""
