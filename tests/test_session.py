@@ -122,7 +122,8 @@ class OutcomeTests(SessionCase):
         self.assertOver(
             "failed",
             "handshake",
-            "the client broke TLS off (alert unknown_ca received): it does not know the CA that issued our certificate",
+            "the client broke TLS off (alert unknown_ca received): it does not know the CA that issued our "
+            "certificate; have it trust that CA and show the whole chain, or show a certificate of a CA that it trusts",
         )
 
     def test_goneWhileDialing(self) -> None:

@@ -150,7 +150,8 @@ class ALPNTests(IntegrationTestCase):
         self.assertEnds(
             self.answering(refuse),
             "the upstream broke TLS off (alert no_application_protocol received): "
-            "it speaks none of the application protocols offered",
+            "it speaks none of the application protocols offered; "
+            "offer one that it speaks, by alpn of upstream_tls, or of tls in mode bridge",
         )
 
     def assertEnds(self, answer: SSL.Context, reason: str) -> None:

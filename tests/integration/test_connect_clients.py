@@ -139,7 +139,10 @@ class ClientTests(IntegrationTestCase):
         self.assertIn("CN=ann", proxy.session()["certificate"])
         self.assertEqual("000 0", self.curl(url, *way, status=56))
         line = proxy.session(1)
-        reason = "the client showed no certificate, and one is demanded (alert certificate_required sent)"
+        reason = (
+            "the client showed no certificate, and one is demanded (alert certificate_required sent); "
+            "give it one of a CA in client_ca, or let it in without by client_auth = 'optional'"
+        )
         self.assertEqual(("failed", "handshake", "", reason), tuple(line[key] for key in WHY))
 
     def test_user(self) -> None:

@@ -121,7 +121,7 @@ class HelloTests(IntegrationTestCase):
             done = self.run_(["curl", "--silent", "--show-error", "--write-out", "%{http_code}", url])
             self.assertEqual(b"This port speaks TLS: ask for https://, not for http://\n400", done.stdout)
             line = self.through.session(number)
-            self.assertEqual("the client speaks plain HTTP, not TLS", line["reason"])
+            self.assertEqual("the client speaks plain HTTP, not TLS; have it ask for https://", line["reason"])
         self.assertFalse(self.upstream.waiting())
 
     def test_halfAHello(self) -> None:
@@ -244,14 +244,18 @@ class AdmissionTests(IntegrationTestCase):
         """
         A client without a certificate: the upstream is not dialed.
         """
-        self.assertShutOut("the client showed no certificate, and one is demanded (alert certificate_required sent)")
+        self.assertShutOut(
+            "the client showed no certificate, and one is demanded (alert certificate_required sent); "
+            "give it one of a CA in client_ca, or let it in without by client_auth = 'optional'"
+        )
 
     def test_strangersCertificate(self) -> None:
         """
         A client with a certificate of another authority: the upstream is not dialed.
         """
         self.assertShutOut(
-            "the client's certificate is refused: unable to get local issuer certificate (alert unknown_ca sent)",
+            "the client's certificate is refused: unable to get local issuer certificate (alert unknown_ca sent); "
+            "it has to come from a CA in client_ca, and the client has to send all of the chain below that",
             certificate=self.strange,
         )
 

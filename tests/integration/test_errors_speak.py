@@ -88,7 +88,8 @@ class LineTests(IntegrationTestCase):
             outcome="failed",
             phase="handshake",
             reason="the client broke TLS off (alert unknown_ca received): "
-            "it does not know the CA that issued our certificate",
+            "it does not know the CA that issued our certificate; "
+            "have it trust that CA and show the whole chain, or show a certificate of a CA that it trusts",
         )
 
     def far(self, mode: str, upstream: int) -> tuple[Proxy, Talker]:

@@ -128,7 +128,8 @@ class FarTests(IntegrationTestCase):
         self.assertRefused(
             serverContext(other),
             "the upstream's certificate is refused: it is not for localhost; "
-            "it is for other.example, another.example (alert bad_certificate sent)",
+            "it is for other.example, another.example (alert bad_certificate sent); "
+            "if that is the right server, say its name in name of upstream_tls",
         )
 
     def test_expired(self) -> None:
@@ -138,7 +139,8 @@ class FarTests(IntegrationTestCase):
         old = self.certificates.issue("old", age=timedelta(days=60))
         self.assertRefused(
             serverContext(old),
-            "the upstream's certificate is refused: certificate has expired (alert certificate_expired sent)",
+            "the upstream's certificate is refused: certificate has expired (alert certificate_expired sent); "
+            "whoever runs the upstream has to renew it",
         )
 
     def test_selfSigned(self) -> None:
@@ -152,7 +154,8 @@ class FarTests(IntegrationTestCase):
         file = write(str(self.folder / "self.pem"), holder.pem(), holder.keyPEM())
         self.assertRefused(
             serverContext(Path(file)),
-            "the upstream's certificate is refused: self-signed certificate (alert unknown_ca sent)",
+            "the upstream's certificate is refused: self-signed certificate (alert unknown_ca sent); "
+            "add it to ca of upstream_tls if it may be trusted",
         )
 
     def test_unknownAuthority(self) -> None:
@@ -162,7 +165,8 @@ class FarTests(IntegrationTestCase):
         strange = Certificates(self.folder, "stranger").issue("strange")
         self.assertRefused(
             serverContext(strange),
-            "the upstream's certificate is refused: unable to get local issuer certificate (alert unknown_ca sent)",
+            "the upstream's certificate is refused: unable to get local issuer certificate (alert unknown_ca sent); "
+            "it has to come from a CA in ca of upstream_tls, and the upstream has to send all of the chain below that",
         )
 
     def test_noAEAD(self) -> None:
@@ -174,7 +178,9 @@ class FarTests(IntegrationTestCase):
         self.assertRefused(
             context,
             "the upstream broke TLS off (alert handshake_failure received): "
-            "it shares no TLS version, cipher suite or group with us, or it wants a certificate",
+            "it shares no TLS version, cipher suite or group with us, or it wants a certificate; "
+            "compare its settings with ciphers, groups and min_version of upstream_tls, "
+            "and give that a cert if it wants one",
         )
 
     def test_oldVersion(self) -> None:

@@ -79,7 +79,7 @@ class EncryptTests(SessionCase):
             "failed",
             "upstream_handshake",
             "the upstream's certificate is refused: it is not for upstream.example; it is for other.example "
-            "(alert bad_certificate sent)",
+            "(alert bad_certificate sent); if that is the right server, say its name in name of upstream_tls",
         )
 
     def test_plainUpstream(self) -> None:

@@ -107,7 +107,8 @@ class OffloadTests(SessionCase):
         self.assertOver(
             "failed",
             "handshake",
-            "the client showed no certificate, and one is demanded (alert certificate_required sent)",
+            "the client showed no certificate, and one is demanded (alert certificate_required sent); "
+            "give it one of a CA in client_ca, or let it in without by client_auth = 'optional'",
         )
         self.visit(partial(Browser, identity=certificate("alice")))
         self.settle(lambda: self.upstream.dialed == 1)

@@ -65,7 +65,9 @@ class NoTLSTests(StrangerCase):
             there.send(request)
             error = self.explained(stream, "the client")
             self.assertIsInstance(error, HandshakeFailed)
-            self.assertEqual(str(error), "TLS with the client failed: it speaks plain HTTP, not TLS")
+            self.assertEqual(
+                str(error), "TLS with the client failed: it speaks plain HTTP, not TLS; have it ask for https://"
+            )
 
     def test_otherProtocols(self) -> None:
         """
@@ -83,7 +85,8 @@ class NoTLSTests(StrangerCase):
                 there.send(greeting)
                 error = self.explained(stream, peer)
                 self.assertIsInstance(error, HandshakeFailed)
-                self.assertEqual(str(error), f"{peer} does not speak TLS")
+                words, _, remedy = str(error).partition("; ")
+                self.assertEqual((f"{peer} does not speak TLS", peer == "the upstream"), (words, bool(remedy)))
 
     def test_outOfOrder(self) -> None:
         """

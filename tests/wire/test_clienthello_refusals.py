@@ -36,7 +36,7 @@ class RefusalTests(SynchronousTestCase):
         A request without TLS is told apart from other things by the method, as far as it can be seen.
         """
         for start in (b"GET / HTTP/1.0\r\n\r\n", b"GET", b"POST /", b"CONN", b"OPTIONS *", b"PRI * HTTP/2.0\r\n"):
-            self.refused(start, "the client speaks plain HTTP, not TLS", None, plainHTTP=True)
+            self.refused(start, "the client speaks plain HTTP, not TLS; have it ask for https://", None, plainHTTP=True)
 
     def test_notTLS(self) -> None:
         """

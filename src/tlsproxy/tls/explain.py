@@ -11,6 +11,7 @@ from cryptography import x509
 from OpenSSL import SSL
 
 from tlsproxy.errors import HandshakeFailed, PeerEnded, PeerReset, SessionError, TLSProxyError
+from tlsproxy.tls.failures import CERTIFICATES, NO_CERTIFICATE, NO_TLS, REASONS, REFUSALS, Trouble
 from tlsproxy.tls.native import TLSStream
 from tlsproxy.tls.pem import UNDECODABLE
 from tlsproxy.tls.printing import few
@@ -49,41 +50,12 @@ ALERTS: Final = {
 }
 """The names of TLS alerts (RFC 8446 section 6, RFC 6066, RFC 7301, RFC 9849)."""
 
-# What an alert from the peer says of us.
-_REFUSALS = {
-    40: "it shares no TLS version, cipher suite or group with us, or it wants a certificate",
-    42: "it finds our certificate bad, or not for the name it wants",
-    43: "it does not take our kind of certificate",
-    44: "it holds our certificate for revoked",
-    45: "it finds our certificate expired",
-    46: "it does not accept our certificate",
-    48: "it does not know the CA that issued our certificate",
-    49: "it knows our certificate and does not let us in",
-    70: "it speaks none of our TLS versions",
-    71: "it demands more security than we offer",
-    112: "it does not know the server name asked for",
-    116: "it demands a certificate and was shown none",
-    120: "it speaks none of the application protocols offered",
-}
-
 _LATE_REFUSALS = frozenset({42, 43, 44, 45, 46, 48, 49, 116})
 
-# Reasons of OpenSSL that need other words.
-_REASONS = {
-    "no shared cipher": "no cipher suite is shared",
-    "unsupported protocol": "no TLS version is shared",
-    "version too low": "no TLS version is shared",
-    "no suitable key share": "no key exchange group is shared",
-    "no suitable groups": "no key exchange group is shared",
-    "no suitable signature algorithm": "no signature algorithm is shared that fits the certificate",
-    "http request": "it speaks plain HTTP, not TLS",
-    "https proxy request": "it speaks plain HTTP, not TLS",
-    "unexpected eof while reading": "it ended the stream",
-    "bad extension": "a TLS extension does not fit, such as an application protocol that nobody offered",
-    "cipher operation failed": "a record does not verify",
-    "decryption failed or bad record mac": "a record does not verify",
-}
 _NOT_VERIFIED = "certificate verify failed"
+_UNTOLD: Final = Trouble("")
+_CLIENT: Final = "the client"
+
 # What OpenSSL says of a first answer that is no TLS record.
 _NOT_TLS = {"wrong version number", "packet length too long", "record layer failure", "invalid record header"}
 
@@ -129,21 +101,24 @@ def _sentence(stream: TLSStream, error: SSL.Error, peer: str, name: str, establi
     alert = stream.alert()
     reason = _reason(error)
     told = _alertWords(stream)
+    near = peer == _CLIENT
     if alert is not None and not alert[1]:
         # In TLS 1.3 our handshake is over before the peer has looked at our certificate; else all was agreed upon.
-        meaning = _REFUSALS.get(alert[0]) if not established or alert[0] in _LATE_REFUSALS else None
-        return f"{peer} broke TLS off{told}" + (f": {meaning}" if meaning else "")
+        meant = REFUSALS.get(alert[0]) if not established or alert[0] in _LATE_REFUSALS else None
+        return f"{peer} broke TLS off{told}" + (f": {meant.words}{meant.remedy(near)}" if meant else "")
     if reason == _NOT_VERIFIED:
         own = stream.connection.get_app_data()
-        problem: str = own.judgement.refusal if own is not None and own.judgement is not None else ""
-        if not problem:
-            problem = _certificateWords(stream, stream.verifyProblem() or "it does not verify", name)
-        return f"{peer}'s certificate is refused: {problem}{told}"
+        refusal: str = own.judgement.refusal if own is not None and own.judgement is not None else ""
+        problem = stream.verifyProblem() or "it does not verify"
+        trouble = CERTIFICATES.get(problem, _UNTOLD) if not refusal else _UNTOLD
+        words = refusal or trouble.words or _certificateWords(stream, problem, name)
+        return f"{peer}'s certificate is refused: {words}{told}{trouble.remedy(near)}"
     if reason == "peer did not return a certificate":
-        return f"{peer} showed no certificate, and one is demanded{told}"
+        return f"{peer} {NO_CERTIFICATE.words}{told}{NO_CERTIFICATE.remedy(near)}"
     if reason in _NOT_TLS:
-        return f"{peer} does not speak TLS{told}"
-    return f"TLS with {peer} failed: {_REASONS.get(reason, reason)}{told}"
+        return f"{peer} {NO_TLS.words}{told}{NO_TLS.remedy(near)}"
+    trouble = REASONS.get(reason, _UNTOLD)
+    return f"TLS with {peer} failed: {trouble.words or reason}{told}{trouble.remedy(near)}"
 
 
 def explainHandshake(stream: TLSStream, error: Exception, peer: str, name: str = "") -> SessionError:

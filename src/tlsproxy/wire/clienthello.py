@@ -220,7 +220,7 @@ def _otherThanHello(start: bytes, first: bool) -> HelloError:
     ):
         # Two letters are too few to tell a method.
         if len(start) > 2 and any(method.startswith(start[: len(method)]) for method in _HTTP_STARTS):
-            return HelloError("the client speaks plain HTTP, not TLS", plainHTTP=True)
+            return HelloError("the client speaks plain HTTP, not TLS; have it ask for https://", plainHTTP=True)
         if start.startswith(b"SSH-"):
             return HelloError("the client speaks SSH, not TLS")
         if kind & 0x80 and start[2:3] == b"\1":
