@@ -15,6 +15,8 @@ from tlsproxy import __version__
 from tlsproxy.installed import Installed
 from tlsproxy.route import Limits
 from tlsproxy.settings import OPTIONS, Option, ProxySettings, RuleSettings
+from tlsproxy.tls.explain import ALERTS
+from tlsproxy.tls.failures import CERTIFICATES, NO_CERTIFICATE, NO_TLS, REASONS, REFUSALS
 from tlsproxy.tls.policy import HostPolicy, snake
 
 project = "tlsproxy"
@@ -87,8 +89,28 @@ def writeOptions(app: Sphinx) -> None:
         target.write_text(text, "utf-8")
 
 
+def writeFailures(app: Sphinx) -> None:
+    """
+    Write the table of what makes handshakes fail, from what the log tells it by.
+    """
+    told = [
+        (f"{{}} broke TLS off (alert {ALERTS[number]} received): {one.words}", one) for number, one in REFUSALS.items()
+    ]
+    told += [(f"{{}}'s certificate is refused: {problem}", one) for problem, one in CERTIFICATES.items()]
+    told += [(f"{{}} {one.words}", one) for one in (NO_CERTIFICATE, NO_TLS)]
+    told += [(f"TLS with {{}} failed: {one.words}", one) for one in dict.fromkeys(REASONS.values())]
+    lines = [".. list-table::", "   :header-rows: 1", "   :widths: 40 30 30", ""]
+    for first, near, far in (
+        ("What is told", "of the client", "of the upstream"),
+        *((words.format("…"), one.near, one.far) for words, one in told),
+    ):
+        lines.extend([f"   * - {plain(first)}", f"     - {near or '–'}", f"     - {far or '–'}"])
+    (Path(app.srcdir) / "failures.inc").write_text("\n".join([*lines, ""]), "utf-8")
+
+
 def setup(app: Sphinx) -> None:
     """
     Have the tables written before pages are read.
     """
     app.connect("builder-inited", writeOptions)
+    app.connect("builder-inited", writeFailures)

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from twisted.logger import formatEvent, formatTime
@@ -165,8 +166,10 @@ def _levelOf(event: Mapping[str, Any]) -> str:
 
 
 def _text(text: str) -> str:
+    if len(text) > LONGEST:
+        text = _cut(text)
     # Half of a pair is no character, and many readers of JSON refuse it.
-    return _SURROGATES.sub("\ufffd", _cut(text))
+    return text if text.isascii() else _SURROGATES.sub("\ufffd", text)
 
 
 def _facts(event: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,15 +182,21 @@ def _facts(event: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if isinstance(value, str):
             if value and value != "-":
-                _tell(facts, _RENAMED.get(name) or _keyOf(name), _bare(_text(value)))
+                _tell(facts, _keyOf(name), _bare(_text(value)))
         elif isinstance(value, bool) or (isinstance(value, int) and -(2**63) <= value < 2**63):
-            facts[_RENAMED.get(name) or _keyOf(name)] = value
+            facts[_keyOf(name)] = value
         elif isinstance(value, float) and math.isfinite(value):
             facts[_keyOf(name)] = round(value, 6)
     return facts
 
 
+@lru_cache(256)
 def _keyOf(name: str) -> str:
+    """
+    Tell what a fact is called.
+    """
+    if name in _RENAMED:
+        return _RENAMED[name]
     return _SURROGATES.sub("\ufffd", snake(name.replace("TLS", "Tls")))
 
 
