@@ -91,7 +91,7 @@ class ToolTests(ConfigurationTestCase):
         )
         status, printed, told = self.run_("check", "proxy.toml")
         self.assertEqual((0, "proxy.toml: good: shop\n"), (status, printed))
-        self.assertRegex(told, r"^proxy.toml: warning: route shop: .*both.pem holds a private key and is open .*\n$")
+        self.assertRegex(told, r"^proxy.toml:1: warning: route shop: .*both.pem holds a private key and is open .*\n$")
 
     def test_checkBad(self) -> None:
         """

@@ -17,11 +17,10 @@ from typing import Final, NoReturn
 from twisted.logger import globalLogBeginner
 
 from tlsproxy import __version__
-from tlsproxy.config import loadFile
-from tlsproxy.errors import ConfigurationError
+from tlsproxy.check import addArguments
+from tlsproxy.check import check as runCheck
 from tlsproxy.installed import Found, Installed
 from tlsproxy.passwords import PasswordProblem, checkName, hashPassword
-from tlsproxy.routefile import checkParts
 from tlsproxy.tls.development import writeDevelopmentFiles
 from tlsproxy.tls.files import CertificateProblem
 
@@ -56,11 +55,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Tell all that is wrong with a configuration file, each with its line. "
         "Exits with 0 if it is good, with 1 if it is not.",
     )
-    check.add_argument(
-        "--endpoint", metavar="NAME", help="check it for programs that use tlsproxy:FILE.toml:NAME as an endpoint"
-    )
-    check.add_argument("file", metavar="FILE.toml")
-    check.set_defaults(run=_check)
+    addArguments(check)
+    check.set_defaults(run=runCheck)
     devcert = commands.add_parser(
         "devcert",
         help="write a throw-away CA with server and client certificates, for examples",
@@ -89,42 +85,6 @@ def _parser() -> argparse.ArgumentParser:
     passwd.add_argument("name", metavar="NAME", help="the user's name")
     passwd.set_defaults(run=_passwd)
     return parser
-
-
-def _check(arguments: argparse.Namespace) -> int:
-    try:
-        if arguments.endpoint is None:
-            configuration = loadFile(arguments.file)
-        else:
-            configuration = checkParts(arguments.file, arguments.endpoint)
-    except ConfigurationError as e:
-        for problem in e.problems:
-            print(problem, file=sys.stderr)
-        if arguments.endpoint is None and _isForPrograms(arguments.file):
-            print(
-                f"{arguments.file}: it is good for programs that use tlsproxy:FILE:NAME as an endpoint; "
-                "for these, give check --endpoint NAME",
-                file=sys.stderr,
-            )
-        return 1
-    except ValueError as e:
-        print(e, file=sys.stderr)
-        return 1
-    for warning in configuration.warnings:
-        print(f"{arguments.file}: warning: {warning}", file=sys.stderr)
-    print(f"{arguments.file}: good: {', '.join(route.name for route in configuration.routes)}")
-    return 0
-
-
-def _isForPrograms(file: str) -> bool:
-    """
-    Tell whether nothing is wrong with a file but what a program may leave out.
-    """
-    try:
-        checkParts(file)
-    except ConfigurationError:
-        return False
-    return True
 
 
 def _devcert(arguments: argparse.Namespace) -> int:

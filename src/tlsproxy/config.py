@@ -132,17 +132,17 @@ def loadFile(
     try:
         content = Path(file).read_text("utf-8-sig")
     except OSError as e:
-        raise ConfigurationError([Problem("", f"{file}: {e.strerror}")], mine) from e
+        raise ConfigurationError([Problem("", e.strerror or "it cannot be read", file)], mine) from e
     except UnicodeDecodeError as e:
-        raise ConfigurationError([Problem("", f"{file}: it is not UTF-8 text")], mine) from e
+        raise ConfigurationError([Problem("", "it is not UTF-8 text", file)], mine) from e
     try:
         document = tomllib.loads(content)
     except tomllib.TOMLDecodeError as e:
         line = re.search(r"line (\d+)", str(e))
         number = int(line[1]) if line else max(1, len(content.splitlines()))
-        raise ConfigurationError([Problem("", f"{file}:{number}: it is not TOML: {e}")], mine) from e
+        raise ConfigurationError([Problem("", f"it is not TOML: {e}", file, number)], mine) from e
     except RecursionError as e:
-        raise ConfigurationError([Problem("", f"{file}: it is nested too deep")], mine) from e
+        raise ConfigurationError([Problem("", "it is nested too deep", file)], mine) from e
     if complete is not None:
         complete(document)
     try:
@@ -150,15 +150,14 @@ def loadFile(
     except ConfigurationError as e:
         lines = findLines(content)
         raise ConfigurationError(
-            [Problem("", f"{file}:{_line(problem.key, lines)}: {_place(problem)}") for problem in e.problems],
+            [Problem(_place(one.key), one.sentence, file, _line(one.key, lines)) for one in e.problems],
             {**e.files, **mine},
         ) from None
     return evolve(configuration, files={**configuration.files, **mine})
 
 
-def _place(problem: Problem) -> str:
-    # The sentence may have brackets of its own.
-    return str(evolve(problem, key=re.sub(r'("(?:[^"\\]|\\.)*")|\[\d+\]', r"\1", problem.key)))
+def _place(key: str) -> str:
+    return re.sub(r'("(?:[^"\\]|\\.)*")|\[\d+\]', r"\1", key)
 
 
 def _line(key: str, lines: Mapping[tuple[str | int, ...], int]) -> int:

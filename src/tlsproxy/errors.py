@@ -40,13 +40,18 @@ class Problem:
 
     @ivar key: Where, as in C{route.tls.cert}, or C{""} for the whole.
     @ivar sentence: What, and what to do.
+    @ivar file: The file that it is in; C{""} for none.
+    @ivar line: The line, from 1; 0 for the whole.
     """
 
     key: str
     sentence: str
+    file: str = ""
+    line: int = 0
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.sentence}" if self.key else self.sentence
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return ": ".join(one for one in (place, self.key, self.sentence) if one)
 
 
 class ConfigurationError(TLSProxyError):

@@ -175,6 +175,8 @@ class Options(usage.Options):
         """
         Say where on the command line a problem is.
         """
+        if problem.file:
+            return str(problem)
         path = tuple(re.sub(r"(\.cert)(\[\d+\])+$", r"\1", problem.key).replace("[0]", "").split("."))
         if handler := re.fullmatch(r"route\[0\]\.handler\[(\d+)\](?:\.name)?(\..*)?", problem.key):
             word = self.given["handler"][int(handler[1])]

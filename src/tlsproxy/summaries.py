@@ -1,0 +1,257 @@
+# -*- test-case-name: tests.test_summaries -*-
+"""
+What a route does, and what its TLS allows, for people and for programs.
+
+It is gathered from what was loaded, and not from what was written: cipher suites are those that OpenSSL made of the
+words, in its order.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from attrs import asdict, fields
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from OpenSSL import SSL
+
+from tlsproxy.route import Route
+from tlsproxy.rules import Rule
+from tlsproxy.tls.certificates import Identity, describe
+from tlsproxy.tls.contexts import ClientTLS, ServerTLS
+from tlsproxy.tls.pem import UNDECODABLE
+from tlsproxy.tls.policy import CertificateFiles, Policy, snake
+
+__all__ = ["certificatesOf", "lines", "summary", "weaknesses"]
+
+Summary = dict[str, Any]
+
+_VERSIONS: Final = ("1.2", "1.3")
+_SHARED: Final = frozenset(one.name for one in fields(Policy))
+_COLUMN: Final = 24
+_WIDTH: Final = 120
+_MOST: Final = 20
+"""How many of a list people are shown."""
+_WEAK: Final = frozenset({"md5", "sha1"})
+
+
+def summary(route: Route, now: datetime) -> Summary:
+    """
+    Gather what there is to know of a route.
+
+    @param now: The time that certificates are looked at.
+    @return: What can be written as JSON.
+    """
+    pattern: Any = route.pattern
+    told: Summary = {"name": route.name, "mode": pattern.mode, "listen": _shown(route.listen)}
+    upstream = getattr(pattern, "upstream", None)
+    if upstream is not None:
+        told["upstream"] = _shown(upstream)
+    if route.rules:
+        told["rules"] = [_rule(rule) for rule in route.rules]
+    if getattr(pattern, "targets", None) is not None:
+        told["targets"] = {
+            "allow": [str(one) for one in pattern.targets.allow],
+            "deny": [str(one) for one in pattern.targets.deny],
+        }
+        told["asks_for_passwords"] = pattern.users is not None
+    if getattr(pattern, "tls", None) is not None:
+        told["tls"] = _server(pattern.tls, now)
+    if getattr(pattern, "upstreamTLS", None) is not None:
+        told["upstream_tls"] = _client(pattern.upstreamTLS)
+    if route.handlers:
+        told["handlers"] = [str(getattr(one, "name", one)) for one in route.handlers]
+    # Whatever else a route has that is a word or a number.
+    told |= _plain(route, told)
+    told["limits"] = {snake(name): seconds for name, seconds in asdict(route.limits).items()}
+    return told
+
+
+def _plain(value: Any, known: Iterable[str]) -> Summary:
+    told = {snake(one.name): getattr(value, one.name) for one in fields(type(value)) if not one.name.startswith("_")}
+    return {
+        key: list(one) if isinstance(one, tuple) else one
+        for key, one in told.items()
+        if key not in known and (isinstance(one, (str, int, float)) or _isTexts(one)) and one not in ("", ())
+    }
+
+
+def _isTexts(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(one, str) for one in value)
+
+
+def _shown(where: object) -> str:
+    return "" if where is None else str(where)
+
+
+def _rule(rule: Rule) -> str:
+    conditions = [
+        f"{what} {' or '.join(values)}"
+        for what, values in (
+            ("sni", rule.sni),
+            ("alpn", tuple(one.decode("ascii", "backslashreplace") for one in rule.alpn)),
+            ("client", tuple(map(str, rule.client))),
+        )
+        if values
+    ]
+    does = f"dial {rule.upstream}" if rule.upstream is not None else f"refuse by {rule.refuse}"
+    return f"{' and '.join(conditions) or 'anybody'}: {does}"
+
+
+# -- TLS ------------------------------------------------------------------------------------------------------------
+
+
+def certificatesOf(tls: ServerTLS) -> tuple[Identity, ...]:
+    """
+    Tell what clients may be shown.
+    """
+    return (tls.identity,)
+
+
+def _server(tls: ServerTLS, now: datetime) -> Summary:
+    policy, identities = tls.policy, certificatesOf(tls)
+    kinds = {_kind(identity.key) for identity in identities}
+    told = _shared(policy, tls.context)
+    told["cipher_suites"] = [suite for suite in told["cipher_suites"] if _fits(suite, kinds)]
+    told["certificates"] = [_certificate(identity, now) for identity in identities]
+    auth = policy.clientAuth or ("required" if policy.clientCa else "none")
+    told["client_auth"] = auth
+    told["resumption"] = auth == "none"
+    return told | _plain(policy, {*told, *map(snake, _SHARED)})
+
+
+def _client(tls: ClientTLS) -> Summary:
+    policy = tls.policy
+    told = _shared(policy, tls.context)
+    told["verified"] = "not at all" if policy.auth == "none" else f"for {tls.name or 'the host of each rule'}"
+    if isinstance(policy.cert, CertificateFiles):
+        told["certificate"] = policy.cert.chain
+    unused = {"ca"} if policy.auth == "none" else set()
+    return told | _plain(policy, {*told, *map(snake, _SHARED), "name", "auth", *unused})
+
+
+def _shared(policy: Policy, context: SSL.Context) -> Summary:
+    versions = [one for one in _VERSIONS if policy.minVersion <= one <= policy.maxVersion]
+    suites = SSL.Connection(context, None).get_cipher_list()
+    return {
+        "versions": versions,
+        "cipher_suites": [one for one in suites if ("1.3" if one.startswith("TLS_") else "1.2") in versions],
+        "groups": [one for one in policy.groups.split(":") if one],
+        "alpn": list(policy.alpn),
+    }
+
+
+def _kind(key: object) -> str:
+    return "RSA" if isinstance(key, rsa.RSAPrivateKey) else "ECDSA"
+
+
+def _fits(suite: str, kinds: set[str]) -> bool:
+    """
+    Tell whether there is a key that a cipher suite can be used with.
+    """
+    wanted = {"RSA", "ECDSA"} & set(suite.split("-"))
+    return suite.startswith("TLS_") or not wanted or bool(kinds & wanted)
+
+
+def _certificate(identity: Identity, now: datetime) -> Summary:
+    leaf = identity.chain[0]
+    try:
+        # The first of the chain to expire.
+        until = min(one.not_valid_after_utc for one in identity.chain)
+        ends: Summary = {"until": f"{until:%Y-%m-%dT%H:%M:%SZ}", "days_left": (until - now).days}
+    except ValueError:
+        ends = {}
+    return {"names": _names(leaf), "says": describe(leaf), "key": _key(identity.key), **ends}
+
+
+def _names(certificate: x509.Certificate) -> list[str]:
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, *UNDECODABLE):
+        return []
+    return [str(one.value) for one in extension if isinstance(one, (x509.DNSName, x509.IPAddress))]
+
+
+def _key(key: object) -> str:
+    if isinstance(key, rsa.RSAPrivateKey):
+        return f"RSA {key.key_size}"
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return f"EC {key.curve.name}"
+    return type(key).__name__.strip("_").removesuffix("PrivateKey")
+
+
+def weaknesses(route: Route) -> list[str]:
+    """
+    Tell what is weak in the certificates that clients are shown, a sentence each.
+    """
+    tls = getattr(route.pattern, "tls", None)
+    found = []
+    for identity in certificatesOf(tls) if tls is not None else ():
+        for certificate in identity.chain:
+            algorithm = certificate.signature_hash_algorithm
+            if algorithm is not None and algorithm.name in _WEAK and certificate.issuer != certificate.subject:
+                found.append(
+                    f"a certificate is signed with {algorithm.name.upper()}, which peers do not accept any more: "
+                    f"have it issued anew: {describe(certificate)}"
+                )
+    return list(dict.fromkeys(found))
+
+
+# -- for people -----------------------------------------------------------------------------------------------------
+
+
+def lines(told: Mapping[str, Any]) -> list[str]:
+    """
+    Write a summary for people.
+    """
+    rest = {key: value for key, value in told.items() if key not in ("name", "mode", "limits")}
+    rest["deadlines"] = [f"{phase} {_seconds(seconds)}" for phase, seconds in told["limits"].items()]
+    return [f"route {told['name']}: {told['mode']}", *_table(rest, "  ")]
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:g} s" if seconds else "none"
+
+
+def _table(told: Mapping[str, Any], indent: str) -> list[str]:
+    found = []
+    for key, value in told.items():
+        name = indent + key.replace("_", " ")
+        if isinstance(value, Mapping):
+            found += [name, *_table(value, indent + "  ")]
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            for one in value[:_MOST]:
+                found += _entry(name, _sentence(one))
+            if len(value) > _MOST:
+                found += _entry(name, f"and {len(value) - _MOST} more")
+        elif key == "rules":
+            found += [line for number, rule in enumerate(value, 1) for line in _entry(f"{indent}rule {number}", rule)]
+        else:
+            found += _entry(name, _word(value))
+    return found
+
+
+def _entry(name: str, text: str) -> list[str]:
+    wrapped = textwrap.wrap(text, _WIDTH - _COLUMN, break_long_words=False, break_on_hyphens=False) or ["none"]
+    told = [f"{name:<{_COLUMN - 1}} {wrapped[0]}", *(" " * _COLUMN + line for line in wrapped[1:])]
+    return [line.replace("\xa0", " ") for line in told]
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        more = [f"and {len(value) - _MOST} more"] if len(value) > _MOST else []
+        # What belongs together stays on one line.
+        return ", ".join(str(one).replace(" ", "\xa0") for one in (*value[:_MOST], *more))
+    return str(value)
+
+
+def _sentence(certificate: Mapping[str, Any]) -> str:
+    names = _word(certificate["names"]) or "no names"
+    left = certificate.get("days_left")
+    days = "" if left is None else f" ({left} days left)" if left >= 0 else " (EXPIRED)"
+    return f"for {names}; {certificate['key']}; {certificate['says']}{days}"
