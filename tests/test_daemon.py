@@ -14,12 +14,12 @@ from io import StringIO
 from typing import Any
 
 from attrs import evolve
-from twisted.application.service import Service
+from twisted.application.service import Application, IServiceCollection, Service
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError, ReactorNotRunning
 from twisted.internet.task import Clock
 from twisted.internet.testing import EventLoggingObserver
-from twisted.logger import LogLevel, formatEvent, globalLogPublisher
+from twisted.logger import ILogObserver, LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.test_reloading import Told, configure
@@ -179,12 +179,14 @@ class DaemonCase(SynchronousTestCase):
         self.notifier: Any = Told()
         self.proxy: Any = Drained()
 
-    def daemon(self, problem: Exception | None = None, *, load: Any = None, **proxy: Any) -> Daemon:
+    def daemon(
+        self, problem: Exception | None = None, *, load: Any = None, journal: Any = None, **proxy: Any
+    ) -> Daemon:
         """
         Make one, with a service.
         """
         configuration = evolve(configure("shop", **proxy), warnings=("it is late",))
-        daemon = Daemon(self.reactor, self.proxy, configuration, load, self.notifier)
+        daemon = Daemon(self.reactor, self.proxy, configuration, load, self.notifier, journal)
         Noting(self.reactor.steps, problem).setServiceParent(daemon)
         return daemon
 
@@ -289,6 +291,50 @@ class SignalTests(DaemonCase):
         self.reactor.advance(0)
         self.assertEqual(([other.routes], other), (routes, daemon.reloading.configuration))
         daemon.reloading.stop()
+
+
+class LogTests(DaemonCase):
+    """
+    The log of the process.
+    """
+
+    def test_reopened(self) -> None:
+        """
+        C{SIGHUP} has it opened anew, and all read again.
+        """
+        asked: list[str] = []
+
+        class Moved:
+            """
+            A log whose file was moved away.
+            """
+
+            def reopen(self) -> None:
+                """
+                Note it.
+                """
+                asked.append("reopen")
+
+        journal: Any = Moved()
+        daemon = self.daemon(journal=journal)
+        self.patch(daemon.reloading, "reload", lambda: asked.append("reload"))
+        daemon.startService()
+        self.reactor.run()
+        self.reactor.ask("SIGHUP")
+        self.assertEqual(["reopen", "reload"], asked)
+
+    def test_journal(self) -> None:
+        """
+        Where the configuration says how to log, the application that the process runs has that as its log; else it has
+        what its runner gives it.
+        """
+        journal: Any = object()
+        for given in (journal, None):
+            application = Application("tlsproxy")
+            daemon = self.daemon(journal=given)
+            daemon.setServiceParent(application)
+            self.assertIdentical(given, application.getComponent(ILogObserver, None))
+            self.assertIn(daemon, list(IServiceCollection(application)))
 
 
 class CannotStartTests(DaemonCase):

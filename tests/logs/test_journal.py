@@ -169,7 +169,7 @@ class JournalTests(SynchronousTestCase):
         for _ in range(20):
             self.session.warn("a session")
         self.assertEqual(10 + 1 + 20, len(self.told))
-        self.assertIn("repeated 90 times within 12 s: no luck", self.told[10])
+        self.assertIn("told 90 times more within 12 s: no luck", self.told[10])
 
     def test_close(self) -> None:
         """
@@ -178,7 +178,7 @@ class JournalTests(SynchronousTestCase):
         for _ in range(11):
             self.theirs.error("no luck")
         self.journal.close()
-        self.assertIn("repeated 1 times", self.told[-1])
+        self.assertIn("told 1 times more", self.told[-1])
         self.assertTrue(self.kept.closed)
 
     def test_reopen(self) -> None:

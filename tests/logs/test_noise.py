@@ -5,7 +5,9 @@ Tests for L{tlsproxy.logs.noise}: trouble that goes on does not flood the log.
 
 from __future__ import annotations
 
+import gc
 from typing import Any
+from weakref import ref
 
 from twisted.logger import LogLevel, formatEvent
 from twisted.python.failure import Failure
@@ -43,7 +45,7 @@ class NoiseTests(SynchronousTestCase):
         self.assertEqual([], self.noise.due())
         self.now = 12
         (one,) = self.noise.due()
-        self.assertEqual("the last of these was repeated 990 times within 12 s: no luck", formatEvent(one))
+        self.assertEqual("the like of this was told 990 times more within 12 s: no luck", formatEvent(one))
         self.assertEqual((LogLevel.error, "x"), (one["log_level"], one["log_namespace"]))
         self.assertEqual((False, [], 1), (self.noise.pending, self.noise.due(), self.hear()))
 
@@ -53,6 +55,22 @@ class NoiseTests(SynchronousTestCase):
         """
         for error in (ValueError(), KeyError()):
             self.assertEqual(10, self.hear(100, log_level=LogLevel.info, log_failure=Failure(error)))
+
+    def test_letsGo(self) -> None:
+        """
+        What failed is not held on to, whenever the next sum may be.
+        """
+
+        class Failing(Exception):
+            pass
+
+        error = Failing()
+        left = ref(error)
+        self.hear(100, log_failure=Failure(error))
+        del error
+        gc.collect()
+        self.assertIdentical(None, left())
+        self.assertEqual(1, len(self.noise.due(now=True)))
 
     def test_other(self) -> None:
         """
@@ -92,4 +110,4 @@ class NoiseTests(SynchronousTestCase):
         self.assertIn("has no descriptors left", formatEvent(dict(events[0])))
         self.assertIn("LimitNOFILE", formatEvent(dict(events[0])))
         (one,) = self.noise.due(now=True)
-        self.assertIn("repeated 90 times", formatEvent(one))
+        self.assertIn("told 90 times more", formatEvent(one))

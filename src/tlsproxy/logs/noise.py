@@ -29,11 +29,15 @@ _NO_DESCRIPTORS: Final = (
 class _Kind:
     """
     Events that say the same.
+
+    @ivar heading: Who says it, and how much it matters.  The event itself is not kept: a failure holds on to whatever
+        failed.
     """
 
-    told: int
-    held: int
-    last: Mapping[str, Any]
+    heading: dict[str, Any]
+    what: str
+    told: int = 0
+    held: int = 0
 
 
 class Noise:
@@ -79,12 +83,12 @@ class Noise:
             self._since = self._seconds()
         kind = self._kinds.get(key)
         if kind is None:
-            kind = self._kinds[key] = _Kind(0, 0, event)
-        kind.last = event
+            kind = self._kinds[key] = _Kind(_heading(event), formatEvent(dict(event)))
         if kind.told < _TOLD:
             kind.told += 1
             return event
         kind.held += 1
+        kind.heading["log_time"] = event.get("log_time")
         return None
 
     def due(self, now: bool = False) -> list[dict[str, Any]]:
@@ -99,11 +103,11 @@ class Noise:
         before, self._kinds = self._kinds, {}
         return [
             {
-                **_heading(kind.last),
-                "log_format": "the last of these was repeated {held} times within {seconds:.0f} s: {what}",
+                **kind.heading,
+                "log_format": "the like of this was told {held} times more within {seconds:.0f} s: {what}",
                 "held": kind.held,
                 "seconds": seconds,
-                "what": formatEvent(dict(kind.last)),
+                "what": kind.what,
             }
             for kind in before.values()
             if kind.held
