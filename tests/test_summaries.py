@@ -71,10 +71,25 @@ class SummaryTests(SummaryCase):
         self.assertEqual(["X25519MLKEM768", "X25519", "P-256", "P-384"], tls["groups"])
         self.assertEqual((["h2", "http/1.1"], "none", True), (tls["alpn"], tls["client_auth"], tls["resumption"]))
         (certificate,) = tls["certificates"]
-        self.assertEqual((["shop.example", "192.0.2.1"], "EC secp256r1"), (certificate["names"], certificate["key"]))
+        self.assertEqual((["shop.example", "192.0.2.1"], "EC P-256"), (certificate["names"], certificate["key"]))
         until = named.certificate.not_valid_after_utc
         self.assertEqual((until - NOW).days, certificate["days_left"])
         self.assertEqual(f"{until:%Y-%m-%dT%H:%M:%SZ}", certificate["until"])
+
+    def test_several(self) -> None:
+        """
+        Of several certificates each is told, and the suites of all their kinds of keys.
+        """
+        key = rsa.generate_private_key(65537, 2048)
+        builder = x509.CertificateBuilder(
+            self.ca.certificate.subject, self.ca.certificate.subject, key.public_key(), 5, NOW, NOW + timedelta(100)
+        )
+        holder = Holder(builder.sign(self.ca.key, hashes.SHA256()), key)
+        write(str(self.folder / "rsa.pem"), holder.pem(), holder.keyPEM())
+        tls = self.told("offload", tls={"cert": ["server.pem", "rsa.pem"]})["tls"]
+        self.assertEqual({"EC P-256", "RSA 2048"}, {one["key"] for one in tls["certificates"]})
+        older = [suite for suite in tls["cipher_suites"] if not suite.startswith("TLS_")]
+        self.assertEqual({"ECDHE-ECDSA", "ECDHE-RSA-A", "ECDHE-RSA-C"}, {suite[:11] for suite in older})
 
     def test_oneVersion(self) -> None:
         """
@@ -111,7 +126,7 @@ class SummaryTests(SummaryCase):
         tls = self.told("encrypt", upstream_tls={"ca": "ca.pem", "cert": "server.pem"})["upstream_tls"]
         self.assertEqual(
             ("for origin.example", [f"{self.folder}/ca.pem"], f"{self.folder}/server.pem"),
-            (tls["verified"], tls["ca"], tls["certificate"]),
+            (tls["verified"], tls["ca"], tls["certificates"][0]["files"][0]),
         )
         self.assertTrue({"ECDHE-ECDSA", "ECDHE-RSA-A"} <= {suite[:11] for suite in tls["cipher_suites"]})
         tls = self.told("encrypt", upstream_tls={"auth": "none"})["upstream_tls"]
@@ -161,7 +176,7 @@ class SummaryTests(SummaryCase):
             "\n  listen                127.0.0.1:8443\n",
             "\n  tls\n    versions            1.2, 1.3\n",
             "\n    alpn                none\n",
-            "for no names; EC secp256r1; CN=server.example, issued by",
+            "for server.example; EC P-256; CN=server.example, issued by",
             " days left)",
             "\n    resumption          yes\n",
             "upstream_handshake 10 s, ",
@@ -246,7 +261,6 @@ class KeyTests(SummaryCase):
             chain = (Weak(),)
 
         class TLS:
-            identity = Shown()
             identities = (Shown(),)
 
         class Pattern:

@@ -14,18 +14,16 @@ from datetime import datetime
 from typing import Any, Final
 
 from attrs import asdict, fields
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from OpenSSL import SSL
 
 from tlsproxy.route import Route
 from tlsproxy.rules import Rule
 from tlsproxy.tls.certificates import Identity, describe
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
-from tlsproxy.tls.pem import UNDECODABLE
-from tlsproxy.tls.policy import CertificateFiles, Policy, snake
+from tlsproxy.tls.policy import Policy, snake
+from tlsproxy.tls.printing import few
 
-__all__ = ["certificatesOf", "lines", "summary", "weaknesses"]
+__all__ = ["lines", "summary", "weaknesses"]
 
 Summary = dict[str, Any]
 
@@ -61,7 +59,7 @@ def summary(route: Route, now: datetime) -> Summary:
     if getattr(pattern, "tls", None) is not None:
         told["tls"] = _server(pattern.tls, now)
     if getattr(pattern, "upstreamTLS", None) is not None:
-        told["upstream_tls"] = _client(pattern.upstreamTLS)
+        told["upstream_tls"] = _client(pattern.upstreamTLS, now)
     if route.handlers:
         told["handlers"] = [str(getattr(one, "name", one)) for one in route.handlers]
     # Whatever else a route has that is a word or a number.
@@ -104,16 +102,9 @@ def _rule(rule: Rule) -> str:
 # -- TLS ------------------------------------------------------------------------------------------------------------
 
 
-def certificatesOf(tls: ServerTLS) -> tuple[Identity, ...]:
-    """
-    Tell what clients may be shown.
-    """
-    return (tls.identity,)
-
-
 def _server(tls: ServerTLS, now: datetime) -> Summary:
-    policy, identities = tls.policy, certificatesOf(tls)
-    kinds = {_kind(identity.key) for identity in identities}
+    policy, identities = tls.policy, tls.identities
+    kinds = {"RSA" if identity.keyFamily == "RSA" else "ECDSA" for identity in identities}
     told = _shared(policy, tls.context)
     told["cipher_suites"] = [suite for suite in told["cipher_suites"] if _fits(suite, kinds)]
     told["certificates"] = [_certificate(identity, now) for identity in identities]
@@ -123,12 +114,12 @@ def _server(tls: ServerTLS, now: datetime) -> Summary:
     return told | _plain(policy, {*told, *map(snake, _SHARED)})
 
 
-def _client(tls: ClientTLS) -> Summary:
+def _client(tls: ClientTLS, now: datetime) -> Summary:
     policy = tls.policy
     told = _shared(policy, tls.context)
     told["verified"] = "not at all" if policy.auth == "none" else f"for {tls.name or 'the host of each rule'}"
-    if isinstance(policy.cert, CertificateFiles):
-        told["certificate"] = policy.cert.chain
+    if tls.identity is not None:
+        told["certificates"] = [_certificate(tls.identity, now)]
     unused = {"ca"} if policy.auth == "none" else set()
     return told | _plain(policy, {*told, *map(snake, _SHARED), "name", "auth", *unused})
 
@@ -144,10 +135,6 @@ def _shared(policy: Policy, context: SSL.Context) -> Summary:
     }
 
 
-def _kind(key: object) -> str:
-    return "RSA" if isinstance(key, rsa.RSAPrivateKey) else "ECDSA"
-
-
 def _fits(suite: str, kinds: set[str]) -> bool:
     """
     Tell whether there is a key that a cipher suite can be used with.
@@ -157,30 +144,14 @@ def _fits(suite: str, kinds: set[str]) -> bool:
 
 
 def _certificate(identity: Identity, now: datetime) -> Summary:
-    leaf = identity.chain[0]
+    told: Summary = {"names": list(identity.names), "says": describe(identity.chain[0]), "key": identity.keyType}
     try:
         # The first of the chain to expire.
-        until = min(one.not_valid_after_utc for one in identity.chain)
-        ends: Summary = {"until": f"{until:%Y-%m-%dT%H:%M:%SZ}", "days_left": (until - now).days}
+        until = identity.notAfter
+        told |= {"until": f"{until:%Y-%m-%dT%H:%M:%SZ}", "days_left": (until - now).days}
     except ValueError:
-        ends = {}
-    return {"names": _names(leaf), "says": describe(leaf), "key": _key(identity.key), **ends}
-
-
-def _names(certificate: x509.Certificate) -> list[str]:
-    try:
-        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, *UNDECODABLE):
-        return []
-    return [str(one.value) for one in extension if isinstance(one, (x509.DNSName, x509.IPAddress))]
-
-
-def _key(key: object) -> str:
-    if isinstance(key, rsa.RSAPrivateKey):
-        return f"RSA {key.key_size}"
-    if isinstance(key, ec.EllipticCurvePrivateKey):
-        return f"EC {key.curve.name}"
-    return type(key).__name__.strip("_").removesuffix("PrivateKey")
+        pass  # A date that the library cannot read.
+    return told | {"files": list(identity.files)}
 
 
 def weaknesses(route: Route) -> list[str]:
@@ -189,7 +160,7 @@ def weaknesses(route: Route) -> list[str]:
     """
     tls = getattr(route.pattern, "tls", None)
     found = []
-    for identity in certificatesOf(tls) if tls is not None else ():
+    for identity in tls.identities if tls is not None else ():
         for certificate in identity.chain:
             algorithm = certificate.signature_hash_algorithm
             if algorithm is not None and algorithm.name in _WEAK and certificate.issuer != certificate.subject:
@@ -251,7 +222,7 @@ def _word(value: object) -> str:
 
 
 def _sentence(certificate: Mapping[str, Any]) -> str:
-    names = _word(certificate["names"]) or "no names"
+    names = few(certificate["names"]) or "no names"
     left = certificate.get("days_left")
     days = "" if left is None else f" ({left} days left)" if left >= 0 else " (EXPIRED)"
     return f"for {names}; {certificate['key']}; {certificate['says']}{days}"
