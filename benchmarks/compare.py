@@ -11,26 +11,26 @@ import argparse
 import resource
 import shutil
 import signal
+import statistics
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from attrs import evolve
-from measure import Bench, Running, Work, bench
-from peers import HANDLED, OURS, PEERS, STOCK, Peer
+from jobs import HANDLED, OURS, STOCK, Peer
+from measure import Bench, Running, bench
+from peers import PEERS
 from processes import Holding, ProcessError
-from report import HELD, ROWS, STALLED, Results, Row, render
+from report import render
+from results import Results, Run
+from rows import CHOICES, FREE, HELD, LATENCY, OFFLOAD, ROWS, STALLED, Row
+from work import QUICK, Work
 
 _MEMORY_ROUNDS = 3
-_QUICK = Work(bulk=64 << 20, connections=100, requests=2000, held=100, tunnels=1000)
-_FREE = (*HELD, "stalled")
-"""The rows that start a fresh process for each number."""
 
 _OTHER_FILES = 1000
 """Enough for all that a proxy opens beside its connections."""
-
-_CHOICES = [row.name for row in ROWS if row.kind] + list(_FREE)
 
 
 def _say(text: str) -> None:
@@ -39,15 +39,15 @@ def _say(text: str) -> None:
 
 def _chooseRows(text: str) -> list[str]:
     """
-    The rows whose names begin with one of the given words.
+    The rows of the given names, or whose names begin so where there is none of that name.
     """
     chosen = []
     for word in text.split(","):
-        found = [name for name in _CHOICES if name.startswith(word)]
+        found = [name for name in CHOICES if name == word] or [name for name in CHOICES if name.startswith(word)]
         if not word or not found:
-            raise argparse.ArgumentTypeError(f"no row {word!r}; there are {', '.join(_CHOICES)}")
+            raise argparse.ArgumentTypeError(f"no row {word!r}; there are {', '.join(CHOICES)}")
         chosen += found
-    return [name for name in _CHOICES if name in chosen]
+    return [name for name in CHOICES if name in chosen]
 
 
 def _choosePeers(text: str) -> list[Peer]:
@@ -65,7 +65,7 @@ def _arguments(line: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="how often each number is taken (default: 7)")
     parser.add_argument(
-        "--rows", type=_chooseRows, default=_CHOICES, help=f"names or their beginnings, of {', '.join(_CHOICES)}"
+        "--rows", type=_chooseRows, default=CHOICES, help=f"names or their beginnings, of {', '.join(CHOICES)}"
     )
     parser.add_argument("--only", type=_choosePeers, help="only these proxies, by name; ours is tlsproxy")
     parser.add_argument("--stock", action="store_true", help="add what Twisted alone offers")
@@ -73,24 +73,29 @@ def _arguments(line: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one small round, to see that all works")
     parser.add_argument("--bulk-mib", type=int, help="MiB of a bulk transfer (default: 1024)")
     parser.add_argument("--connections", type=int, help="new connections a round (default: 2000)")
-    parser.add_argument("--clients", type=int, help="how many of them at a time (default: 4)")
     parser.add_argument("--requests", type=int, help="small requests a round (default: 50000)")
-    parser.add_argument("--held", type=int, help="idle connections whose memory is read (default: 2000)")
+    parser.add_argument("--held", type=int, help="idle connections whose memory is read (default: 5000)")
     parser.add_argument("--tunnels", type=int, help="idle tunnels whose memory is read (default: 8000)")
+    parser.add_argument("--seconds", type=float, help="how long a load at a fixed rate lasts (default: 5)")
     parser.add_argument("--no-pin", action="store_true", help="reserve no core for the proxy")
-    parser.add_argument("--output", type=Path, help="write the tables to this file, too")
+    parser.add_argument("--table", type=Path, help="write the tables to this file, too, for docs/benchmarks.rst")
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        help="add these numbers to what earlier runs have kept in this file, and show all",
+    )
     return parser.parse_args(line)
 
 
 def _work(given: argparse.Namespace) -> Work:
-    work = _QUICK if given.quick else Work()
+    work = QUICK if given.quick else Work()
     changes = {
         "bulk": given.bulk_mib and given.bulk_mib << 20,
         "connections": given.connections,
-        "clients": given.clients,
         "requests": given.requests,
         "held": given.held,
         "tunnels": given.tunnels,
+        "seconds": given.seconds,
     }
     return evolve(work, **{name: value for name, value in changes.items() if value is not None})
 
@@ -131,76 +136,115 @@ def _startAll(
     stack: ExitStack, place: Bench, results: Results, peers: Sequence[Peer], rows: Sequence[Row]
 ) -> list[Running]:
     """
-    Start each peer in each mode that the rows need, and warm it up.
+    Start each peer in each setting that the rows need, and warm it up.
     """
     running = []
-    for mode in dict.fromkeys(row.mode for row in rows):
+    for setting in dict.fromkeys(row.setting for row in rows):
         for peer in peers:
-            if mode not in peer.modes:
+            if setting.mode not in peer.modes:
                 continue
             try:
-                started = stack.enter_context(place.proxy(peer, mode))
+                started = stack.enter_context(place.proxy(peer, setting))
                 place.warmUp(started)
             except ProcessError as failure:
-                _fail(results, [row for row in rows if row.mode == mode], peer, failure)
+                _fail(results, [row for row in rows if row.setting == setting], peer, failure)
                 continue
-            results.handshakes[peer.name, mode] = started.handshake
+            if setting == OFFLOAD or (setting.mode == "bridge" and peer.name not in results.tickets):
+                results.tickets[peer.name] = started.handshake.tickets
             running.append(started)
     return running
 
 
-def _measureCPU(place: Bench, results: Results, peers: Sequence[Peer], rows: Sequence[Row]) -> None:
+def _measureCPU(place: Bench, results: Results, run: Run, peers: Sequence[Peer], rows: Sequence[Row]) -> None:
     """
     All proxies run at the same time and work in turn: each row of each round goes through one after the other.
     """
     with ExitStack() as stack:
         running = _startAll(stack, place, results, peers, rows)
-        for number in range(results.rounds):
+        for number in range(run.rounds):
             for row in rows:
                 assert row.kind is not None
                 said = []
                 for proxy in running:
-                    if proxy.mode != row.mode or results.failed(row, proxy.peer.name):
+                    if proxy.setting != row.setting or results.failed(row, proxy.peer.name):
                         continue
                     try:
-                        value = place.cpu(proxy, row.kind, results.work)
+                        value = place.cpu(proxy, row.kind, run.work, row.clients)
                     except ProcessError as failure:
                         _fail(results, [row], proxy.peer, failure)
                         continue
                     results.add(row, proxy.peer.name, value)
                     said.append(f"{proxy.peer.name} {results.numbers(row, proxy.peer.name)[-1]:.3g}")
-                _say(f"round {number + 1} of {results.rounds}, {row.name}: {', '.join(said)}")
+                _say(f"round {number + 1} of {run.rounds}, {row.name}: {', '.join(said)}")
 
 
-def _measureMemory(place: Bench, results: Results, peers: Sequence[Peer], rows: Sequence[str]) -> None:
+def _measureLatency(place: Bench, results: Results, run: Run, peers: Sequence[Peer], words: Sequence[str]) -> None:
+    """
+    What each proxy adds to the time without one, at the same rate for all: half of what the slowest of them can do.
+    """
+    rows = [row for word in words for row in LATENCY[word].values()]
+    with ExitStack() as stack:
+        running = _startAll(stack, place, results, peers, rows)
+        for word in words:
+            doors = [place.direct(), *(proxy.door for proxy in running)]
+            rate = min(place.peak(door, word, run.work) for door in doors) / 2
+            direct: list[dict[str, float]] = []
+            for number in range(run.rounds):
+                said = []
+                direct.append(place.latency(doors[0], word, rate, run.work))
+                for proxy in running:
+                    name = proxy.peer.name
+                    try:
+                        seen = place.latency(proxy.door, word, rate, run.work)
+                    except ProcessError as failure:
+                        _fail(results, list(LATENCY[word].values()), proxy.peer, failure)
+                        continue
+                    for of, row in LATENCY[word].items():
+                        results.add(row, name, seen[of] - direct[-1][of])
+                        said.append(f"{name} {of} {results.values[row.name][name][-1]:.3g}")
+                _say(f"round {number + 1} of {run.rounds}, {word}: {', '.join(said)}")
+            middle = {of: statistics.median(seen[of] for seen in direct) * 1e3 for of in LATENCY[word]}
+            told = ", ".join(f"{of} {value:.3f} ms" for of, value in middle.items())
+            results.notes[word] = f"{rate:.0f} a second, half of what the slowest can do.  Without a proxy: {told}."
+
+
+def _measureMemory(place: Bench, results: Results, run: Run, peers: Sequence[Peer], rows: Sequence[str]) -> None:
     """
     A fresh process for each number.
     """
-    for number in range(min(results.rounds, _MEMORY_ROUNDS)):
+    for number in range(min(run.rounds, _MEMORY_ROUNDS)):
         for peer in peers:
             for name in (name for name in HELD if name in rows):
-                _measureHeld(place, results, peer, name)
+                _measureHeld(place, results, run.work, peer, name)
             if "stalled" in rows:
                 try:
-                    results.add(STALLED, peer.name, place.stalled(peer, results.work).rss)
+                    results.add(STALLED, peer.name, place.stalled(peer, run.work).rss)
                 except ProcessError as failure:
                     _fail(results, [STALLED], peer, failure)
         _say(f"memory, round {number + 1}: done")
 
 
-def _measureHeld(place: Bench, results: Results, peer: Peer, name: str) -> None:
+def _measureHeld(place: Bench, results: Results, work: Work, peer: Peer, name: str) -> None:
     rows = HELD[name]
-    mode = next(iter(rows.values())).mode
-    if mode not in peer.modes:
+    setting = next(iter(rows.values())).setting
+    if setting.mode not in peer.modes:
         return
     try:
-        idle, burst = place.held(peer, mode, results.work)
+        idle, burst = place.held(peer, setting, work)
     except ProcessError as failure:
         _fail(results, list(rows.values()), peer, failure)
         return
     seen: dict[str, Holding] = {"idle": idle, "burst": burst}
     for (moment, counted), row in rows.items():
         results.add(row, peer.name, getattr(seen[moment], counted))
+
+
+def _fills(word: str) -> frozenset[str]:
+    """
+    The names of the rows that a word of C{--rows} fills.
+    """
+    filled = [*HELD.get(word, {}).values(), *LATENCY.get(word, {}).values(), *([STALLED] if word == "stalled" else [])]
+    return frozenset([word, *(row.name for row in filled)])
 
 
 def main(line: Sequence[str]) -> int:
@@ -214,24 +258,32 @@ def main(line: Sequence[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(1))
     work, holdable = _work(given), _raiseFileLimit()
-    if "tunnels-idle" in given.rows and work.tunnels > holdable:
-        _say(f"only {holdable} idle tunnels: the hard limit of open files allows no more")
-        work = evolve(work, tunnels=holdable)
-    results = Results(1 if given.quick else given.rounds, work, not given.no_pin)
-    if results.load > 0.5:
-        _say(f"the load average is {results.load:.2f}: these numbers will be noise")
+    for word, what in (("tunnels-idle", "tunnels"), ("memory", "held")):
+        if word in given.rows and getattr(work, what) > holdable:
+            _say(f"{word}: only {holdable} connections, since the hard limit of open files allows no more")
+            work = evolve(work, **{what: holdable})
+    run = Run(tuple(given.rows), 1 if given.quick else given.rounds, work, pinned=not given.no_pin)
+    if run.load > 0.5:
+        _say(f"the load average is {run.load:.2f}: these numbers will be noise")
+    results = Results()
+    if given.keep:
+        results = Results.load(given.keep, {word: _fills(word) for word in given.rows})
     peers = _peers(given, results)
     rows = [row for row in ROWS if row.kind and row.name in given.rows]
-    with bench(not given.no_pin) as place:
-        results.pinned = place.proxyCores is not None
+    with bench(run.pinned) as place:
+        results.runs.append(evolve(run, pinned=place.proxyCores is not None))
         if rows:
-            _measureCPU(place, results, peers, rows)
-        if any(name in given.rows for name in _FREE):
-            _measureMemory(place, results, peers, given.rows)
+            _measureCPU(place, results, run, peers, rows)
+        if words := [word for word in LATENCY if word in given.rows]:
+            _measureLatency(place, results, run, peers, words)
+        if any(name in given.rows for name in FREE):
+            _measureMemory(place, results, run, peers, given.rows)
+    if given.keep:
+        results.save(given.keep)
     text = render(results)
     print(text)
-    if given.output:
-        given.output.write_text(text)
+    if given.table:
+        given.table.write_text(text)
     return 1 if results.failures else 0
 
 

@@ -1,5 +1,5 @@
 """
-The certificates of one run: a root and one P-256 leaf for localhost, made anew each time.
+The certificates of one run: a root and a leaf for localhost with each kind of key, made anew each time.
 """
 
 from __future__ import annotations
@@ -11,9 +11,14 @@ from pathlib import Path
 from attrs import frozen
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from traffic import HOST, NAME
+
+KEYS = ("P-256", "RSA-2048")
+"""The kinds of keys that a leaf is made for."""
+
+_Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 @frozen
@@ -34,7 +39,7 @@ class Credentials:
 
 
 def _certificate(
-    subject: str, key: ec.EllipticCurvePrivateKey, issuer: str, signer: ec.EllipticCurvePrivateKey, authority: bool
+    subject: str, key: _Key, issuer: str, signer: ec.EllipticCurvePrivateKey, authority: bool
 ) -> x509.Certificate:
     now = datetime.datetime.now(datetime.UTC)
     builder = (
@@ -59,18 +64,27 @@ def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
 
 
-def issue(folder: Path) -> Credentials:
-    """
-    Make root, leaf and key in a folder.
+def _newKey(kind: str) -> _Key:
+    return ec.generate_private_key(ec.SECP256R1()) if kind == "P-256" else rsa.generate_private_key(65537, 2048)
 
-    @param folder: where the files go; the key's file is readable by its owner only.
+
+def issue(folder: Path) -> dict[str, Credentials]:
     """
-    rootKey, leafKey = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    Make a root, and a leaf and its key of each kind, in a folder.
+
+    @param folder: where the files go; those with a key are readable by their owner only.
+    @return: by kind of key.
+    """
+    rootKey = ec.generate_private_key(ec.SECP256R1())
     root = _certificate("benchmark root", rootKey, "benchmark root", rootKey, True).public_bytes(Encoding.PEM)
-    leaf = _certificate(NAME, leafKey, "benchmark root", rootKey, False).public_bytes(Encoding.PEM)
-    key = leafKey.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    made = Credentials(folder / "ca.pem", folder / "chain.pem", folder / "key.pem", folder / "both.pem")
-    for path, content in ((made.ca, root), (made.chain, leaf), (made.key, key), (made.both, leaf + key)):
-        path.touch(0o600)
-        path.write_bytes(content)
-    return made
+    issued = {}
+    for kind in KEYS:
+        leafKey, own = _newKey(kind), folder / kind
+        own.mkdir()
+        leaf = _certificate(NAME, leafKey, "benchmark root", rootKey, False).public_bytes(Encoding.PEM)
+        key = leafKey.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        issued[kind] = made = Credentials(own / "ca.pem", own / "chain.pem", own / "key.pem", own / "both.pem")
+        for path, content in ((made.ca, root), (made.chain, leaf), (made.key, key), (made.both, leaf + key)):
+            path.touch(0o600)
+            path.write_bytes(content)
+    return issued

@@ -5,11 +5,14 @@ How the load client comes into a proxy: what it has to say before its first orde
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import socket
 import ssl
 from pathlib import Path
 
 from attrs import field, frozen
+from steps import Steps, finish, tried
 from traffic import HOST, NAME, TrafficError, clientContext
 
 SNI = "bench.example"
@@ -42,18 +45,20 @@ class Door:
     @param sni: a name to be routed by. A real ClientHello is sent, and plain bytes behind it: no proxy that leaves TLS
         alone looks further, and neither client nor backend is slowed by a cipher.
     @param target: where the proxy is told to go by CONNECT, C{HOST:PORT}.
+    @param version: the version of TLS to speak with the proxy.
     """
 
     port: int
     ca: Path | None = None
     sni: str = ""
     target: str = ""
+    version: str = "1.3"
     context: ssl.SSLContext | None = field(init=False)
     _hello: bytes = field(init=False)
 
     @context.default
     def _makeContext(self) -> ssl.SSLContext | None:
-        return None if self.ca is None else clientContext(self.ca)
+        return None if self.ca is None else clientContext(self.ca, self.version)
 
     @_hello.default
     def _makeHello(self) -> bytes:
@@ -64,45 +69,73 @@ class Door:
         The same, as the load client's command line has it.
         """
         words = [str(self.port)]
-        for name, value in (("--ca", self.ca), ("--sni", self.sni), ("--target", self.target)):
+        for name, value in (
+            ("--ca", self.ca),
+            ("--sni", self.sni),
+            ("--target", self.target),
+            ("--version", self.version),
+        ):
             if value:
                 words += [name, str(value)]
         return words
 
-    def open(self) -> socket.socket:
+    def open(self, session: ssl.SSLSession | None = None) -> socket.socket:
         """
         A new blocking connection, ready for orders.
 
-        @raise TrafficError: if the handshake resumed an old session, or the proxy refused the target.
+        @param session: the one to resume.
+        @raise TrafficError: if the handshake resumed what it should not or did not what it should, or the proxy refused
+            the target.
         """
-        raw = socket.create_connection((HOST, self.port))
+        connection = finish(self.enter(session))
+        connection.setblocking(True)
+        return connection
+
+    def enter(self, session: ssl.SSLSession | None = None) -> Steps[socket.socket]:
+        """
+        The same without blocking.
+        """
+        connection = socket.socket()
         try:
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.setblocking(False)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if connection.connect_ex((HOST, self.port)):
+                yield connection.fileno(), select.EPOLLOUT
+            failure = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if failure:
+                raise OSError(failure, os.strerror(failure))
             if self.context is not None:
-                return _handshake(raw, self.context)
+                connection = yield from _handshake(connection, self.context, session)
             if self._hello:
-                raw.sendall(self._hello)
+                # What is said first always finds room.
+                connection.send(self._hello)
             if self.target:
-                _tunnel(raw, self.target)
+                yield from _tunnel(connection, self.target)
         except BaseException:
-            raw.close()
+            connection.close()
             raise
-        return raw
+        return connection
 
 
-def _handshake(raw: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
-    connection = context.wrap_socket(raw, server_hostname=NAME)
-    if connection.session_reused:
+def _handshake(raw: socket.socket, context: ssl.SSLContext, session: ssl.SSLSession | None) -> Steps[ssl.SSLSocket]:
+    connection = context.wrap_socket(raw, server_hostname=NAME, do_handshake_on_connect=False, session=session)
+    try:
+        yield from tried(connection, connection.do_handshake)
+        if connection.session_reused and session is None:
+            raise TrafficError("the handshake resumed a session: new connections must be new")
+        if session is not None and not connection.session_reused:
+            raise TrafficError("the session was not resumed")
+    except BaseException:
         connection.close()
-        raise TrafficError("the handshake resumed a session: new connections must be new")
+        raise
     return connection
 
 
-def _tunnel(raw: socket.socket, target: str) -> None:
-    raw.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode("ascii"))
+def _tunnel(raw: socket.socket, target: str) -> Steps[None]:
+    raw.send(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode("ascii"))
     head = b""
     while _HEAD_END not in head:
-        piece = raw.recv(_LONGEST_HEAD)
+        piece = yield from tried(raw, lambda: raw.recv(_LONGEST_HEAD))
         head += piece
         if not piece or len(head) > _LONGEST_HEAD:
             raise TrafficError(f"the answer to CONNECT has no end: {head[:64]!r}")

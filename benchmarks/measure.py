@@ -6,82 +6,37 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from attrs import field, frozen
 from credentials import Credentials, issue
 from door import SNI, Door
-from peers import FAR_TLS, NEAR_TLS, Job, Peer
+from jobs import FAR_TLS, NEAR_TLS, Job, Peer, Setting
 from processes import Holding, ProcessError, Program
-from traffic import HOST, ORDER_SIZE, SUITE, Order, TrafficError, close, readExactly, speaks
+from rows import PACED
+from steps import finish, leave
+from traffic import HOST, ORDER_SIZE, Order, TrafficError, readExactly, speaks, speech
+from work import WARM_UP, Work
 
 _HERE = Path(__file__).parent
 _START = 20.0
 _PATIENCE = 300.0
-_STALLED = 100 * 1000 * 1000
-_GIB = 1 << 30
+_ANSWER = 5.0
 _UPSTREAMS = {"offload": "plain", "encrypt": "tls", "bridge": "tls", "passthrough": "hello", "connect": "plain"}
 """The backend that takes orders, by mode."""
 
+_STAGED = ("requests", "resumed")
+"""Loads whose connections come and go outside of what is counted."""
 
-@frozen
-class Work:
-    """
-    How much of each kind of work one measurement is.
-
-    @param bulk: bytes of a bulk transfer.
-    @param connections: new connections.
-    @param clients: how many of them at a time.
-    @param requests: small requests.
-    @param keptAlive: the connections they share.
-    @param held: idle connections whose memory is read.
-    @param tunnels: idle tunnels whose memory and descriptors are read.
-    """
-
-    bulk: int = _GIB
-    connections: int = 2000
-    clients: int = 4
-    requests: int = 50_000
-    keptAlive: int = 32
-    held: int = 2000
-    tunnels: int = 8000
-
-    def holdable(self, mode: str) -> int:
-        """
-        How many connections are held in a mode.
-        """
-        return self.tunnels if mode == "connect" else self.held
-
-    def arguments(self, kind: str, mode: str) -> list[str]:
-        """
-        The load client's options for a kind of load.
-        """
-        if kind in ("down", "up"):
-            return ["--size", str(self.bulk)]
-        if kind == "connections":
-            return ["--count", str(self.connections), "--clients", str(self.clients)]
-        if kind == "requests":
-            return ["--count", str(self.requests), "--clients", str(self.keptAlive)]
-        if kind == "hold":
-            return ["--count", str(self.holdable(mode))]
-        return ["--size", str(_STALLED)]
-
-    def amount(self, kind: str) -> float:
-        """
-        How much one load of a kind is: GiB, connections or requests.
-        """
-        return {"connections": self.connections, "requests": self.requests}.get(kind, self.bulk / _GIB)
-
-
-WARM_UP = Work(bulk=1 << 20, connections=4, clients=1, requests=64)
-"""What each proxy does once before anything is counted."""
+_PEAK_CLIENTS = 32
 
 
 @frozen
@@ -105,14 +60,14 @@ class Running:
     A proxy at work.
 
     @param peer: which.
-    @param mode: what it does.
+    @param setting: what it does.
     @param door: the way into it.
     @param program: its processes.
     @param handshake: what was seen when it came up.
     """
 
     peer: Peer
-    mode: str
+    setting: Setting
     door: Door
     program: Program
     handshake: Handshake
@@ -124,14 +79,14 @@ class Bench:
     All that the measurements share.
 
     @param folder: for all files.
-    @param credentials: the certificates.
+    @param credentials: the certificates, by kind of key.
     @param backend: the port of each kind of backend.
     @param proxyCores: where proxies run, as taskset(1) lists them, or C{None}.
     @param loadCores: where everything else runs.
     """
 
     folder: Path
-    credentials: Credentials
+    credentials: dict[str, Credentials]
     backend: dict[str, int]
     proxyCores: str | None
     loadCores: str | None
@@ -141,13 +96,14 @@ class Bench:
         return self.folder / f"{next(self._serial)}-{name}.log"
 
     @contextmanager
-    def proxy(self, peer: Peer, mode: str, upstream: str | None = None) -> Iterator[Running]:
+    def proxy(self, peer: Peer, setting: Setting, upstream: str | None = None) -> Iterator[Running]:
         """
         Start a proxy and wait until a first conversation through it succeeds.
 
         @param upstream: the kind of backend, if not the one that takes orders.
         @raise ProcessError: if it does not come up, or does not speak the TLS it was told to.
         """
+        mode, credentials = setting.mode, self.credentials[setting.key]
         target = self.backend[upstream or _UPSTREAMS[mode]]
         folder = self.folder / f"{next(self._serial)}-{peer.name}"
         folder.mkdir()
@@ -156,18 +112,25 @@ class Bench:
             port = reserved.getsockname()[1]
         door = Door(
             port,
-            ca=self.credentials.ca if mode in NEAR_TLS else None,
+            ca=credentials.ca if mode in NEAR_TLS else None,
             sni=SNI if mode == "passthrough" else "",
             target=f"{HOST}:{target}" if mode == "connect" and peer.tunnels else "",
+            version=setting.version,
         )
-        command = peer.command(Job(mode, port, target, self.credentials, folder))
+        command = peer.command(Job(setting, port, target, credentials, folder))
         program = Program(peer.name, command, self.proxyCores, self._log(peer.name))
         try:
-            yield Running(peer, mode, door, program, self._firstConversation(program, door, mode))
+            yield Running(peer, setting, door, program, self._firstConversation(program, door, setting))
         finally:
             program.stop()
 
-    def _firstConversation(self, program: Program, door: Door, mode: str) -> Handshake:
+    def direct(self) -> Door:
+        """
+        The way to the backend that goes through no proxy.
+        """
+        return Door(self.backend["plain"])
+
+    def _firstConversation(self, program: Program, door: Door, setting: Setting) -> Handshake:
         until = time.monotonic() + _START
         while True:
             time.sleep(0.1)
@@ -179,11 +142,11 @@ class Bench:
                 if time.monotonic() > until:
                     message = f"{program.name}: nothing passes ({failure!r})\n{program.said()}"
                     raise ProcessError(message) from failure
-        due = f"TLSv1.3 {SUITE}"
-        for side, said, modes in (("client", seen.near, NEAR_TLS), ("upstream", seen.far, FAR_TLS)):
-            # The echoing backend cannot tell what it sees; it is never behind TLS.
-            if said not in ((due,) if mode in modes else ("plain", "")):
-                raise ProcessError(f"{program.name} speaks {said!r} to the {side}")
+        if seen.near != setting.speaks:
+            raise ProcessError(f"{program.name} speaks {seen.near!r} to the client")
+        # The echoing backend cannot tell what it sees; it is never behind TLS.
+        if seen.far not in ((speech("1.3", "P-256"),) if setting.mode in FAR_TLS else ("plain", "")):
+            raise ProcessError(f"{program.name} speaks {seen.far!r} to the upstream")
         return seen
 
     def _converse(self, door: Door) -> Handshake:
@@ -198,39 +161,39 @@ class Bench:
             door.context._msg_callback = message  # type: ignore[attr-defined]
         connection = door.open()
         try:
-            connection.settimeout(5.0)
+            connection.settimeout(_ANSWER)
             connection.sendall(Order("tell", 0).toBytes())
             far = readExactly(connection, ORDER_SIZE)
             near = speaks(connection)
         finally:
-            close(connection)
+            finish(leave(connection))
         echoed = far == Order("tell", 0).toBytes()
         return Handshake(near, "" if echoed else far.rstrip(b"\0").decode("ascii"), len(tickets))
 
     @contextmanager
-    def _load(self, running: Running, kind: str, work: Work) -> Iterator[Program]:
-        command = [sys.executable, str(_HERE / "load.py"), kind, *running.door.options()]
-        command += work.arguments(kind, running.mode)
-        load = Program(f"{kind} through {running.peer.name}", command, self.loadCores, self._log("load"), talks=True)
+    def _load(self, door: Door, kind: str, arguments: Sequence[str]) -> Iterator[Program]:
+        command = [sys.executable, str(_HERE / "load.py"), kind, *door.options(), *arguments]
+        load = Program(f"load of {kind}", command, self.loadCores, self._log("load"), talks=True)
         try:
             yield load
         finally:
             load.stop()
 
-    def cpu(self, running: Running, kind: str, work: Work) -> float:
+    def cpu(self, running: Running, kind: str, work: Work, clients: int = 1) -> float:
         """
         Send one load through a proxy.
 
-        @param kind: C{down}, C{up}, C{connections} or C{requests}.
+        @param kind: C{down}, C{up}, C{connections}, C{resumed} or C{requests}.
+        @param clients: how many connections or requests at a time.
         @return: what it cost the proxy: seconds of CPU for each GiB, connection or request.
         @raise ProcessError: if a byte was lost or a process died.
         """
         program = running.program
         members = program.members()
         before = program.settledCPU(members)
-        with self._load(running, kind, work) as load:
+        with self._load(running.door, kind, work.arguments(kind, running.setting.mode, clients)) as load:
             load.line(_PATIENCE)
-            if kind != "requests":
+            if kind not in _STAGED:
                 return (program.settledCPU(members) - before) / work.amount(kind)
             before = program.settledCPU(members)
             load.go()
@@ -247,21 +210,46 @@ class Bench:
         for kind in ("down", "up", "connections", "requests"):
             self.cpu(running, kind, WARM_UP)
 
-    def held(self, peer: Peer, mode: str, work: Work) -> tuple[Holding, Holding]:
+    def peak(self, door: Door, word: str, work: Work) -> float:
+        """
+        How much can be done in a second if each client goes on as soon as it has its answer: as much as the slowest of
+        proxy, load client and backend can do.
+
+        @param word: one of L{rows.PACED}.
+        @return: connections or requests a second.
+        """
+        kind, _ = PACED[word]
+        with self._load(door, kind, work.arguments(kind, "offload", _PEAK_CLIENTS, math.inf)) as load:
+            told: dict[str, float] = json.loads(load.line(_PATIENCE))
+        return work.amount(kind) / told["seconds"]
+
+    def latency(self, door: Door, word: str, rate: float, work: Work) -> dict[str, float]:
+        """
+        How long each takes where so many are due each second.
+
+        @param word: one of L{rows.PACED}.
+        @return: seconds by percentile, C{p50} and C{p99}.
+        """
+        _, kind = PACED[word]
+        with self._load(door, kind, work.arguments(kind, "offload", rate=rate)) as load:
+            told: dict[str, float] = json.loads(load.line(_PATIENCE))
+        return told
+
+    def held(self, peer: Peer, setting: Setting, work: Work) -> tuple[Holding, Holding]:
         """
         What an idle connection costs a fresh process.
 
         @return: growth for each connection: after a word, and after a burst.
         """
-        with self.proxy(peer, mode, "echo") as running:
+        with self.proxy(peer, setting, "echo") as running:
             before = self._rest(running)
-            with self._load(running, "hold", work) as load:
+            with self._load(running.door, "hold", work.arguments("hold", setting.mode)) as load:
                 load.line(_PATIENCE)
                 idle = self._rest(running)
                 load.go()
                 load.line(_PATIENCE)
                 burst = self._rest(running)
-        count = work.holdable(mode)
+        count = work.holdable(setting.mode)
         return before.growth(idle, count), before.growth(burst, count)
 
     def stalled(self, peer: Peer, work: Work) -> Holding:
@@ -270,9 +258,9 @@ class Bench:
 
         @return: growth in all.
         """
-        with self.proxy(peer, "offload") as running:
+        with self.proxy(peer, Setting("offload")) as running:
             before = self._rest(running)
-            with self._load(running, "stall", work) as load:
+            with self._load(running.door, "stall", work.arguments("stall", "offload")) as load:
                 load.line(_PATIENCE)
                 return before.growth(self._rest(running), 1)
 
@@ -291,13 +279,14 @@ def bench(pin: bool) -> Iterator[Bench]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-")))
         credentials = issue(folder)
+        own = credentials["P-256"]
         cores = sorted(os.sched_getaffinity(0))
         proxyCores = loadCores = None
         if pin and len(cores) > 1:
             proxyCores, loadCores = str(cores[0]), ",".join(map(str, cores[1:]))
             os.sched_setaffinity(0, cores[1:])
             stack.callback(os.sched_setaffinity, 0, cores)
-        command = [sys.executable, str(_HERE / "backend.py"), str(credentials.chain), str(credentials.key)]
+        command = [sys.executable, str(_HERE / "backend.py"), str(own.chain), str(own.key)]
         backend = Program("backend", command, loadCores, folder / "backend.log", talks=True)
         stack.callback(backend.stop)
         yield Bench(folder, credentials, json.loads(backend.line(_START)), proxyCores, loadCores)

@@ -1,7 +1,7 @@
 """
 The proxies that are compared, each with its configuration, command line and version.
 
-Equal for all: one worker, TLS 1.3 only, X25519 only, one cipher suite, one EC P-256 certificate, no log, TCP_NODELAY on
+Equal for all: one worker, one version of TLS, X25519 only, one cipher suite, one certificate, no log, TCP_NODELAY on
 both sides, the session tickets OpenSSL sends unasked, buffers as each program ships them, the upstream's chain and name
 verified (hitch cannot). Where TLS is left alone or absent, haproxy and tlsproxy splice, and nginx cannot.
 """
@@ -15,114 +15,14 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from attrs import frozen
-from credentials import Credentials
 from door import SNI
-from traffic import GROUP, HOST, NAME, SUITE
-
-OURS = "tlsproxy"
-"""The name of the proxy that all others are measured against."""
-
-SPLICING = "haproxy-splice"
-"""The name of haproxy where it splices all that it can."""
-
-STOCK = "stock"
-"""The name of what Twisted alone offers, which runs only when asked for."""
-
-HANDLED = "tlsproxy-handled"
-"""The name of the proxy with a protocol handler that lets everything pass, which runs only when asked for."""
-
-MODES = ("offload", "encrypt", "bridge", "passthrough", "connect")
-
-NEAR_TLS = ("offload", "bridge")
-"""The modes in which the proxy speaks TLS with the client."""
-
-FAR_TLS = ("encrypt", "bridge")
-"""The modes in which it does with the upstream."""
+from jobs import HANDLED, MODES, OURS, SPLICING, STOCK, Job, Peer, Version
+from traffic import CIPHERS, GROUP, HOST, NAME, SUITE
 
 _OTHER_FILES = 500
 """Enough for what haproxy opens beside its connections, pipes included."""
-
-
-@frozen
-class Job:
-    """
-    What a proxy has to do.
-
-    @param mode: one of L{MODES}: TLS to plain, plain to TLS, TLS to TLS, TLS left alone and routed by its SNI, tunnels
-        by CONNECT. Who knows no CONNECT forwards plain TCP to the one upstream instead.
-    @param listen: its port on the loopback address.
-    @param upstream: the port it connects to.
-    @param credentials: the certificates, for either side.
-    @param folder: where its files go.
-    """
-
-    mode: str
-    listen: int
-    upstream: int
-    credentials: Credentials
-    folder: Path
-
-    def write(self, name: str, text: str) -> str:
-        """
-        Put a file into the folder.
-
-        @return: its path.
-        """
-        path = self.folder / name
-        path.write_text(text)
-        return str(path)
-
-    @property
-    def near(self) -> bool:
-        """
-        Whether the client speaks TLS.
-        """
-        return self.mode in NEAR_TLS
-
-    @property
-    def far(self) -> bool:
-        """
-        Whether the upstream speaks TLS.
-        """
-        return self.mode in FAR_TLS
-
-
-@frozen
-class Version:
-    """
-    What a program says about itself.
-
-    @param program: its version.
-    @param library: the TLS library it runs on, with that library's version.
-    """
-
-    program: str
-    library: str
-
-
-@frozen
-class Peer:
-    """
-    One proxy.
-
-    @param name: as the tables show it.
-    @param program: what must be found in the path for it to take part.
-    @param modes: those of L{MODES} it can do.
-    @param command: writes the configuration for a job and returns the command line.
-    @param version: asks the program who it is.
-    @param tunnels: whether it is told by CONNECT where to go, in the mode of that name.
-    """
-
-    name: str
-    program: str
-    modes: tuple[str, ...]
-    command: Callable[[Job], list[str]]
-    version: Callable[[], Version]
-    tunnels: bool = False
 
 
 def _ask(*command: str) -> str:
@@ -159,11 +59,13 @@ def _ours(job: Job) -> list[str]:
         lines += ["[route.targets]", f'allow = ["{HOST}:{job.upstream}"]']
     else:
         lines.append(upstream)
-    tls = ['min_version = "1.3"', f'groups = "{GROUP}"', f'ciphersuites = "{SUITE}"']
+    tls = [f'groups = "{GROUP}"', f'ciphers = "{CIPHERS}"', f'ciphersuites = "{SUITE}"']
     if job.near:
-        lines += ["[route.tls]", f'cert = "{own.chain}"', f'key = "{own.key}"', *tls]
+        version = job.setting.version
+        lines += ["[route.tls]", f'min_version = "{version}"', f'max_version = "{version}"', *tls]
+        lines += [f'cert = "{own.chain}"', f'key = "{own.key}"']
     if job.far:
-        lines += ["[route.upstream_tls]", f'ca = "{own.ca}"', f'name = "{NAME}"', *tls]
+        lines += ["[route.upstream_tls]", f'ca = "{own.ca}"', f'name = "{NAME}"', 'min_version = "1.3"', *tls]
     return [_twistd(), "-n", "--pidfile=", "tlsproxy", "--config", job.write("tlsproxy.toml", "\n".join(lines) + "\n")]
 
 
@@ -191,7 +93,15 @@ def _oursVersion() -> Version:
 def _stock(job: Job) -> list[str]:
     own = job.credentials
     script = str(Path(__file__).with_name("stock.py"))
-    return [sys.executable, script, str(job.listen), str(job.upstream), str(own.chain), str(own.key)]
+    return [
+        sys.executable,
+        script,
+        str(job.listen),
+        str(job.upstream),
+        str(own.chain),
+        str(own.key),
+        job.setting.version,
+    ]
 
 
 def _stockVersion() -> Version:
@@ -201,10 +111,12 @@ def _stockVersion() -> Version:
 
 def _haproxy(job: Job, splicing: str = "    option splice-auto\n") -> list[str]:
     own = job.credentials
-    tls = f"ssl-min-ver TLSv1.3 ssl-max-ver TLSv1.3 ciphersuites {SUITE}"
-    bind = f" ssl crt {own.both} curves {GROUP} {tls}" if job.near else ""
+    suites = f"ciphers {CIPHERS} ciphersuites {SUITE}"
+    near = f"ssl-min-ver {job.protocol} ssl-max-ver {job.protocol} {suites}"
+    bind = f" ssl crt {own.both} curves {GROUP} {near}" if job.near else ""
     # This version has no list of groups on the server side: the backend there takes no other group.
-    server = f" ssl verify required ca-file {own.ca} verifyhost {NAME} sni str({NAME}) {tls}" if job.far else ""
+    far = f"ssl verify required ca-file {own.ca} verifyhost {NAME} sni str({NAME}) ssl-min-ver TLSv1.3 {suites}"
+    server = f" {far}" if job.far else ""
     # It refuses to start where it might run out of files.
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     route = f"""
@@ -250,7 +162,8 @@ def _nginx(job: Job) -> list[str]:
     near = f"""
         ssl_certificate {own.chain};
         ssl_certificate_key {own.key};
-        ssl_protocols TLSv1.3;
+        ssl_protocols {job.protocol};
+        ssl_ciphers {CIPHERS};
         ssl_ecdh_curve {GROUP};
         ssl_conf_command Ciphersuites {SUITE};
 """
@@ -312,9 +225,10 @@ socket = r:TCP_NODELAY=1
 accept = {HOST}:{job.listen}
 connect = {HOST}:{job.upstream}
 {side}
-sslVersionMin = TLSv1.3
-sslVersionMax = TLSv1.3
+sslVersionMin = {job.protocol}
+sslVersionMax = {job.protocol}
 curves = {GROUP}
+ciphers = {CIPHERS}
 ciphersuites = {SUITE}
 """
     return ["stunnel", job.write("stunnel.conf", text)]
@@ -333,7 +247,8 @@ pem-file = "{job.credentials.both}"
 {'user = "nobody"' if os.geteuid() == 0 else ""}
 workers = 1
 backlog = 4096
-tls-protos = TLSv1.3
+tls-protos = {job.protocol}
+ciphers = "{CIPHERS}"
 ciphersuites = "{SUITE}"
 ecdh-curve = "{GROUP}"
 log-level = 0

@@ -1,7 +1,7 @@
 """
 What Twisted alone offers for the same job: C{listenSSL} and C{portforward}.
 
-C{python stock.py LISTEN_PORT UPSTREAM_PORT CHAIN.pem KEY.pem} takes TLS and forwards it in clear.
+C{python stock.py LISTEN_PORT UPSTREAM_PORT CHAIN.pem KEY.pem VERSION} takes TLS and forwards it in clear.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 from typing import Any, cast
 
 from OpenSSL import SSL
-from traffic import HOST, SUITE
+from traffic import CIPHERS, HOST, SUITE
 from twisted.internet import reactor as _reactor
 from twisted.internet.ssl import DefaultOpenSSLContextFactory
 from twisted.protocols.portforward import ProxyFactory
@@ -22,10 +22,13 @@ def main() -> None:
     """
     Serve until killed.
     """
-    listen, upstream, chain, key = sys.argv[1:]
+    listen, upstream, chain, key, version = sys.argv[1:]
     contexts = DefaultOpenSSLContextFactory(key, chain, SSL.TLS_SERVER_METHOD)
     context = contexts.getContext()
-    context.set_min_proto_version(SSL.TLS1_3_VERSION)
+    only = SSL.TLS1_2_VERSION if version == "1.2" else SSL.TLS1_3_VERSION
+    context.set_min_proto_version(only)
+    context.set_max_proto_version(only)
+    context.set_cipher_list(CIPHERS.encode("ascii"))
     context.set_tls13_ciphersuites(SUITE.encode("ascii"))
     factory = ProxyFactory(HOST, int(upstream))
     factory.noisy = False

@@ -24,8 +24,16 @@ from attrs import frozen
 ORDER_SIZE = 64
 """Bytes in an order, and in the short answers to C{up} and C{tell}."""
 
+REPLY = 64
+"""Bytes that a new connection is answered with."""
+
+RESPONSE = 200
+"""Bytes that a small request is answered with."""
+
 GROUP = "X25519"
 SUITE = "TLS_AES_256_GCM_SHA384"
+CIPHERS = "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384"
+"""The same for TLS 1.2, for either kind of key."""
 HOST = "127.0.0.1"
 NAME = "localhost"
 
@@ -128,14 +136,18 @@ def _pages() -> int:
     return source
 
 
-def clientContext(ca: Path) -> ssl.SSLContext:
+VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+
+
+def clientContext(ca: Path, version: str = "1.3") -> ssl.SSLContext:
     """
-    TLS 1.3 and X25519 only; verifies chain and name. It keeps no session, so each of its handshakes is a full one.
+    One version of TLS, and X25519 only if it is 1.3; verifies chain and name. By itself it resumes no session.
 
     @param ca: the file of the root certificate.
+    @param version: one of L{VERSIONS}.
     """
     context = ssl.create_default_context(cafile=str(ca))
-    return _narrow(context)
+    return _narrow(context, version)
 
 
 def serverContext(chain: Path, key: Path) -> ssl.SSLContext:
@@ -147,14 +159,25 @@ def serverContext(chain: Path, key: Path) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(chain, key)
-    return _narrow(context)
+    return _narrow(context, "1.3")
 
 
-def _narrow(context: ssl.SSLContext) -> ssl.SSLContext:
-    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
-    with contextlib.suppress(ssl.SSLError):  # Some versions of the module know no other groups than curves of NIST's.
-        context.set_ecdh_curve(GROUP)  # The proxies, which are asked for the same, leave no choice.
+def _narrow(context: ssl.SSLContext, version: str) -> ssl.SSLContext:
+    context.minimum_version = context.maximum_version = VERSIONS[version]
+    context.set_ciphers(CIPHERS)
+    # Where TLS 1.2 is spoken the groups have to name the curve of the certificate, too; the proxies leave no choice.
+    if version == "1.3":
+        with contextlib.suppress(ssl.SSLError):  # Some versions of the module know no groups but curves of NIST's.
+            context.set_ecdh_curve(GROUP)
     return context
+
+
+def speech(version: str, key: str) -> str:
+    """
+    What L{speaks} says where a version and a kind of key are used as asked for.
+    """
+    cipher = SUITE if version == "1.3" else CIPHERS.split(":")[key == "RSA-2048"]
+    return f"TLSv{version} {cipher}"
 
 
 def speaks(connection: socket.socket) -> str:
@@ -165,18 +188,3 @@ def speaks(connection: socket.socket) -> str:
         return "plain"
     cipher = connection.cipher()
     return f"{connection.version()} {cipher[0] if cipher else 'without a cipher'}"
-
-
-def close(connection: socket.socket) -> None:
-    """
-    End a connection in order: a close_notify, the answer to it, then the descriptor.
-
-    A peer that answers with nothing but a FIN or a reset is forgiven; one that does not answer costs 5 seconds.
-    """
-    if isinstance(connection, ssl.SSLSocket):
-        connection.settimeout(5.0)
-        try:
-            connection.unwrap().close()
-        except OSError:
-            pass
-    connection.close()
