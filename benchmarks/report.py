@@ -71,7 +71,9 @@ def _of(run: Run) -> str:
 
 
 def _wrapped(text: str) -> str:
-    return textwrap.fill(text, 120, subsequent_indent="  " if text.startswith("-") else "") + "\n"
+    return (
+        textwrap.fill(text, 120, subsequent_indent="  " if text.startswith("-") else "", break_on_hyphens=False) + "\n"
+    )
 
 
 def _lines(path: str) -> list[str]:
@@ -115,8 +117,10 @@ def render(results: Results) -> str:
     ]
     spreads = [[row.name, *cells(row, spread, names)] for row in rows]
     parts = [
-        _wrapped(f"{_machine()}.  One worker each, no log; TLS 1.3, X25519, AES-256-GCM, an EC P-256 certificate and no "
-        "resumption where a row's name does not say otherwise."),
+        _wrapped(
+            f"{_machine()}.  One worker each, no log; TLS 1.3, X25519, AES-256-GCM, an EC P-256 certificate and no "
+            "resumption where a row's name does not say otherwise."
+        ),
         "".join(map(_of, results.runs)),
         _table("CPU time, added latency and memory of the proxy alone, medians", ["work", "unit", *names], medians),
     ]
