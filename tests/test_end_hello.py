@@ -134,6 +134,21 @@ class AnyHello(OneEnd):
             self.tearDown()
             self.setUp()
 
+    def check_reset(self) -> None:
+        """
+        A reset is told as one, also where unread bytes lie before it.
+        """
+        for length in (0, 1, 300):
+            done = self.peek()
+            self.peer.write(hello()[:length])
+            self.look()
+            self.assertNoResult(done)
+            self.resetByPeer()
+            self.look()
+            self.assertIn("reset the connection", str(self.failureResultOf(done, PeerReset).value))
+            self.tearDown()
+            self.setUp()
+
     def check_endAtOnce(self) -> None:
         """
         So is an end that comes together with the bytes.
@@ -172,12 +187,9 @@ class UnixHelloTests(AnyHello):
 
     def test_reset(self) -> None:
         """
-        A reset is told as such.
+        See L{AnyHello.check_reset}.
         """
-        done = self.peek()
-        self.resetByPeer()
-        self.look()
-        self.failureResultOf(done, PeerReset)
+        self.check_reset()
 
     def test_lostWhileAsleep(self) -> None:
         """

@@ -31,13 +31,13 @@ _peeked = Buffer(65536)
 """Where hellos are peeked into; it holds nothing between two calls."""
 
 
-def _ended(sock: socket.socket) -> bool:
+def _seenBehind(sock: socket.socket) -> int:
     """
-    Tell whether a peer has ended its stream, also where unread bytes lie before the end.
+    Tell what lies behind the unread bytes: C{POLLRDHUP} for an end of the stream, C{POLLERR} for a reset.
     """
     poll = select.poll()
     poll.register(sock, getattr(select, "POLLRDHUP", 0))
-    return bool(poll.poll(0))
+    return next((events for _, events in poll.poll(0)), 0)
 
 
 class End(Borrowed):
@@ -100,7 +100,11 @@ class End(Borrowed):
             if count == seen:
                 # SO_RCVLOWAT holds the reactor back until there is more, so as a rule this is the end of the stream.
                 # But a Unix socket ignores it, and the kernel overrides it when memory is short.
-                if _ended(sock):
+                # As long as there are bytes to peek at, the kernel speaks of no reset.
+                behind = _seenBehind(sock)
+                if behind & select.POLLERR:
+                    raise PeerReset(f"{self.who} reset the connection in the middle of its hello")
+                if behind:
                     raise PeerEnded(f"{self.who} ended the stream in the middle of its hello")
                 return None
             if count == 0:

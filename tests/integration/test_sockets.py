@@ -121,6 +121,12 @@ class TCPHelloTests(AnyHello):
         self.check_end()
         self.check_endAtOnce()
 
+    def test_reset(self) -> None:
+        """
+        See L{AnyHello.check_reset}.
+        """
+        self.check_reset()
+
     def test_mark(self) -> None:
         """
         The kernel is asked for the next need and no more, wakes nobody before, and is asked for one byte in the end.

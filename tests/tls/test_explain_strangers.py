@@ -194,6 +194,15 @@ class FailureTests(StrangerCase):
                 self.assertEqual((take(theirs), theirs.state), (b"", FAILED))
                 self.assertEqual(explainFailure(theirs, other), f"{other} broke TLS off (alert {alert} received)")
 
+    def test_otherVersion(self) -> None:
+        """
+        Whoever has spoken TLS so far is not told of as somebody who does not.
+        """
+        server, client = self.connected()
+        self.socketOf[client].send(b"\x17\x09\x09\x00\x20" + bytes(32))
+        self.assertEqual((take(server), server.state), (b"", FAILED))
+        self.assertIn("TLS with the client failed: wrong version number", explainFailure(server, "the client"))
+
     def test_renegotiation(self) -> None:
         """
         A client that insists on renegotiating gets none.  Once a connection stands, the alert that it leaves with says

@@ -115,7 +115,7 @@ def _sentence(stream: TLSStream, error: SSL.Error, peer: str, name: str, establi
         return f"{peer}'s certificate is refused: {words}{told}{trouble.remedy(near)}"
     if reason == "peer did not return a certificate":
         return f"{peer} {NO_CERTIFICATE.words}{told}{NO_CERTIFICATE.remedy(near)}"
-    if reason in _NOT_TLS:
+    if reason in _NOT_TLS and not established:
         return f"{peer} {NO_TLS.words}{told}{NO_TLS.remedy(near)}"
     trouble = REASONS.get(reason, _UNTOLD)
     return f"TLS with {peer} failed: {trouble.words or reason}{told}{trouble.remedy(near)}"
