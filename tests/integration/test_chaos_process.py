@@ -1,7 +1,7 @@
 # -*- test-case-name: tests.integration.test_chaos_process -*-
 """
-What the system does to the proxy: no descriptors, no room on the disk of its log, no answer of the name server.  It goes
-on with what it has, and once there is more again, so does all else.
+What the system does to the proxy: no descriptors, no room on the disk of its log, no answer of the name server.  It
+goes on with what it has, and once there is more again, so does all else.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class NoDescriptorsTests(ChaosTestCase):
 
     def test_clients(self) -> None:
         """
-        Clients that say nothing take the last of them: sessions that stand go on, the proxy does not spin, and it serves
-        again as soon as they leave.
+        Clients that say nothing take the last of them: sessions that stand go on, the proxy does not spin, and it
+        serves again as soon as they leave.
         """
         self.start(["/bin/sh", "-c", f'ulimit -n {FEW} && exec "$0" "$@"'], limits={"hello": PATIENCE})
         kept = [self.open(mode) for mode in self.modes]
