@@ -22,6 +22,7 @@ from pathlib import Path
 from traffic import HOST, ORDER_SIZE, Order, TrafficError, drain, push, readExactly, serverContext, speaks
 
 _BACKLOG = 4096
+_GRACE = 5.0
 _RECORD_HEAD = struct.Struct(">B2xH")
 _HANDSHAKE = 22
 _filler = os.urandom(1 << 16)
@@ -65,6 +66,19 @@ def _obeyAll(connection: socket.socket, order: Order | None = None) -> None:
                 order = None
         except (OSError, TrafficError):
             pass
+        if isinstance(connection, ssl.SSLSocket):
+            _endTLS(connection)
+
+
+def _endTLS(connection: ssl.SSLSocket) -> None:
+    """
+    Send the close_notify that makes an end of it, to a peer that has sent its own.
+    """
+    connection.settimeout(_GRACE)
+    try:
+        connection.unwrap()
+    except OSError:
+        pass
 
 
 class _Crowd:

@@ -38,7 +38,10 @@ def _find(pattern: str, text: str) -> str:
     return found.group(1) if found else "unknown"
 
 
-def _twistd() -> str:
+def twistd() -> str:
+    """
+    The program that runs tlsproxy.
+    """
     return str(Path(sys.executable).parent / "twistd")
 
 
@@ -66,7 +69,7 @@ def _ours(job: Job) -> list[str]:
         lines += [f'cert = "{own.chain}"', f'key = "{own.key}"']
     if job.far:
         lines += ["[route.upstream_tls]", f'ca = "{own.ca}"', f'name = "{NAME}"', 'min_version = "1.3"', *tls]
-    return [_twistd(), "-n", "--pidfile=", "tlsproxy", "--config", job.write("tlsproxy.toml", "\n".join(lines) + "\n")]
+    return [twistd(), "-n", "--pidfile=", "tlsproxy", "--config", job.write("tlsproxy.toml", "\n".join(lines) + "\n")]
 
 
 def _handled(job: Job) -> list[str]:
@@ -272,8 +275,8 @@ def _hitchVersion() -> Version:
 
 
 PEERS = (
-    Peer(OURS, _twistd(), MODES, _ours, _oursVersion, tunnels=True),
-    Peer(HANDLED, _twistd(), MODES, _handled, _oursVersion, tunnels=True),
+    Peer(OURS, twistd(), MODES, _ours, _oursVersion, tunnels=True),
+    Peer(HANDLED, twistd(), MODES, _handled, _oursVersion, tunnels=True),
     Peer("haproxy", "haproxy", MODES, _haproxy, _haproxyVersion),
     Peer(SPLICING, "haproxy", ("passthrough", "connect"), _haproxySplicing, _haproxyVersion),
     Peer("nginx", "nginx", MODES, _nginx, _nginxVersion),
