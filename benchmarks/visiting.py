@@ -12,6 +12,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 
 from attrs import Factory, define, field
 from door import Door, clientHello
@@ -22,6 +23,11 @@ from traffic import HOST, NAME, ORDER_SIZE, REPLY, Order, TrafficError, drain, p
 _MOST = 4 << 20
 _STALLED = 20 << 20
 _PATIENCE = 60.0
+
+
+@cache
+def _hello() -> bytes:
+    return clientHello(NAME)
 
 
 def _reset(connection: socket.socket) -> None:
@@ -127,7 +133,7 @@ def abort(door: Door, chance: random.Random) -> None:
     """
     A handshake that the client breaks off, in its hello or after it.
     """
-    said = clientHello(NAME)
+    said = _hello()
     raw = socket.create_connection((HOST, door.port), _PATIENCE)
     raw.sendall(said[: chance.choice((0, 1, 5, 100, len(said) - 1, len(said), len(said)))])
     time.sleep(chance.choice((0.0, 0.01)))
