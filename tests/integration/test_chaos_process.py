@@ -148,6 +148,7 @@ class FullDiskTests(ChaosTestCase):
         config.write_text(toml([{"name": "offload", "listen": "127.0.0.1:0", **self.offload(self.plain.port)}]))
         program = [*TWISTD[:-1], "--logfile", "logs/proxy.log", TWISTD[-1]]
         self.through = FileProxy(self, self.folder, config, 1, prefix, program)
+        base = self.through.descriptors()
         ask(self.open("offload"))
         self.through.session()
         filler = self.through.logs / "filler"
@@ -157,9 +158,10 @@ class FullDiskTests(ChaosTestCase):
                     file.write(bytes(1000))
             except OSError:
                 pass
-        before = self.through.descriptors()
         for _ in range(30):
             ask(self.open("offload"))
+        # The last of them has had its chance of a line.
+        waitUntil(lambda: self.through.descriptors() <= base, "the end of all descriptors")
         told = len(self.through.sessions())
         self.assertLess(told, 31)
         filler.unlink()
@@ -168,7 +170,7 @@ class FullDiskTests(ChaosTestCase):
         waitUntil(lambda: len(self.through.sessions()) >= told + 3, "lines")
         self.assertEqual(told + 3, len(self.through.sessions()))
         self.assertEqual({"closed"}, {line["outcome"] for line in self.through.sessions()})
-        waitUntil(lambda: self.through.descriptors() <= before, "the end of all descriptors")
+        waitUntil(lambda: self.through.descriptors() <= base, "the end of all descriptors")
 
 
 class NoNamesTests(NamespaceTestCase):
