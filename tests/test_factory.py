@@ -91,9 +91,12 @@ class RouteFactoryTests(SessionCase):
         """
         factory = self.offload()
         anything: Any = Unknown()
-        for listen in (Endpoint("haproxy:tcp:8443"), anything):
-            other = RouteFactory(evolve(factory.route, listen=listen), self.reactor, self.deadlines, factory.dialer)
-            self.assertIsInstance(other.buildProtocol(None), Foreign)
+        proxied = evolve(factory.route, listen=Endpoint("haproxy:tcp:8443"))
+        self.assertIs(
+            End, type(RouteFactory(proxied, self.reactor, self.deadlines, factory.dialer).buildProtocol(None))
+        )
+        other = RouteFactory(evolve(factory.route, listen=anything), self.reactor, self.deadlines, factory.dialer)
+        self.assertIsInstance(other.buildProtocol(None), Foreign)
         foreign: Any = other.buildProtocol(None)
         client = self.attach(foreign, Peer, "tcp.Server")
         self.assertEqual(End, type(next(iter(other.sessions)).near))

@@ -207,6 +207,7 @@ class ReadTests(CommandLineTestCase):
         values |= {"cert": "chain.pem", "key": "key.pem", "client-ca": "ca.pem", "ca": "ca.pem", "name": "x.example"}
         values |= {"ciphersuites": "TLS_AES_128_GCM_SHA256", "alpn": "h2", "state-dir": "s", "listen": "1"}
         values |= {"upstream": "u.example:2", "require-tls": "false", "users": "users.txt"}
+        values |= {"accept-proxy": "10.0.0.0/8", "send-proxy": "v2", "send-proxy-tlvs": "authority"}
         values |= {"allow-target": "*.x.example:1", "deny-target": "a.x.example"}
         values |= {"crl": "ca.crl", "allow-all": "true", "allow-cn": "Ann", "allow-ou": "ops", "pins": PIN}
         values |= {"allow-dns": "a.example", "allow-uri": "spiffe://x/**"}
@@ -230,6 +231,8 @@ class ReadTests(CommandLineTestCase):
                 extra["--key"] = "key.pem"
             if name.endswith("cert-password-file"):
                 extra[f"--{name.removesuffix('-password-file')}"] = "server.p12"
+            if name == "send-proxy-tlvs":
+                extra["--send-proxy"] = "v2"
             given |= extra
             document: dict[str, Any] = {"route": [{}]}
             for word, value in given.items():

@@ -78,11 +78,10 @@ _DIRECT_TYPES: Final = frozenset(
     }
 )
 """The same as objects."""
-_WRAPPING: Final = ("haproxy",)
-"""Twisted's endpoints that wrap another; they are only for listening."""
+_PROXIED: Final = "haproxy"
+"""What stands before an endpoint of those whose clients a balancer speaks for; only for listening."""
 _OTHER_ENDPOINTS: Final = ("sni", "stdio", "tlsproxy", "udp")
-_NAME: Final = re.compile(r"[A-Za-z][\w+-]*", re.ASCII)
-"""What an endpoint may be called."""
+_NAME: Final = re.compile(r"[A-Za-z][\w+-]*", re.ASCII)  # of an endpoint
 
 
 class CannotListen(TLSProxyError):
@@ -177,7 +176,7 @@ def parseAddress(text: str) -> Address:
         if not rest or "\0" in rest:
             raise ValueError(f"{text!r} names no file")
         return Unix(rest)
-    if colon and (prefix in _DIRECT_ENDPOINTS or prefix in _WRAPPING or _bringsEndpoint(prefix)):
+    if colon and (prefix in (*_DIRECT_ENDPOINTS, _PROXIED) or _bringsEndpoint(prefix)):
         return Endpoint(text)
     if text.startswith("["):
         host, bracket, port = text[1:].partition("]:")
@@ -225,7 +224,7 @@ def isDirect(where: Address | IStreamServerEndpoint | IStreamClientEndpoint | No
     Tell whether all connections by an address are plain sockets.  Of an endpoint that is not Twisted's nobody knows.
     """
     if isinstance(where, Endpoint):
-        return where.description.partition(":")[0] in _DIRECT_ENDPOINTS
+        return where.description.partition(":")[0] in (*_DIRECT_ENDPOINTS, _PROXIED)
     return isinstance(where, (TCP, Unix)) or type(where) in _DIRECT_TYPES
 
 
@@ -238,7 +237,7 @@ def parseListen(text: str) -> Address:
     where = parseAddress(text)
     prefix, _, rest = text.partition(":")
     # Which sockets systemd hands over is known only in the process that it starts.
-    if isinstance(where, Endpoint) and prefix in _WRAPPING:
+    if isinstance(where, Endpoint) and prefix == _PROXIED:
         wrapped = parseListen(rest)
         if isinstance(wrapped, TCP) or not isDirect(wrapped):
             raise ValueError(f"{text!r}: {prefix}: wraps an endpoint of Twisted's, as in {prefix}:tcp:8443")
@@ -259,7 +258,7 @@ def parseUpstream(text: str) -> Address:
     port = where.port if isinstance(where, TCP) else None
     if isinstance(where, Endpoint):
         prefix, _, rest = text.partition(":")
-        if prefix in (*_DIRECT_ENDPOINTS, *_WRAPPING) and prefix not in ("tcp", "unix"):
+        if prefix in (*_DIRECT_ENDPOINTS, _PROXIED) and prefix not in ("tcp", "unix"):
             raise ValueError(f"{text!r}: {prefix}: is only for listening; give HOST:PORT or unix:PATH")
         if prefix == "tcp":
             host, port = _argument(rest, "host", 0), _port(_argument(rest, "port", -1), text)
@@ -385,10 +384,12 @@ async def listen(
         if isinstance(where, Unix):
             _removeStale(where.path)
             return [reactor.listenUNIX(where.path, factory, backlog=_BACKLOG)]
-        if isinstance(where, Endpoint) and where.description.startswith("systemd:"):
-            return [adopt(reactor, where.description, factory)]
-        endpoint = serverFromString(reactor, where.description) if isinstance(where, Endpoint) else where
-        return [await endpoint.listen(factory)]
+        if isinstance(where, Endpoint):
+            description = where.description.removeprefix(f"{_PROXIED}:")
+            if description.startswith("systemd:"):
+                return [adopt(reactor, description, factory)]
+            return [await serverFromString(reactor, description).listen(factory)]
+        return [await where.listen(factory)]
     except error.CannotListenError as e:
         raise CannotListen(f"cannot listen on {where}: {getattr(e.socketError, 'strerror', None) or e}") from e
     except OSError as e:

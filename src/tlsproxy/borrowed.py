@@ -155,6 +155,7 @@ class Borrowed(Protocol):
 
     transport: Any
     socket: socket.socket
+    _told: tuple[IAddress, IAddress] | None = None
 
     def __init__(self, who: str) -> None:
         self.who = who
@@ -348,15 +349,26 @@ class Borrowed(Protocol):
         if timer is not None and timer.active():
             timer.cancel()
 
+    def speaksFor(self, peer: IAddress, host: IAddress) -> None:
+        """
+        Go by what the other end has told: it speaks for somebody else.
+
+        @param peer: Where that one is.
+        @param host: Where it has connected.
+        """
+        self._told = peer, host
+
     def peer(self) -> IAddress:
         """
-        The address of the other end.
+        The address of the other end, or of whom it speaks for.
         """
+        if self._told is not None:
+            return self._told[0]
         address: IAddress = self.transport.getPeer()
         return address
 
     def host(self) -> IAddress:
         """
-        The address of this end; one without a name where the socket has none, or is gone.
+        The address that the peer has reached; one without a name where the socket has none, or is gone.
         """
-        return hostOf(self.transport)
+        return hostOf(self.transport) if self._told is None else self._told[1]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from OpenSSL import SSL
 
@@ -23,12 +23,29 @@ from tlsproxy.tls.contexts import ClientTLS, ServerTLS
 from tlsproxy.tls.explain import explainFailure, explainHandshake
 from tlsproxy.tls.native import Buffer, TLSStream
 from tlsproxy.wire.clienthello import ClientHello, ClientHelloReader
+from tlsproxy.wire.proxyheader import ProxyHeader, ProxyHeaderReader
 
 __all__ = ["End"]
+
+T = TypeVar("T")
+M = TypeVar("M", covariant=True)
 
 _POLL: Final = 0.05
 _peeked = Buffer(65536)
 """Where hellos are peeked into; it holds nothing between two calls."""
+
+
+class _Reader(Protocol[M]):
+    """
+    What finds one message in the first bytes of a connection, or of what is left of it.
+    """
+
+    need: int
+
+    def read(self, data: bytes | memoryview) -> M | None:
+        """
+        Look for it in all that came so far.
+        """
 
 
 def _seenBehind(sock: socket.socket) -> int:
@@ -84,35 +101,56 @@ class End(Borrowed):
         @raise PeerEnded: The peer ended the stream first.
         @raise PeerReset: The peer reset the connection.
         """
+        return await self._peekWhole(ClientHelloReader(), "hello")
+
+    async def readProxyHeader(self) -> ProxyHeader:
+        """
+        Wait for a whole PROXY header and take it, and not one byte of what follows.
+
+        @raise tlsproxy.wire.proxyheader.ProxyHeaderError: What comes is no such header, or a doubtful one.
+        @raise PeerEnded: The peer ended the stream first.
+        @raise PeerReset: The peer reset the connection.
+        """
+        header = await self._peekWhole(ProxyHeaderReader(), "PROXY header")
+        left = header.length
+        while left:
+            left -= len(await self.read(left))  # It has been seen, so this waits for nothing.
+        return header
+
+    async def _peekWhole(self, reader: _Reader[T], what: str) -> T:
+        """
+        Wait for a whole message and leave it where it is.
+
+        @param what: What it is called in messages.
+        """
         sock = self.socket
-        reader = ClientHelloReader()
         seen = -1
         mark = 1
 
-        def step() -> ClientHello | None:
+        def step() -> T | None:
             nonlocal seen, mark
             try:
                 count = sock.recv_into(_peeked.view, 0, socket.MSG_PEEK)
             except BlockingIOError:
                 raise SSL.WantReadError() from None
             except OSError:
-                raise PeerReset(f"{self.who} reset the connection before its hello") from None
+                raise PeerReset(f"{self.who} reset the connection before its {what}") from None
             if count == seen:
                 # SO_RCVLOWAT holds the reactor back until there is more, so as a rule this is the end of the stream.
                 # But a Unix socket ignores it, and the kernel overrides it when memory is short.
                 # As long as there are bytes to peek at, the kernel speaks of no reset.
                 behind = _seenBehind(sock)
                 if behind & select.POLLERR:
-                    raise PeerReset(f"{self.who} reset the connection in the middle of its hello")
+                    raise PeerReset(f"{self.who} reset the connection in the middle of its {what}")
                 if behind:
-                    raise PeerEnded(f"{self.who} ended the stream in the middle of its hello")
+                    raise PeerEnded(f"{self.who} ended the stream in the middle of its {what}")
                 return None
             if count == 0:
                 raise PeerEnded(f"{self.who} connected and ended the stream without a word")
             seen = count
-            hello = reader.read(_peeked.view[:count])
-            if hello is not None:
-                return hello
+            message = reader.read(_peeked.view[:count])
+            if message is not None:
+                return message
             if sock.family == socket.AF_UNIX:
                 return None
             mark = reader.need
@@ -121,9 +159,9 @@ class End(Borrowed):
 
         try:
             while True:
-                hello = await self.until(step)
-                if hello is not None:
-                    return hello
+                message = await self.until(step)
+                if message is not None:
+                    return message
                 await self.sleep(_POLL)
         finally:
             if mark != 1 and not self.gone:

@@ -1,7 +1,6 @@
 # -*- test-case-name: tests.test_foreign -*-
 """
-Transports that are no plain sockets: C{haproxy:} endpoints, wrappers that count or throttle, whatever else listens or
-connects.
+Transports that are no plain sockets: wrappers that count or throttle, whatever else listens or connects.
 
 A L{Foreign} is the protocol for a transport of which nobody knows what it is.  If that is a plain socket after all, it
 is handed over to an End at once.  Otherwise the End gets one end of a pipe, see L{tlsproxy.loopback}, and the bytes are
@@ -34,7 +33,6 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
-from twisted.protocols.haproxy._wrapper import HAProxyProtocolWrapper
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer
@@ -46,7 +44,6 @@ from tlsproxy.end import End
 from tlsproxy.errors import SessionError
 from tlsproxy.interfaces import ENDED, RESET, TRUNCATED
 from tlsproxy.loopback import PATIENCE, PipedEnd, Told, plug, socketPair
-from tlsproxy.proxyheader import ProxyHeader
 
 __all__ = ["Foreign"]
 
@@ -137,7 +134,6 @@ class Foreign(Protocol):
         self._who = who
         self._made: Callable[[End], object] | None = made
         self._inside: _Inside | None = None
-        self._header: ProxyHeader | None = None
         self._timer: IDelayedCall | None = None
         self._wrapper: Any = None
         self._below: Any = None
@@ -165,12 +161,9 @@ class Foreign(Protocol):
         The transport is no plain socket.
         """
         wrapper: Any = None
-        proxied: HAProxyProtocolWrapper | None = None
         inner = self.transport
         self._secure = ISSLTransport.providedBy(inner)
         while isinstance(inner, ProtocolWrapper):
-            if isinstance(inner, HAProxyProtocolWrapper):
-                proxied = inner
             wrapper, inner = inner, inner.transport
             self._secure = self._secure or ISSLTransport.providedBy(inner)
         self._below = inner
@@ -184,18 +177,12 @@ class Foreign(Protocol):
             self._wrapper = wrapper
         if hasattr(inner, "setTcpNoDelay") and isinstance(hostOf(inner), (IPv4Address, IPv6Address)):
             inner.setTcpNoDelay(True)
-        if proxied is None:
-            self._open()
-        else:
-            self._header = ProxyHeader(self._reactor, proxied, self._open, self.abort)
+        self._open()
 
     def _rest(self) -> None:
         """
         Nothing is waited for any more.
         """
-        header, self._header = self._header, None
-        if header is not None:
-            header.stop()
         timer, self._timer = self._timer, None
         if timer is not None and timer.active():
             timer.cancel()
@@ -206,11 +193,8 @@ class Foreign(Protocol):
         """
         Make the End, and let the bytes flow.
         """
-        made = self._made
-        if made is None or (self._header is not None and not self._header.believed()):
-            return
-        self._made = None
-        self._rest()
+        made, self._made = self._made, None
+        assert made is not None
         transport = self.transport
         mine, its = Told(), Told()
         try:
@@ -231,7 +215,6 @@ class Foreign(Protocol):
         """
         The peer has sent something.
         """
-        self._open()
         inside = self._inside
         if inside is None:
             return

@@ -88,20 +88,7 @@ class PipedEnd(End):
         super().__init__(who)
         self._mine = mine
         self._theirs = theirs
-        self._peer = peer
-        self._host = host
-
-    def peer(self) -> IAddress:
-        """
-        The address of whoever speaks through the pipe.
-        """
-        return self._peer
-
-    def host(self) -> IAddress:
-        """
-        The address that they have reached.
-        """
-        return self._host
+        self.speaksFor(peer, host)
 
     def endedAs(self, state: int) -> int:
         """

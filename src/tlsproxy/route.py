@@ -7,18 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 from attrs import Attribute, Factory, field, frozen
 from twisted.internet.interfaces import IStreamServerEndpoint
 
 from tlsproxy.address import TCP, Address, Endpoint, Unix, asAddress
+from tlsproxy.balancers import ANYBODY, Balancers, asBalancers
 from tlsproxy.given import isOneOf, kindOf, takes, whyNoOptions
 from tlsproxy.interfaces import IHandlerOptions, IPattern, ISessionObserver
 from tlsproxy.rules import Rule
 from tlsproxy.tls.policy import option
 
-__all__ = ["Limits", "Route"]
+__all__ = ["SENDABLE", "USUALLY_SENT", "Limits", "Route"]
+
+SENDABLE: Final = ("alpn", "authority", "ssl", "client-cert", "unique-id", "crc32c")
+"""What a PROXY header of version 2 can tell an upstream beside the addresses."""
+USUALLY_SENT: Final = ("alpn", "authority", "ssl")
 
 
 def _limit(seconds: float, help: str, late: str) -> float:
@@ -62,6 +67,16 @@ def _isCount(least: int = 0, most: int = 0) -> Callable[[Any, Attribute[Any], An
     return check
 
 
+def _areSendable(instance: Any, attribute: Attribute[Any], value: Any) -> None:
+    if not isinstance(value, tuple):
+        raise TypeError(f"Route(sendProxyTLVs=...): give several in a tuple, not {kindOf(value)}")
+    for one in value:
+        if one not in SENDABLE:
+            raise ValueError(f"Route(sendProxyTLVs=...): {one!r} is not one of {', '.join(SENDABLE)}")
+    if "client-cert" in value and "ssl" not in value:
+        raise ValueError('Route(sendProxyTLVs=...): "client-cert" is a part of "ssl": give both')
+
+
 _isHook = takes("a function of the session", Callable, None)
 
 
@@ -98,6 +113,11 @@ class Route:
     @ivar name: What it is called in logs.
     @ivar listen: Where its clients connect: an address, as a string too, or an endpoint; L{None} for a route that only
         the program itself connects by.
+    @ivar acceptProxy: The balancers that tell by a PROXY header who their clients are: networks, as strings, and
+        C{"unix"} for whoever comes by a Unix socket; L{None} where clients connect by themselves.  Nobody else gets in.
+        An address of C{haproxy:} says by itself that it is everybody.
+    @ivar sendProxy: The PROXY header that upstreams get before anything else: C{"v1"}, C{"v2"}, or C{""} for none.
+    @ivar sendProxyTLVs: What a header of version 2 tells beside the addresses, words of L{SENDABLE}.
     @ivar pattern: How the two sides of a session are opened.
     @ivar rules: Which upstream a client gets; one for whom there is no rule gets the pattern's.
     @ivar limits: Deadlines.
@@ -129,6 +149,13 @@ class Route:
         ),
     )
     pattern: IPattern = field(validator=takes("a pattern, such as Offload(...)", IPattern))
+    acceptProxy: Balancers | None = field(
+        default=None,
+        converter=asBalancers,
+        validator=takes('networks in a tuple, as in ("10.0.0.0/8", "unix")', Balancers, None),
+    )
+    sendProxy: str = field(default="", validator=isOneOf("", "v1", "v2"))
+    sendProxyTLVs: tuple[str, ...] = field(default=USUALLY_SENT, converter=_inOrder, validator=_areSendable)
     rules: tuple[Rule, ...] = field(default=(), converter=_inOrder, validator=takes("a Rule(...)", Rule, several=True))
     limits: Limits = field(default=Factory(Limits), validator=takes("Limits(...)", Limits))
     close: str = field(default="each", validator=isOneOf("each", "both"))
@@ -166,3 +193,11 @@ class Route:
                 raise ValueError(f"mode {self.pattern.mode} goes by no rules")
             if self.chooseUpstream is not None:
                 raise ValueError(f"mode {self.pattern.mode} dials what its clients ask for, so nothing else chooses")
+            if self.sendProxy:
+                raise ValueError(f"mode {self.pattern.mode} dials targets that expect no PROXY header")
+        listen = self.listen
+        if getattr(getattr(listen, "_wrapperFactory", None), "__module__", "").startswith("twisted.protocols.haproxy"):
+            # Its header comes after the connection is ours, which would be taken for the balancer's own.
+            raise ValueError("Route(listen=...): give the endpoint that proxyEndpoint() wraps, and acceptProxy")
+        if self.acceptProxy is None and isinstance(listen, Endpoint) and listen.description.startswith("haproxy:"):
+            object.__setattr__(self, "acceptProxy", ANYBODY)

@@ -24,6 +24,7 @@ from tlsproxy.patterns.connect import Connect
 from tlsproxy.patterns.encrypt import Encrypt
 from tlsproxy.patterns.offload import Offload
 from tlsproxy.patterns.passthrough import Passthrough
+from tlsproxy.proxytables import readBalancers, readSent
 from tlsproxy.reading import Reader
 from tlsproxy.route import Limits, Route
 from tlsproxy.rules import Rule
@@ -46,11 +47,12 @@ _TABLES: Final[Mapping[str, type[Any] | None]] = {
     "targets": TargetSettings,
     "handler": None,
 }
+_SENDS: Final = ("send_proxy", "send_proxy_tlvs")
 _TAKES: Final[Mapping[str, frozenset[str]]] = {
-    "offload": frozenset({"upstream", "rule", "tls"}),
-    "encrypt": frozenset({"upstream", "rule", "upstream_tls"}),
-    "bridge": frozenset({"upstream", "rule", "tls", "upstream_tls"}),
-    "passthrough": frozenset({"upstream", "rule", "require_tls"}),
+    "offload": frozenset({"upstream", "rule", "tls", *_SENDS}),
+    "encrypt": frozenset({"upstream", "rule", "upstream_tls", *_SENDS}),
+    "bridge": frozenset({"upstream", "rule", "tls", "upstream_tls", *_SENDS}),
+    "passthrough": frozenset({"upstream", "rule", "require_tls", *_SENDS}),
     "connect": frozenset({"tls", "targets", "users"}),
 }
 """Which of the keys that not every mode takes a mode takes."""
@@ -64,6 +66,7 @@ _WHY_NOT: Final = {
     ("passthrough", "upstream_tls"): "mode passthrough encrypts nothing",
     ("connect", "upstream"): "mode connect dials what its clients ask for",
     ("connect", "rule"): "mode connect dials what its clients ask for, as far as [route.targets] allows it",
+    ("connect", "send_proxy"): "mode connect dials targets that expect no PROXY header",
     ("connect", "upstream_tls"): "mode connect speaks no TLS with its targets",
 }
 
@@ -137,7 +140,9 @@ class RouteReader:
             reader.tell(f"{path}.tls.alpn", '"mirror" asks the upstream before any handler can have started TLS')
         warned = len(self.warnings)
         pattern, rules = self._pattern(settings, table, path, listen, blind)
-        if isinstance(listen, Endpoint) and listen.description.startswith("haproxy:") and not isPrivate(listen):
+        balancers = readBalancers(reader, settings, table, path, listen)
+        told = readSent(reader, settings, table, path)
+        if balancers is not None and balancers.unbounded and listen is not None and not isPrivate(listen):
             self.warnings.append(f"whoever reaches {listen} can say to be any client: let only the load balancer")
         self.warnings[warned:] = [f"route {name}: {warning}" for warning in self.warnings[warned:]]
         if len(reader.problems) > before or listen is None or pattern is None:
@@ -145,6 +150,9 @@ class RouteReader:
         return Route(
             name=name,
             listen=listen,
+            acceptProxy=balancers,
+            sendProxy=settings.sendProxy,
+            sendProxyTLVs=told,
             pattern=pattern,
             rules=rules,
             limits=limits,

@@ -21,12 +21,14 @@ from twisted.python.failure import Failure
 
 from tlsproxy.address import Address
 from tlsproxy.admission import Admission
+from tlsproxy.balancers import NO_HEADER, Proxied, readHeader
 from tlsproxy.chain import Chain
 from tlsproxy.deadlines import GRANULARITY, Deadlines
 from tlsproxy.dial import Dialer
 from tlsproxy.end import End
 from tlsproxy.errors import SessionError, forgetFrames
 from tlsproxy.interfaces import ISessionObserver
+from tlsproxy.parting import part
 from tlsproxy.relay import Relay, join
 from tlsproxy.route import Limits, Route
 from tlsproxy.tls.policy import snake
@@ -38,10 +40,6 @@ __all__ = ["Keeper", "Session"]
 _log = Logger()
 
 _TOO_LONG: Final = {snake(limit.name): limit.metadata["late"] for limit in fields(Limits)}
-_NEAR_PHASES: Final = frozenset({"hello", "head", "handshake"})
-"""The phases in which a client is waited for."""
-_ADMITTING: Final = frozenset({"hello", "head", "route"})
-"""The phases in which a client gets an end, and no reset, where it is not let in."""
 
 
 class Keeper(Protocol):
@@ -85,6 +83,8 @@ class Session:
     @ivar helloWords: What it said, for as long as the session lasts.
     @ivar serverName: The server name that the client asked for, if any.
     @ivar target: What the client asked to be connected with, as C{host:port}; C{""} where that is not its business.
+    @ivar proxied: How it has come, where a balancer speaks for the client; L{None} otherwise.
+    @ivar uniqueId: What it is called through all proxies, where PROXY headers tell that.
     @ivar user: The user that the client has shown to be; C{""} where nobody asked.
     @ivar clientCertificate: What the client's certificate says of it, in one line; C{""} for none.
     @ivar upstream: What was dialed, if anything.
@@ -110,11 +110,13 @@ class Session:
         "keeper",
         "near",
         "phase",
+        "proxied",
         "relay",
         "route",
         "serverName",
         "started",
         "target",
+        "uniqueId",
         "upstream",
         "user",
     )
@@ -128,7 +130,8 @@ class Session:
         self.hello: ClientHello | None = None
         self.helloWords: HelloWords | None = None
         self.serverName: str | None = None
-        self.target = self.user = self.clientCertificate = ""
+        self.proxied: Proxied | None = None
+        self.target = self.user = self.clientCertificate = self.uniqueId = ""
         self.upstream: Address | IStreamClientEndpoint | None = None
         self.bucket = 0
         self._end = 0.0
@@ -188,7 +191,10 @@ class Session:
             self.phase = "lifetime"
         elif self.relay is not None and self.relay.drains():
             return self.keeper.deadlines.watch(self)
-        self.cut("expired", f"{_TOO_LONG[self.phase]} within {self.keeper.seconds[self.phase]:g} s")
+        late = _TOO_LONG[self.phase]
+        if self.phase == "hello" and self.route.acceptProxy is not None and self.proxied is None:
+            late = NO_HEADER
+        self.cut("expired", f"{late} within {self.keeper.seconds[self.phase]:g} s")
 
     @property
     def ending(self) -> bool:
@@ -217,6 +223,10 @@ class Session:
         self._setUp.addErrback(self._failed)
 
     async def _open(self) -> None:
+        if self.route.acceptProxy is not None:
+            self.enter("hello")
+            self.proxied = proxied = await readHeader(self.near, self.route.acceptProxy)
+            self.uniqueId = proxied.header.vectors.uniqueId.decode("latin-1")
         if self.keeper.admission is not None:
             self.keeper.admission.admit(self)
         near, far = await self.route.pattern.open(self)
@@ -269,28 +279,8 @@ class Session:
         self._done(outcome, reason)
 
     def _letGo(self, outcome: str, told: bool) -> None:
-        """
-        Close what set-up has opened.
-
-        A side with TLS lingers, so that an alert on its way arrives, and gets no close_notify, since nothing ended as
-        it should.  A plain side is reset for the same reason, unless it has been answered or was not even let in.  Who
-        kept us waiting gets no further time.
-
-        @param told: Whether it ends by what was found out, and not by a mistake of ours.
-        """
-        stalled = outcome == "stopped" or (outcome == "expired" and self.phase in _NEAR_PHASES)
-        answered = self._answered or (self.phase in _ADMITTING and outcome in ("refused", "ended"))
-        # Whoever talks with a client in clear has told it what it can understand.
-        answered = answered or (self.phase == "negotiate" and told and outcome != "expired")
-        for end in (self.near, self.far):
-            if end is None or end.gone:
-                continue
-            if stalled and not (self._answered and end is self.near):
-                end.finish(reset=True)
-            elif end.tls is None and not (answered and end is self.near):
-                end.finish(reset=True)
-            else:
-                end.linger()
+        others = () if self.far is None else (self.far,)
+        part(self.near, others, self.phase, outcome, told, self._answered)
 
     def stop(self) -> None:
         """
@@ -371,7 +361,7 @@ class Session:
     @property
     def client(self) -> IAddress:
         """
-        The client's address.
+        The client's address: where a balancer speaks for it, as that has told, once it has.
         """
         return self.near.peer()
 

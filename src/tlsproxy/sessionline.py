@@ -22,6 +22,8 @@ __all__ = ["describeTLS", "factsOf", "formatOf", "knownOf", "summed", "told", "w
 
 _FIELDS: Final = {
     "client": "client={client}",
+    "via": "via={via}",
+    "uniqueId": "id={uniqueId}",
     "user": "user={user}",
     "sni": "sni={sni}",
     "ja4": "ja4={ja4} versions={versions} groups={groups} alpn={alpn}",
@@ -46,7 +48,9 @@ def knownOf(session: Session) -> dict[str, str]:
     """
     return {
         "route": word(session.route.name),
-        "client": tellPeer(session.near.peer()),
+        "client": tellPeer(session.client),
+        "via": tellPeer(session.proxied.by) if session.proxied is not None else "",
+        "uniqueId": word(session.uniqueId),
         "user": word(session.user),
         "sni": session.serverName or "",
         "tls": describeTLS(session.near),

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from attrs import Attribute, fields, frozen
 
+from tlsproxy.route import SENDABLE, USUALLY_SENT
 from tlsproxy.rules import REFUSALS
 from tlsproxy.tls.policy import ClientPolicy, ServerPolicy, option, snake
 
@@ -141,6 +142,22 @@ class RouteSettings:
     upstream: str = option("", "what it dials: HOST:PORT, PORT, unix:PATH or a Twisted endpoint", metavar="EP")
     requireTls: bool = option(
         True, "passthrough: whether a TLS hello is demanded; false forwards any TCP", kind="boolean"
+    )
+    acceptProxy: tuple[str, ...] = option(
+        (),
+        "where the balancers are that tell of clients by a PROXY header, as nobody else may: NETWORK, unix; "
+        "repeat for more",
+        kind="list",
+        metavar="NETWORK",
+    )
+    sendProxy: str = option(
+        "", 'the PROXY header by which upstreams are told of the client: "v1" or "v2"', choices=("v1", "v2")
+    )
+    sendProxyTlvs: tuple[str, ...] = option(
+        USUALLY_SENT,
+        f"what a v2 header tells beside addresses, of {', '.join(SENDABLE)}; repeat for more",
+        kind="list",
+        metavar="WORD",
     )
     users: str = option("", "connect: file of who may use it, NAME:HASH a line, made by: tlsproxy passwd", kind="file")
     close: str = option(

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from tlsproxy.address import TCP, Address
 from tlsproxy.end import End
 from tlsproxy.errors import AdmissionRefused, HandshakeFailed, SessionError, forgetFrames
+from tlsproxy.sentheader import headerFor
 from tlsproxy.session import Session
 from tlsproxy.tls.certificates import describe
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
@@ -57,7 +58,8 @@ async def readHello(session: Session) -> ClientHello:
     """
     near, rules = session.near, session.route.rules
     turnAway(session)
-    session.enter("hello")
+    if session.phase != "hello":  # It is one deadline with that of the PROXY header before it.
+        session.enter("hello")
     try:
         hello = await near.peekHello()
     except HelloError as e:
@@ -199,14 +201,16 @@ async def ask(session: Session, what: str, refusal: type[SessionError]) -> Any:
 
 async def dial(session: Session, where: Upstream) -> End:
     """
-    Reach the upstream.
+    Reach the upstream, and tell it who the client is where it wants to know.
 
     @raise DialFailed: With a sentence on why.
     """
     session.enter("dial")
     session.upstream = where
-    session.far = await session.keeper.dialer.dial(where)
-    return session.far
+    session.far = far = await session.keeper.dialer.dial(where)
+    if session.route.sendProxy:
+        await far.write(headerFor(session))
+    return far
 
 
 async def dialAddresses(session: Session, where: TCP, addresses: Sequence[str]) -> End:
