@@ -9,11 +9,14 @@ from typing import Any
 
 from attrs import fields
 from attrs.exceptions import FrozenInstanceError
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.protocols.haproxy import proxyEndpoint
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from tests.shouting import Quiet, Shout
 from tlsproxy.address import TCP
+from tlsproxy.balancers import ANYBODY, Balancers
 from tlsproxy.errors import ConfigurationError
 from tlsproxy.interfaces import IPattern
 from tlsproxy.patterns.bridge import Bridge
@@ -23,6 +26,7 @@ from tlsproxy.patterns.offload import Offload
 from tlsproxy.patterns.passthrough import Passthrough
 from tlsproxy.route import Limits, Route
 from tlsproxy.rules import Rule
+from tlsproxy.targets import Targets
 from tlsproxy.testing.certificates import clientTLS, serverTLS
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
 from tlsproxy.tls.policy import ClientPolicy, ServerPolicy
@@ -53,6 +57,40 @@ class RouteTests(SynchronousTestCase):
         """
         route = Route(name="a", listen=TCP("", 8443), pattern=Pattern())
         self.assertEqual(((), Limits(), "each", "tell"), (route.rules, route.limits, route.close, route.truncation))
+
+    def test_proxied(self) -> None:
+        """
+        An address of C{haproxy:} takes PROXY headers from anybody, unless the route says from where; an endpoint of
+        Twisted's for that is told apart, since its headers would come too late.
+        """
+        for listen, given, expected in (
+            ("haproxy:tcp:8443", None, ANYBODY),
+            ("haproxy:tcp:8443", "10.0.0.0/8", Balancers(("10.0.0.0/8",))),
+            ("8443", ("10.0.0.0/8", "unix"), Balancers(("10.0.0.0/8",), True)),
+            ("8443", None, None),
+        ):
+            route = Route(name="a", listen=listen, pattern=Pattern(), acceptProxy=given)
+            self.assertEqual(expected, route.acceptProxy)
+        for wrong in (7, b"10.0.0.0/8"):
+            self.assertRaises(TypeError, Route, name="a", pattern=Pattern(), acceptProxy=wrong)
+        endpoint: Any = proxyEndpoint(TCP4ServerEndpoint(None, 8443))
+        problem = self.assertRaises(ValueError, Route, name="a", listen=endpoint, pattern=Pattern())
+        self.assertIn("give the endpoint that proxyEndpoint() wraps, and acceptProxy", str(problem))
+
+    def test_sent(self) -> None:
+        """
+        What upstreams are told is looked at where it is given.
+        """
+        route = Route(name="a", pattern=Pattern(), sendProxy="v2", sendProxyTLVs=["crc32c"])
+        self.assertEqual(("v2", ("crc32c",)), (route.sendProxy, route.sendProxyTLVs))
+        for wrong in ("v3", "V1", None, True):
+            self.assertRaises(ValueError, Route, name="a", pattern=Pattern(), sendProxy=wrong)
+        for words in (("bogus",), ("client-cert",)):
+            self.assertRaises(ValueError, Route, name="a", pattern=Pattern(), sendProxyTLVs=words)
+        self.assertRaises(TypeError, Route, name="a", pattern=Pattern(), sendProxyTLVs="alpn")
+        connect = Connect(targets=Targets(allow=()))
+        problem = self.assertRaises(ValueError, Route, name="a", pattern=connect, sendProxy="v1")
+        self.assertEqual("mode connect dials targets that expect no PROXY header", str(problem))
 
     def test_listen(self) -> None:
         """

@@ -46,7 +46,9 @@ COPYING = (
 TOOL = (sys.executable, "-c", "import sys; from tlsproxy.cli import main; sys.exit(main())")
 
 _SESSION = re.compile(
-    r"\[tlsproxy\.session#info\] (?P<route>\S+) client=(?P<client>\S+)(?: user=(?P<user>\S+))? sni=(?P<sni>\S+)"
+    r"\[tlsproxy\.session#info\] (?P<route>\S+) client=(?P<client>\S+)(?: via=(?P<via>\S+))?"
+    r'(?: id=(?P<uniqueId>"[^"]*"|\S+))?'
+    r"(?: user=(?P<user>\S+))? sni=(?P<sni>\S+)"
     r"(?: ja4=(?P<ja4>\S+) versions=(?P<versions>\S+) groups=(?P<groups>\S+) alpn=(?P<alpn>\S+))? tls=(?P<tls>\S+)"
     r"(?: target=(?P<target>\S+))? upstream=(?P<upstream>\S+) upstream_tls=(?P<upstreamTLS>\S+)"
     r" in=(?P<received>\d+) out=(?P<sent>\d+) "
