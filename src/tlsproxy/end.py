@@ -114,7 +114,10 @@ class End(Borrowed):
         header = await self._peekWhole(ProxyHeaderReader(), "PROXY header")
         left = header.length
         while left:
-            left -= len(await self.read(left))  # It has been seen, so this waits for nothing.
+            taken = len(await self.read(left))  # It has been seen, so this waits for nothing.
+            if not taken:
+                raise PeerReset(f"{self.who} reset the connection behind its PROXY header")
+            left -= taken
         return header
 
     async def _peekWhole(self, reader: _Reader[T], what: str) -> T:

@@ -203,10 +203,10 @@ class RouteServerEndpoint:
             raise ValueError(
                 f"route {route.name}: no client gets to the program, since a rule without conditions matches all"
             )
-        self._route = route
-        self._reactor = reactor
-        self._logged = logged
-        self._observers = tuple(observers)
+        if route.sendProxy:
+            raise ValueError(f"route {route.name}: a program's transport tells it of the client: leave sendProxy out")
+        self._route, self._reactor = route, reactor
+        self._logged, self._observers = logged, tuple(observers)
         self._deadlines, self._dialer = Deadlines(reactor), Dialer(reactor)
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:

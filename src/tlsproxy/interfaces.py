@@ -235,7 +235,7 @@ class ISessionObserver(Interface):
 
     def started(session: Any) -> None:
         """
-        A client has connected.
+        A client has connected.  Where it is told of by a PROXY header, that is still to come.
         """
 
     def entered(session: Any, phase: str) -> None:

@@ -50,7 +50,7 @@ def knownOf(session: Session) -> dict[str, str]:
         "route": word(session.route.name),
         "client": tellPeer(session.client),
         "via": tellPeer(session.proxied.by) if session.proxied is not None else "",
-        "uniqueId": word(session.uniqueId),
+        "uniqueId": word(session.uniqueId) if session.uniqueId else "",
         "user": word(session.user),
         "sni": session.serverName or "",
         "tls": describeTLS(session.near),

@@ -142,6 +142,9 @@ def session(near: FakeEnd, far: FakeEnd | None, **more: Any) -> Any:
     facts = {
         "route": SimpleNamespace(name="shop"),
         "near": near,
+        "client": near.peer(),
+        "proxied": None,
+        "uniqueId": "",
         "far": far,
         "user": "",
         "target": "",

@@ -84,17 +84,18 @@ class BalancingTestCase(IntegrationTestCase):
             )
         waitUntil(lambda: _listened(port), f"{kind} on port {port}")
 
-    def balancing(self, kind: str, upstream: int, how: str, tls: bool = False) -> int:
+    def balancing(self, kind: str, upstream: int | Path, how: str, tls: bool = False) -> int:
         """
         Start a balancer in front of the proxy.
 
         @param kind: C{"haproxy"} or C{"nginx"}.
-        @param upstream: The proxy's port.
+        @param upstream: The proxy's port, or its Unix socket.
         @param how: How it sends headers, in its own words.
         @param tls: Whether it takes the client's TLS off.
         @return: Its own port.
         """
         port = freePort()
+        where = f"127.0.0.1:{upstream}" if isinstance(upstream, int) else f"unix@{upstream}"
         if kind == "haproxy":
             ssl = f" ssl crt {self.pem} ca-file {self.certificates.ca} verify optional" if tls else ""
             self.haproxy(
@@ -102,7 +103,7 @@ class BalancingTestCase(IntegrationTestCase):
                 "  mode tcp",
                 "  unique-id-format id-%[src_port]",
                 f"  bind 127.0.0.1:{port}{ssl}",
-                f"  server proxy 127.0.0.1:{upstream} {how}",
+                f"  server proxy {where} {how}",
             )
         else:
             if not _STREAM.exists():
@@ -111,7 +112,7 @@ class BalancingTestCase(IntegrationTestCase):
             config.write_text(
                 f"load_module {_STREAM};\ndaemon off; master_process off; pid {self.folder}/stream.pid; "
                 f"error_log stderr notice;\nevents {{ }}\nstream {{ server {{ listen 127.0.0.1:{port}; "
-                f"proxy_pass 127.0.0.1:{upstream}; {how}; }} }}\n"
+                f"proxy_pass {where}; {how}; }} }}\n"
             )
             Child(self, self.folder, "stream", [requirePeer("nginx"), "-c", str(config), "-e", "stderr"])
         waitUntil(lambda: _listened(port), f"{kind} on port {port}")

@@ -141,6 +141,21 @@ class ExampleTests(NamespaceTestCase):
             self.assertEqual(b"", done.stdout)
             self.assertIn(reason, proxy.session(number)["reason"])
 
+    def test_balancers(self) -> None:
+        """
+        C{balancers.toml} tells nginx, by two proxies, who the client is.
+        """
+        config = self.example("balancers.toml")
+        tells = 'return 200 "$proxy_protocol_addr $proxy_protocol_server_port";'
+        self.nginx(f"server {{ listen 127.0.0.1:8080 proxy_protocol; location / {{ {tells} }} }}", self.inside)
+        proxy = Proxy(self, self.folder, config, 2, self.inside)
+        curl = ["curl", "--silent", "--show-error", "--cacert", "certs/ca.pem", "--interface", "127.0.0.9"]
+        done = self.run_([*self.inside, *curl, "-4", "https://localhost:8443/"])
+        self.assertEqual(b"127.0.0.9 8443", done.stdout)
+        edge, inner = sorted((proxy.session(number) for number in range(2)), key=lambda line: line["route"])
+        self.assertEqual((edge["client"], edge["uniqueId"]), (inner["client"], inner["uniqueId"]))
+        self.assertEqual(("", "127.0.0.1"), (edge["via"], inner["via"].partition(":")[0]))
+
     def test_bridge(self) -> None:
         """
         C{bridge.toml} decrypts and encrypts again, and speaks HTTP/2 through.

@@ -7,15 +7,23 @@ the PROXY protocol, with TLS right behind it.
 from __future__ import annotations
 
 import re
+from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from twisted.internet.address import IPv4Address
+
 from tests.integration.balancing import CLIENT, BalancingTestCase
-from tests.integration.running import freePort
-from tests.integration.talking import Listener, clientContext
-from tlsproxy.wire.proxyheader import ProxyHeader, ProxyHeaderReader
+from tests.integration.running import freePort, raiseDescriptors, waitUntil
+from tests.integration.talking import Listener, clientContext, connect
+from tlsproxy.wire.proxyheader import ProxyHeader, ProxyHeaderReader, writeBinary
+from tlsproxy.wire.proxytlv import Vectors
 
 REQUEST = b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n"
 TRUSTED = ["127.0.0.1"]
+HERE = IPv4Address("TCP", "192.0.2.7", 50112)
+LINE = b"PROXY TCP4 192.0.2.7 198.51.100.1 50112 443\r\n"
 ALL = ["alpn", "authority", "ssl", "client-cert", "unique-id", "crc32c"]
 
 
@@ -181,6 +189,57 @@ class AcceptedTests(BalancingTestCase):
                     self.assertEqual("EC256", tls.keyAlgorithm)
                 client.close()
                 server.close()
+
+    def test_unix(self) -> None:
+        """
+        haproxy by a Unix socket, which it may come by if the route says so; TLS follows.
+        """
+        listener = Listener(self)
+        short = TemporaryDirectory()  # Trial's own may lie too deep for the path of a socket.
+        self.addCleanup(short.cleanup)
+        path = Path(short.name) / "ours"
+        proxy = self.proxy(self.offload(listener.port, listen=f"unix:{path}", accept_proxy="unix"))
+        client, address = self.come(self.balancing("haproxy", path, "send-proxy-v2"))
+        client.startTLS(clientContext(self.certificates.ca))
+        client.send(b"question")
+        server = listener.accept()
+        self.assertEqual(b"question", server.read(8))
+        client.close()
+        server.close()
+        line = proxy.session(0)
+        self.assertEqual((address, "unix"), (line["client"], line["via"]))
+
+    def test_stalled(self) -> None:
+        """
+        Headers that do not come to an end cost no more than their time: no descriptor is left of them, and meanwhile
+        others are served.
+        """
+        count = 200
+        raiseDescriptors(1000)
+        listener = Listener(self)
+        route = self.passthrough(listener.port, require_tls=False, accept_proxy=TRUSTED, limits={"hello": 3})
+        proxy = self.proxy(route)
+
+        def serve(number: int) -> None:
+            client = connect(self, proxy.port("passthrough"))
+            client.send(LINE + b"question")
+            server = listener.accept()
+            self.assertEqual(b"question", server.read(8))
+            client.close()
+            server.close()
+            waitUntil(lambda: len(proxy.sessions()) > number, "the end of a session")
+
+        serve(0)  # Whatever is kept for later is there now.
+        before = proxy.descriptors()
+        unfinished = LINE[:40], b"", writeBinary(HERE, HERE, Vectors(others=((0xE0, bytes(9000)),)))[:-1]
+        for number in range(count):
+            connect(self, proxy.port("passthrough")).send(unfinished[number % 3])
+        serve(1)
+        waitUntil(lambda: len(proxy.sessions()) == count + 2, "the end of all sessions")
+        waitUntil(lambda: proxy.descriptors() <= before, "the end of all descriptors")
+        outcomes = Counter(line["reason"] for line in proxy.sessions())
+        self.assertEqual(count, outcomes["the balancer did not send a whole PROXY header within 3 s"])
+        self.assertFalse(listener.waiting())
 
     def test_curl(self) -> None:
         """

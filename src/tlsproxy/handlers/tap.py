@@ -46,7 +46,7 @@ _CLEAR: Final = {
     8883: 1883,
 }
 """Ports of protocols in TLS, and the ports of the same without."""
-_CALLED: Final = {"upstreamTLS": "upstream_tls", "certificate": "client_cert"}
+_CALLED: Final = {"upstreamTLS": "upstream_tls", "certificate": "client_cert", "uniqueId": "id"}
 """What the log calls some of what is known of a session."""
 _EPHEMERAL: Final = 49152
 """The first of the ports that clients get who have none of their own."""
