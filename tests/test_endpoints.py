@@ -393,6 +393,7 @@ class ServerTests(EndpointCase):
             ("of mode offload, and this one's is passthrough", Route(name="x", listen="1", pattern=Passthrough())),
             ("leave that out", Route(name="x", listen="1", pattern=Offload(tls=serverTLS(), upstream="127.0.0.1:1"))),
             ("say where to listen", Route(name="x", pattern=offload)),
+            ("leave sendProxy out", Route(name="x", listen="1", pattern=offload, sendProxy="v2")),
             ("no client gets to the program", Route(name="x", listen="1", pattern=offload, rules=everybody)),
         ):
             problem = self.assertRaises(ValueError, RouteServerEndpoint, route, self.reactor)
