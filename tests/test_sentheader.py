@@ -12,7 +12,7 @@ from attrs import evolve
 from cryptography.hazmat.primitives.serialization import Encoding
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
-from tests.test_balancers import LONG, ProxiedCase
+from tests.test_balancers import CLIENT, LONG, ProxiedCase
 from tests.wire.clienthellos import GOOD
 from tests.wire.test_proxyheader import binary
 from tests.wire.test_proxytlv import account, tlv
@@ -274,6 +274,19 @@ class ModesTests(ProxiedCase):
         assert header is not None and header.vectors.tls is not None
         self.assertEqual((b"", "other.example"), (header.vectors.alpn, header.vectors.authority))
         self.assertEqual("EC256", header.vectors.tls.keyAlgorithm)
+        self.one().stop()
+
+    def test_stillToCome(self) -> None:
+        """
+        Where our TLS with the client is still to come when the upstream is dialed, nothing of it is told, and nothing
+        of the balancer's in its place.
+        """
+        self.proxied(Offload(upstream=self.upstream, tls=serverTLS()), sendProxy="v2")
+        self.visit().write(LONG)
+        self.settle(lambda: self.one().proxied is not None)
+        header = ProxyHeaderReader().read(headerFor(self.one()))
+        assert header is not None
+        self.assertEqual((CLIENT, Vectors(authority="shop.example")), (header.source, header.vectors))
         self.one().stop()
 
     def test_passthrough(self) -> None:

@@ -21,6 +21,7 @@ from OpenSSL import SSL
 
 from tlsproxy.errors import SessionError
 from tlsproxy.session import Session
+from tlsproxy.tls.native import TLSStream
 from tlsproxy.tls.pem import UNDECODABLE
 from tlsproxy.wire.proxyheader import ProxyHeaderError, writeBinary, writeLine
 from tlsproxy.wire.proxytlv import NOTHING_TOLD, ToldTLS, Vectors
@@ -61,29 +62,31 @@ def _vectors(session: Session, wanted: frozenset[str]) -> Vectors:
     before = session.proxied.header.vectors if session.proxied is not None else NOTHING_TOLD
     if "unique-id" in wanted and not session.uniqueId:
         session.uniqueId = token_hex(16)
-    stream = session.near.tls
-    tls = None
+    stream, tls = session.near.tls, None
+    # It may be still to come: then there is nothing to tell yet, and least of all of a balancer's.
+    ours = getattr(session.route.pattern, "tls", None) is not None
     if "ssl" in wanted:
         withCertificate = "client-cert" in wanted
         if stream is not None:
-            tls = _describe(stream.connection, session.certificate, withCertificate)
-        elif before.tls is not None:
+            tls = _describe(stream, session.certificate, withCertificate)
+        elif before.tls is not None and not ours:
             tls = before.tls if withCertificate else evolve(before.tls, certificate=b"")
     return Vectors(
-        alpn=((session.alpn if stream is not None else before.alpn) if "alpn" in wanted else b""),
+        alpn=(session.alpn if ours else before.alpn) if "alpn" in wanted else b"",
         authority=(session.serverName or before.authority) if "authority" in wanted else "",
         uniqueId=session.uniqueId.encode("latin-1") if "unique-id" in wanted else b"",
         tls=tls,
     )
 
 
-def _describe(connection: SSL.Connection, certificate: x509.Certificate | None, whole: bool) -> ToldTLS:
+def _describe(stream: TLSStream, certificate: x509.Certificate | None, whole: bool) -> ToldTLS:
     """
     Tell of the TLS that we speak with the client.
 
     @param certificate: The client's.
     @param whole: Whether to tell all of it.
     """
+    connection = stream.connection
     ours = connection.get_certificate(as_cryptography=True)
     signature, key = _algorithms(ours) if ours is not None else ("", "")
     shown = certificate is not None
@@ -94,7 +97,7 @@ def _describe(connection: SSL.Connection, certificate: x509.Certificate | None, 
         signatureAlgorithm=signature,
         keyAlgorithm=key,
         shown=shown,
-        verified=shown,  # Or the handshake would have failed.
+        verified=shown and stream.verifyProblem() is None,
         commonName=_commonName(certificate) if certificate is not None else "",
         certificate=certificate.public_bytes(Encoding.DER) if certificate is not None and whole else b"",
     )

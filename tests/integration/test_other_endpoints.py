@@ -82,6 +82,24 @@ class OtherEndpointsTests(IntegrationTestCase):
         server.endWrite()
         self.assertEqual((b"answer", "ended"), (client.readAll(), client.how))
 
+    def test_proxied(self) -> None:
+        """
+        Whoever comes by them may be told of by a PROXY header.
+        """
+        upstream = Listener(self)
+        number = freePort()
+        proxy = self.proxy(self.offload(upstream.port, listen=f"pigeon:{number}", accept_proxy="127.0.0.1"))
+        client = connect(self, number)
+        client.send(b"PROXY TCP4 192.0.2.7 198.51.100.1 50112 443\r\n")
+        client.startTLS(clientContext(self.certificates.ca))
+        client.send(b"question")
+        server = upstream.accept()
+        self.assertEqual(b"question", server.read(8))
+        client.close()
+        server.close()
+        line = proxy.session(0)
+        self.assertEqual(("192.0.2.7:50112", "127.0.0.1"), (line["client"], line["via"].partition(":")[0]))
+
     def test_dialing(self) -> None:
         """
         They can be dialed, and where their TLS is Twisted's own, an end is told from a truncated stream.

@@ -209,6 +209,26 @@ class AcceptedTests(BalancingTestCase):
         line = proxy.session(0)
         self.assertEqual((address, "unix"), (line["client"], line["via"]))
 
+    def test_healthChecks(self) -> None:
+        """
+        haproxy sees that we are there, for which it speaks for itself, and then sends clients.
+        """
+        listener = Listener(self)
+        proxy = self.proxy(self.passthrough(listener.port, require_tls=False, accept_proxy=TRUSTED))
+        port = self.balancing(
+            "haproxy", proxy.port("passthrough"), "send-proxy-v2 check check-send-proxy inter 100ms rise 1 fall 1"
+        )
+        line = proxy.session(2)
+        self.assertEqual(("127.0.0.1", line["via"]), (line["via"].partition(":")[0], line["client"]))
+        self.assertNotIn("refused", {line["outcome"] for line in proxy.sessions()})
+        client, address = self.come(port)
+        client.send(b"question")
+        while (server := listener.accept()).read(8) != b"question":
+            server.close()
+        client.close()
+        server.close()
+        waitUntil(lambda: address in {line["client"] for line in proxy.sessions()}, "the client's session")
+
     def test_stalled(self) -> None:
         """
         Headers that do not come to an end cost no more than their time: no descriptor is left of them, and meanwhile
