@@ -219,10 +219,11 @@ class ParseTests(SynchronousTestCase):
         """
         for where in (TCP("", 1), Unix("/x"), Endpoint("tcp:1"), Endpoint("systemd:domain=INET:index=0")):
             self.assertTrue(isDirect(where))
+        self.assertTrue(isDirect(Endpoint("haproxy:tcp:1")))
         plain: list[Any] = [TCP4ServerEndpoint(None, 1), UNIXClientEndpoint(None, "/x")]
         self.assertEqual([True, True], [isDirect(one) for one in plain])
-        others: list[Any] = [Endpoint("haproxy:tcp:1"), proxyEndpoint(plain[0]), object(), None]
-        self.assertEqual([False] * 4, [isDirect(one) for one in others])
+        others: list[Any] = [proxyEndpoint(plain[0]), object(), None]
+        self.assertEqual([False] * 3, [isDirect(one) for one in others])
 
     def test_asAddress(self) -> None:
         """

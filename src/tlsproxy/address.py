@@ -239,7 +239,7 @@ def parseListen(text: str) -> Address:
     # Which sockets systemd hands over is known only in the process that it starts.
     if isinstance(where, Endpoint) and prefix == _PROXIED:
         wrapped = parseListen(rest)
-        if isinstance(wrapped, TCP) or not isDirect(wrapped):
+        if isinstance(wrapped, TCP) or not isDirect(wrapped) or rest.startswith(f"{prefix}:"):
             raise ValueError(f"{text!r}: {prefix}: wraps an endpoint of Twisted's, as in {prefix}:tcp:8443")
     elif isinstance(where, Endpoint) and prefix != "systemd":
         if prefix in ("tcp", "tcp6"):
