@@ -302,6 +302,21 @@ class ModesTests(ProxiedCase):
         self.assertEqual(GOOD, bytes(self.upstream.peer.received)[header.length :])
         self.one().stop()
 
+    def test_notByDefault(self) -> None:
+        """
+        Nothing of the kind is sent where nobody asks for it.
+        """
+        self.serve(Passthrough(upstream=self.upstream, requireTLS=False))
+        self.visit().write(b"question")
+        self.settle(lambda: self.upstream.dialed == 1 and self.upstream.peer.received == b"question")
+        self.one().stop()
+
+
+class StalledTests(ProxiedCase):
+    """
+    Upstreams that take nothing, on Unix sockets, which are full when they say so.
+    """
+
     def test_stalled(self) -> None:
         """
         An upstream that does not take it is given up when it should have answered.
@@ -324,12 +339,3 @@ class ModesTests(ProxiedCase):
         self.after(5.5)
         self.assertOver("expired", "dial", "the upstream did not answer within 5 s")
         self.assertTrue(self.aborted(client))
-
-    def test_notByDefault(self) -> None:
-        """
-        Nothing of the kind is sent where nobody asks for it.
-        """
-        self.serve(Passthrough(upstream=self.upstream, requireTLS=False))
-        self.visit().write(b"question")
-        self.settle(lambda: self.upstream.dialed == 1 and self.upstream.peer.received == b"question")
-        self.one().stop()
