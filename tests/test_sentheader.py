@@ -172,6 +172,7 @@ class WordsTests(SentCase):
         session = self.visited()
         session.serverName = "x" * 66000
         forgetFrames(self.assertRaises(SessionError, headerFor, session))
+        session.serverName = None  # No hello has such a name, and neither has a line of the log.
         session.stop()
 
     def test_otherAddresses(self) -> None:
