@@ -24,6 +24,8 @@ from tests.integration.test_doubt_is_refused import Manual
 from tests.integration.test_every_phase_ends import hello
 
 HEAD = b"CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n"
+CROWD = 100
+"""How many come at once: so many that no route has more than ten failures of one kind, which would share a line."""
 PASSED = ("closed", "", "")
 """What is told where the bytes are nobody's business."""
 
@@ -175,7 +177,7 @@ class OpeningTests(ChaosTestCase):
         chance = random.Random(5)
         wrong = [b"", hello()[:-1], b"\x16", b"CONNECT ", record(HELLO, bytes(9)), b"GET / HTTP/1.1\r\n\r\n", bytes(99)]
         clients = []
-        for number in range(200):
+        for number in range(CROWD):
             client = connect(self, self.through.port(MODES[number % len(MODES)]))
             client.send(chance.choice(wrong))
             clients.append(client)
@@ -186,7 +188,7 @@ class OpeningTests(ChaosTestCase):
             good.close()
         for client in clients:
             chance.choice((client.reset, client.close))()
-        self.assertCounted(200 + len(MODES))
+        self.assertCounted(CROWD + len(MODES))
         self.assertOutlived()
 
 

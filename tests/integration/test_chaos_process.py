@@ -213,8 +213,8 @@ class NoNamesTests(NamespaceTestCase):
             sock.connect(f"{place}/{name}")
             return Talker(sock, None if name == "connect" else clientContext(self.certificates.ca))
 
-        # More than there are threads to look up names.
-        waiting = [enter("named") for _ in range(12)]
+        # With the tunnel more than there are threads to look up names, and no more than have a line each.
+        waiting = [enter("named") for _ in range(10)]
         tunnel = enter("connect")
         tunnel.send(b"CONNECT away.example:80 HTTP/1.1\r\nHost: away.example\r\n\r\n")
         for _ in range(3):
