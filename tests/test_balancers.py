@@ -295,6 +295,19 @@ class HeaderTests(ProxiedCase):
         self.look(lambda: not self.factory.sessions)
         self.assertRefused("the client connects, and rule 1 of the route refuses that", "route")
 
+    def test_limits(self) -> None:
+        """
+        Limits of a client network are the client's, and a balancer may bring any number of clients.
+        """
+        self.forward(maxClientConnections=1)
+        for host, sessions in ((b"192.0.2.7", 1), (b"192.0.2.8", 2), (b"192.0.2.7", 2)):
+            self.visit().write(LINE.replace(b"192.0.2.7", host))
+            self.look(lambda: all(session.phase == "idle" for session in self.factory.sessions))
+            self.assertEqual(sessions, len(self.factory.sessions))
+        self.assertEqual(["192.0.2.7:50112"], [event["client"] for event in self.told()])
+        for session in list(self.factory.sessions):
+            session.stop()
+
     def test_hooks(self) -> None:
         """
         The program that the proxy is part of is asked about the client, and sees all that the header says.
