@@ -66,8 +66,19 @@ class SentTests(BalancingTestCase):
         """
         haproxy is, by version 2, with a checksum that it verifies.
         """
-        for mode in ("bridge", "passthrough", "encrypt"):
-            self.check(mode, "haproxy", "v2")
+        self.check("bridge", "haproxy", "v2")
+
+    def test_haproxySecondUntouched(self) -> None:
+        """
+        So it is of a client whose TLS goes through to it.
+        """
+        self.check("passthrough", "haproxy", "v2")
+
+    def test_haproxySecondInClear(self) -> None:
+        """
+        So it is of a client that has no TLS.
+        """
+        self.check("encrypt", "haproxy", "v2")
 
     def test_nginxFirst(self) -> None:
         """
