@@ -62,9 +62,9 @@ class Daemon(MultiService):
     """
     All services of the command, and what the process does about them.
 
-    Where one cannot listen, the process ends with the sentence.  C{SIGHUP} reloads, and opens the log anew.  C{SIGTERM} and C{SIGINT} have it
-    stop, which waits for the sessions as long as C{drain} of the configuration says; a second one cuts them.  The exit
-    status is 0, or 1 where sessions were cut.
+    Where one cannot listen, the process ends with the sentence.  C{SIGHUP} reloads, and opens the log anew.  C{SIGTERM}
+    and C{SIGINT} have it stop, which waits for the sessions as long as C{drain} of the configuration says; a second one
+    cuts them.  The exit status is 0, or 1 where sessions were cut.
 
     @ivar draining: Whether it is about to stop.
     @ivar reloading: What reads the configuration again.

@@ -161,6 +161,25 @@ class NetworkTests(WatchedProxyCase):
         again.send(b"x")
         self.assertEqual(b"x", again.read(1))
 
+    def test_balancer(self) -> None:
+        """
+        Behind a balancer, what counts is the address that it tells, and not its own.
+        """
+        server = Server(self, echo)
+        limits = {"max_client_connections": 1, "accept_proxy": ["127.0.0.1"]}
+        proxy = self.watched(self.passthrough(server.port, require_tls=False, **limits))
+        port = proxy.port("passthrough")
+        inside = []
+        for host in ("192.0.2.1", "192.0.2.2"):
+            client = self.come(port, "127.0.0.1")
+            client.send(f"PROXY TCP4 {host} 198.51.100.1 50112 443\r\nx".encode())
+            self.assertEqual(b"x", client.read(1))
+            inside.append(client)
+        beyond = self.come(port, "127.0.0.1")
+        beyond.send(b"PROXY TCP4 192.0.2.1 198.51.100.1 50113 443\r\n")
+        self.assertEqual((b"", "reset"), (beyond.readAll(), beyond.how))
+        self.assertEqual({"max_client_connections": 1}, self.reached(proxy))
+
     def test_pace(self) -> None:
         """
         A network that begins too many is refused for a while, and then let in again.

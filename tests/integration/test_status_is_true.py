@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import socket
 from collections import Counter
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.integration.running import waitUntil
+from tests.integration.running import PATIENCE, waitUntil
 from tests.integration.talking import Server, clientContext, connect, echo, serverContext
 from tests.integration.watched import WatchedProxyCase
 
@@ -115,6 +116,59 @@ class StatusTests(WatchedProxyCase):
         self.assertEqual(413, code)
         code, _ = self.ask(proxy, "/status.json", "-X", "DELETE")
         self.assertEqual(405, code)
+
+    def test_draining(self) -> None:
+        """
+        While the proxy waits for its last session, it says so, and goes on telling all; then it is gone.
+        """
+        server = Server(self, echo)
+        proxy = self.watched(self.passthrough(server.port, require_tls=False), drain=40)
+        client = connect(self, proxy.port("passthrough"))
+        client.send(b"x")
+        client.read(1)
+        proxy.process.send_signal(signal.SIGTERM)
+        waitUntil(lambda: self.ask(proxy, "/readyz") == (503, "draining: 1 sessions are still open\n"), "a drain")
+        self.assertEqual((200, "alive\n"), self.ask(proxy, "/healthz"))
+        state = self.state(proxy)
+        self.assertEqual((True, False, 1), (state["draining"], state["ready"], state["process"]["sessions"]))
+        self.assertEqual(1, self.metrics(proxy)["tlsproxy_draining", frozenset()])
+        client.send(b"y")
+        self.assertEqual(b"y", client.read(1))
+        client.close()
+        self.assertEqual(0, proxy.process.wait(PATIENCE))
+
+    def test_reload(self) -> None:
+        """
+        A reload does not touch it: it stays where it is, tells of the new routes, and says of a bad one what is wrong.
+        """
+        server = Server(self, echo)
+        route = self.passthrough(server.port, require_tls=False)
+        proxy = self.watched(route)
+        client = connect(self, proxy.port("passthrough"))
+        client.send(b"x")
+        client.read(1)
+        config = self.folder / "watched.toml"
+        good = config.read_text()
+        config.write_text(
+            good + '[[route]]\nname = "new"\nmode = "passthrough"\nlisten = "127.0.0.1:0"\nupstream = "x:1"\n'
+        )
+        proxy.process.send_signal(signal.SIGHUP)
+        waitUntil(lambda: len(self.state(proxy)["routes"]) == 2, "the new route")
+        state = self.state(proxy)
+        self.assertEqual(
+            (["passthrough", "new"], 2),
+            ([one["name"] for one in state["routes"]], state["configuration"]["generation"]),
+        )
+        self.assertEqual((1, 1), (state["routes"][0]["started"], state["routes"][0]["sessions"]))
+        proxy.expected = "#error] not reloaded"
+        config.write_text(good + "x = 1\n")
+        proxy.process.send_signal(signal.SIGHUP)
+        (problem,) = waitUntil(lambda: self.state(proxy)["configuration"]["problems"], "a reload that fails")
+        self.assertIn("there is no such key", problem)
+        self.assertEqual(2, len(self.state(proxy)["routes"]))
+        config.write_text(good)
+        proxy.process.send_signal(signal.SIGHUP)
+        waitUntil(lambda: not self.state(proxy)["configuration"]["problems"], "a good reload")
 
     def test_certificates(self) -> None:
         """
