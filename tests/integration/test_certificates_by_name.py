@@ -167,7 +167,7 @@ class ChosenTests(NameCase):
                     (["-tls1_2", "-sigalgs", "RSA-PSS+SHA256:RSA+SHA256"], "RSA"),
                 ):
                     self.assertEqual(ours[kind], self.shown(proxy, *server, *options), options)
-            self.assertEqual(-15, proxy.end())
+            proxy.end()
 
     def test_curl(self) -> None:
         """
