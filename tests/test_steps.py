@@ -302,18 +302,22 @@ class SecondHelloTests(SessionCase):
     Clients that are asked for another key share, and so send a second hello.
     """
 
-    def change(self, name: str, version: str = "TLSv1.3", groups: bytes = b"P-256:X25519") -> Any:
+    def change(
+        self, name: str = "shop.example", version: str = "TLSv1.3", groups: bytes = b"P-256:X25519", alpn: bytes = b"h2"
+    ) -> Any:
         """
-        Have a client connect that has changed its mind about the server by then.
+        Have a client connect that has changed its mind by then.
         """
-        self.serve(Offload(tls=serverTLS(groups="X25519"), upstream=self.upstream))
+        tls = serverTLS(groups="X25519", alpn=("h2", "http/1.1"))
+        self.serve(Offload(tls=tls, upstream=self.upstream))
 
         def changing(connection: SSL.Connection, *_: int) -> None:
             if b"write client hello" in connection.get_state_string():
                 connection.set_tlsext_host_name(name.encode())
+                connection.set_alpn_protos([alpn])
 
         def make(sock: Any) -> Browser:
-            peer = Browser(sock, version=version)
+            peer = Browser(sock, version=version, alpn=(b"h2",))
             assert lib.SSL_set1_curves_list(peer.connection._ssl, groups) == 1
             peer.connection.set_info_callback(changing)
             return peer
@@ -329,11 +333,27 @@ class SecondHelloTests(SessionCase):
         self.assertEqual(0, self.upstream.dialed)
         self.assertOver("refused", "handshake", "the client's second hello names another server than its first")
 
+    def test_otherProtocol(self) -> None:
+        """
+        So is one that is given a protocol which it had not offered when the rules were looked at.
+        """
+        client = self.change(alpn=b"http/1.1")
+        self.settle(lambda: bool(client.ended))
+        self.assertEqual(0, self.upstream.dialed)
+        self.assertOver(
+            "refused", "handshake", "the client's second hello offers other application protocols than its first"
+        )
+
     def test_sameServer(self) -> None:
         """
         One that names the same, in whatever case, is let in; and so is one that is not asked.
         """
-        for more in ({"name": "Shop.EXAMPLE"}, {"name": "x", "groups": b"X25519"}, {"name": "x", "version": "TLSv1.2"}):
+        others: list[dict[str, Any]] = [
+            {"name": "Shop.EXAMPLE"},
+            {"name": "x", "groups": b"X25519"},
+            {"name": "x", "version": "TLSv1.2"},
+        ]
+        for more in others:
             client = self.change(**more)
             client.write(b"question")
             self.settle(lambda: bool(self.upstream.peers) and self.upstream.peers[-1].received == b"question")

@@ -311,7 +311,7 @@ class RouteReader:
         if listen is not None and not isPrivate(listen):
             if settings.users and "tls" not in table:
                 self.warnings.append("passwords cross the network in clear: give it a cert, or listen on loopback")
-            elif not settings.users and not (tls is not None and _asksCertificates(tls.policy)):
+            elif not settings.users and not (tls is not None and tls.knowsEverybody):
                 self.warnings.append("whoever reaches the proxy may use it: give it users, or client_ca")
         return Connect(targets=Targets(allow=allow, deny=deny), tls=tls, users=users)
 
@@ -336,10 +336,6 @@ def _tablesOf(table: object) -> Mapping[str, type[Any] | None]:
     if takes is None:
         return _TABLES
     return {key: cls if key in takes or key not in _SOME else None for key, cls in _TABLES.items()}
-
-
-def _asksCertificates(policy: ServerPolicy) -> bool:
-    return policy.asks == "required"
 
 
 def isPrivate(listen: Address) -> bool:

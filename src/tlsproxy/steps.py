@@ -146,7 +146,7 @@ async def acceptTLS(session: Session, tls: ServerTLS, alpn: Sequence[bytes] | No
     Let the client in: the TLS handshake, and its certificate where one is demanded.
 
     @param alpn: The one protocol that the upstream has chosen, or none; L{None} for those of C{tls}.
-    @raise AdmissionRefused: As L{knowServer}; or the client has changed its mind about the server in the middle of it.
+    @raise AdmissionRefused: As L{knowServer}; or the client has changed its mind in the middle of it.
     @raise HandshakeFailed: With a sentence on why.
     """
     knowServer(session, tls)
@@ -155,9 +155,11 @@ async def acceptTLS(session: Session, tls: ServerTLS, alpn: Sequence[bytes] | No
     stream = await session.near.startTLS(tls, alpn, name)
     if session.hello is not None and stream.connection.get_protocol_version_name() == "TLSv1.3":
         # Asked for another key share, a client sends a second hello, and OpenSSL goes by that; we went by the first.
-        asked = stream.connection.get_servername()
+        asked, chosen = stream.connection.get_servername(), stream.connection.get_alpn_proto_negotiated()
         if name != (None if asked is None else asked.decode("latin-1").lower()):
             raise AdmissionRefused("the client's second hello names another server than its first")
+        if chosen and chosen not in session.hello.alpn:
+            raise AdmissionRefused("the client's second hello offers other application protocols than its first")
     if tls.demand(name).asks != "none":
         certificate = session.certificate
         session.clientCertificate = describe(certificate) if certificate is not None else ""

@@ -193,6 +193,17 @@ class NameTests(AllowedCase):
             self.assertIn(why, str(error))
             self.assertTrue(str(error).isprintable())
 
+    @given(st.text(max_size=60), st.sampled_from(["", "sha256/", "sha256:", "spiffe://", "x:"]))
+    def test_anything(self, text: str, before: str) -> None:
+        """
+        Whatever is written, it is taken or there is a sentence.
+        """
+        for parse in (parseName, parseDNS, parseURI, parsePin):
+            try:
+                parse(before + text)
+            except ValueError as e:
+                self.assertTrue(str(e).isprintable())
+
     def test_told(self) -> None:
         """
         All that is wrong is told, with its key.

@@ -284,6 +284,25 @@ class DemandTests(VerificationCase):
                     for each in hosts:
                         self.assertTrue(each is None or self.lets(each, cn, root))
 
+    def test_everybody(self) -> None:
+        """
+        It is known where nobody comes in without a certificate.
+        """
+        required = Verification(authorities=(self.root.certificate,))
+        optional = Verification(authorities=(self.root.certificate,), demanded=False)
+        for own, hosts, everybody in (
+            (None, (), False),
+            (required, (), True),
+            (optional, (), False),
+            (None, (required,), True),
+            (None, (required, None), False),
+            (required, (None,), False),
+            (required, (optional,), False),
+            (required, (required,), True),
+        ):
+            demands = Demands(Demand((), own), tuple(Demand(("a",), each) for each in hosts))
+            self.assertEqual(everybody, demands.everybody, (own, hosts))
+
     def test_others(self) -> None:
         """
         Each thing that a host asks for counts.

@@ -211,6 +211,13 @@ class ServerTLS:
         return found
 
     @property
+    def knowsEverybody(self) -> bool:
+        """
+        Whether nobody is let in without a certificate.
+        """
+        return self._demands.everybody
+
+    @property
     def needsTLS(self) -> bool:
         """
         Whether a client that starts no TLS lacks what is asked of it: a certificate, or a server name.

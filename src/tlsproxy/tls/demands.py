@@ -92,6 +92,13 @@ class Demands:
         return (self.own, *self.hosts)
 
     @property
+    def everybody(self) -> bool:
+        """
+        Whether nobody is let in without a certificate.
+        """
+        return all(each.asks == "required" for each in self.all if each is not self.own or self.guarded is None)
+
+    @property
     def required(self) -> bool:
         """
         Whether any client needs a certificate.
