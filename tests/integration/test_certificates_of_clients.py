@@ -5,6 +5,7 @@ Who shows a certificate is let in by what it says, and by nothing else.
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Thread
@@ -202,6 +203,24 @@ class ListTests(ClientsTestCase):
         self.assertEqual((b"Hello\n", b""), (self.curl(port, self.ann), self.curl(port, self.bob)))
         told = "the client's certificate is refused: it has been revoked, says the CRL of CN=test ca (alert "
         self.assertEqual(2, self.reasons(proxy, 2, 3).count(told))
+
+    def test_followed(self) -> None:
+        """
+        Who is revoked while the proxy runs is refused from then on, for the route's own list and for a host's.
+        """
+        own, host = self.crl("own.crl"), self.crl("host.crl")
+        tls = {"cert": str(self.pem), **self.ca}
+        hosts = [{"sni": "localhost", **self.ca, "crl": str(host)}]
+        proxy = self.proxy(
+            self.offload(self.web, name="own", tls={**tls, "crl": str(own)}),
+            self.offload(self.web, name="host", tls={"cert": str(self.pem), "host": hosts}),
+        )
+        for name, file in (("own", own), ("host", host)):
+            port = proxy.port(name)
+            self.assertEqual(b"Hello\n", self.curl(port, self.bob))
+            os.replace(self.crl("new.crl", self.bob), file)
+            proxy.waitFor(rf"reloaded: files changed: \S*{name}\.crl")
+            self.assertEqual((b"", b"Hello\n"), (self.curl(port, self.bob), self.curl(port, self.ann)))
 
     def test_made(self) -> None:
         """
