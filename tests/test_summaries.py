@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
-from tests.configuring import ROUTES, ConfigurationTestCase
+from tests.configuring import PIN, ROUTES, ConfigurationTestCase
 from tlsproxy.route import Limits, Route
 from tlsproxy.summaries import lines, summary, weaknesses
 from tlsproxy.testing.certificates import NOW, Holder, certify, write
@@ -118,6 +118,32 @@ class SummaryTests(SummaryCase):
         self.assertEqual(
             ("required", False, [f"{self.folder}/ca.pem"]), (tls["client_auth"], tls["resumption"], tls["client_ca"])
         )
+
+    def test_allowed(self) -> None:
+        """
+        Who of them is let in is told; and what those are asked for who ask for some names.
+        """
+        host = {"sni": ["a.example", "*.b.example"], "client_ca": "ca.pem", "allow_uri": "spiffe://x/*"}
+        asking = {"cert": "server.pem", "client_ca": "ca.pem", "allow_cn": ["Ann", "Bob"], "host": [host]}
+        document = self.document("offload", tls=asking)
+        told = summary(self.build(document).routes[0], NOW)
+        self.assertEqual(["Ann", "Bob"], told["tls"]["allow_cn"])
+        self.assertNotIn("allow_all", told["tls"])
+        ca = [f"{self.folder}/ca.pem"]
+        self.assertEqual(
+            [{"sni": host["sni"], "client_auth": "required", "client_ca": ca, "allow_uri": ["spiffe://x/*"]}],
+            told["tls"]["host"],
+        )
+        written = lines(told)
+        place = written.index("    host a.example, *.b.example")
+        self.assertIn("allow uri", "".join(written[place : place + 4]))
+
+    def test_pinned(self) -> None:
+        """
+        An upstream that its key alone verifies is told as such.
+        """
+        tls = self.told("encrypt", upstream_tls={"auth": "none", "pins": PIN})["upstream_tls"]
+        self.assertEqual(("by its key alone", [PIN]), (tls["verified"], tls["pins"]))
 
     def test_upstream(self) -> None:
         """

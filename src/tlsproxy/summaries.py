@@ -20,7 +20,7 @@ from tlsproxy.route import Route
 from tlsproxy.rules import Rule
 from tlsproxy.tls.certificates import Identity, describe
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
-from tlsproxy.tls.policy import Policy, snake
+from tlsproxy.tls.policy import HostPolicy, Policy, ServerPolicy, snake
 from tlsproxy.tls.printing import few
 
 __all__ = ["lines", "summary", "weaknesses"]
@@ -108,20 +108,30 @@ def _server(tls: ServerTLS, now: datetime) -> Summary:
     told = _shared(policy, tls.context)
     told["cipher_suites"] = [suite for suite in told["cipher_suites"] if _fits(suite, kinds)]
     told["certificates"] = [_certificate(identity, now) for identity in identities]
-    auth = policy.clientAuth or ("required" if policy.clientCa else "none")
-    told["client_auth"] = auth
-    told["resumption"] = auth == "none"
-    return told | _plain(policy, {*told, *map(snake, _SHARED)})
+    told["resumption"] = policy.asks == "none"
+    told |= _asked(policy, {*told, *map(snake, _SHARED)})
+    if policy.host:
+        told["host"] = [_asked(host, ()) for host in policy.host]
+    return told
+
+
+def _asked(policy: ServerPolicy | HostPolicy, known: Iterable[str]) -> Summary:
+    """
+    Tell which certificates clients are asked for.
+    """
+    # That nobody says that all are let in does not mean that they are not.
+    return {"client_auth": policy.asks} | _plain(policy, {*known, "client_auth", "allow_all"})
 
 
 def _client(tls: ClientTLS, now: datetime) -> Summary:
     policy = tls.policy
     told = _shared(policy, tls.context)
-    told["verified"] = "not at all" if policy.auth == "none" else f"for {tls.name or 'the host of each rule'}"
+    alone = "by its key alone" if policy.pins else "not at all"
+    told["verified"] = alone if policy.auth == "none" else f"for {tls.name or 'the host of each rule'}"
     if tls.identity is not None:
         told["certificates"] = [_certificate(tls.identity, now)]
     unused = {"ca"} if policy.auth == "none" else set()
-    return told | _plain(policy, {*told, *map(snake, _SHARED), "name", "auth", *unused})
+    return told | _plain(policy, {*told, *map(snake, _SHARED), "name", "auth", "allow_all", *unused})
 
 
 def _shared(policy: Policy, context: SSL.Context) -> Summary:
@@ -193,6 +203,10 @@ def _table(told: Mapping[str, Any], indent: str) -> list[str]:
         name = indent + key.replace("_", " ")
         if isinstance(value, Mapping):
             found += [name, *_table(value, indent + "  ")]
+        elif key == "host":
+            for one in value:
+                asked = {what: words for what, words in one.items() if what != "sni"}
+                found += [f"{name} {', '.join(one['sni'])}", *_table(asked, indent + "  ")]
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
             for one in value[:_MOST]:
                 found += _entry(name, _sentence(one))
