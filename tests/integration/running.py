@@ -354,7 +354,9 @@ class IntegrationTestCase(SynchronousTestCase):
         @param prefix: The start of the command line.
         """
         whole = [{"name": route["mode"], "listen": "127.0.0.1:0", **route} for route in routes]
-        config = self.folder / "config.toml"
+        # One that runs already would follow its file.
+        count = len(list(self.folder.glob("config*.toml")))
+        config = self.folder / f"config{count or ''}.toml"
         # A line for each session, however many fail.
         config.write_text(f"[proxy]\nlog_repeats = 0\n{toml(whole)}", "utf-8")
         return Proxy(self, self.folder, config, len(whole), prefix, self.program)

@@ -167,7 +167,7 @@ class ChosenTests(NameCase):
                     (["-tls1_2", "-sigalgs", "RSA-PSS+SHA256:RSA+SHA256"], "RSA"),
                 ):
                     self.assertEqual(ours[kind], self.shown(proxy, *server, *options), options)
-            proxy.end()
+            self.assertEqual(0, proxy.end())
 
     def test_curl(self) -> None:
         """
