@@ -13,11 +13,15 @@ import socket
 import ssl
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
+from cryptography import x509
+
 from tests.integration.running import TWISTD, Child, IntegrationTestCase, Proxy, freePort, toml, waitUntil
+from tlsproxy.testing.certificates import Holder, revoking
 
 SOON = 2.0
 
@@ -240,6 +244,30 @@ class FollowingTests(IntegrationTestCase):
         self.context.check_hostname = False
         waitUntil(lambda: self.shownAt(port, "other.example") != old, "the new certificate")
         self.assertEqual(old, self.shownAt(port))
+
+    def test_revoked(self) -> None:
+        """
+        A certificate that is revoked lets nobody in any more, though it was good before.
+        """
+        authority = self.certificates.authority
+        issuer = Holder(authority.certificate, authority.key)
+        begins = datetime.now(UTC) - timedelta(days=1)
+        crl = self.folder / "crl.pem"
+        crl.write_bytes(revoking(issuer, begins=begins))
+        proxy = self.start(self.web(tls={"client_ca": str(self.certificates.ca), "crl": str(crl)}))
+        port = proxy.port("web")
+        mine = self.certificates.issue("mine")
+        self.context.load_cert_chain(mine)
+        client = self.visit(port)
+        self.ask(client)
+        gone = x509.load_pem_x509_certificates(mine.read_bytes())[0]
+        new = self.folder / "new.pem"
+        new.write_bytes(revoking(issuer, gone, begins=begins))
+        os.replace(new, crl)
+        proxy.waitFor(r"reloaded: files changed: \S*crl\.pem")
+        with self.visit(port) as other:
+            self.assertRaises(ssl.SSLError, self.ask, other)
+        self.ask(client)
 
     def test_resumed(self) -> None:
         """
