@@ -300,7 +300,7 @@ class LogTests(DaemonCase):
 
     def test_reopened(self) -> None:
         """
-        C{SIGHUP} has it opened anew, and all read again.
+        C{SIGHUP} has it opened anew, and all read again; at the very end, what it holds back is told.
         """
         asked: list[str] = []
 
@@ -315,6 +315,12 @@ class LogTests(DaemonCase):
                 """
                 asked.append("reopen")
 
+            def close(self) -> None:
+                """
+                Note it.
+                """
+                asked.append("close")
+
         journal: Any = Moved()
         daemon = self.daemon(journal=journal)
         self.patch(daemon.reloading, "reload", lambda: asked.append("reload"))
@@ -322,6 +328,9 @@ class LogTests(DaemonCase):
         self.reactor.run()
         self.reactor.ask("SIGHUP")
         self.assertEqual(["reopen", "reload"], asked)
+        for call in self.atExit:
+            call()
+        self.assertEqual(["reopen", "reload", "close"], asked)
 
     def test_journal(self) -> None:
         """

@@ -251,6 +251,8 @@ class Daemon(MultiService):
         """
         The interpreter ends.  The runner knows no status of its own, so what is not good is told here.
         """
+        if self.journal is not None:
+            self.journal.close()
         if self.status:
             with suppress(OSError, ValueError):
                 sys.stdout.flush()

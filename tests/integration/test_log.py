@@ -162,6 +162,19 @@ class LogTests(IntegrationTestCase):
         if (self.folder / "twistd.pid").exists():
             os.kill(pid, signal.SIGKILL)
 
+    def test_hangUp(self) -> None:
+        """
+        C{SIGHUP} has the log go on in a new file, whether or not there is anything to tell there yet.
+        """
+        process = self.start('log = "proxy.log"\nlog_format = "json"')
+        log = self.folder / "proxy.log"
+        log.rename(self.folder / "proxy.log.1")
+        process.send_signal(signal.SIGHUP)
+        waitUntil(log.exists, "the new file")
+        self.talk()
+        waitUntil(self.closed, "the session")
+        self.stop(process)
+
     def test_stalled(self) -> None:
         """
         Whoever reads the log and stops to do so stops nobody; what was lost is told afterward.

@@ -30,7 +30,7 @@ _LAST: Final = 1e11
 _SESSION: Final = "tlsproxy.session"
 _CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
-_RENAMED: Final = {"received": "in", "sent": "out", "certificate": "client_cert"}
+_RENAMED: Final = {"received": "in", "sent": "out", "certificate": "client_cert", "uniqueId": "id"}
 _LISTS: Final = frozenset({"versions", "groups", "alpn"})
 _UNSAID: Final = frozenset({"addressWord", "times", "more"})
 """Parts of sentences, which are no facts."""
