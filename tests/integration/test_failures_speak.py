@@ -153,7 +153,10 @@ class NearTests(FailureCase):
             "groups of tls says which we take"
         )
         self.openssl("good", "-alpn", "http/1.1,x")
-        self.told("the client offers only the application protocols 'http/1.1', 'x', none of the route's")
+        self.told(
+            "the client offers only the application protocols 'http/1.1', 'x', none of the route's; "
+            "add one to alpn of tls, or have it offer another"
+        )
 
     def test_noTLS(self) -> None:
         """

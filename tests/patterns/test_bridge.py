@@ -126,5 +126,6 @@ class BridgeTests(SessionCase):
         self.assertOver(
             "refused",
             "handshake",
-            "the client offers only the application protocols 'spdy/1', none of the route's",
+            "the client offers only the application protocols 'spdy/1', none of the route's; "
+            "add one to alpn of tls, or have it offer another",
         )

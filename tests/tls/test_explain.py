@@ -199,7 +199,9 @@ class HandshakeTests(ExplainCase):
                 self.server(alpn=("h2",)), self.client(alpn=("http/1.1",), maxVersion=version)
             )
             self.assertEqual(
-                ofClient, "the client offers only the application protocols 'http/1.1', none of the route's"
+                ofClient,
+                "the client offers only the application protocols 'http/1.1', none of the route's; "
+                "add one to alpn of tls, or have it offer another",
             )
             self.assertEqual(
                 ofUpstream,

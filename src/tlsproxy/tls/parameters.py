@@ -148,6 +148,9 @@ def chooseALPN(ours: Sequence[bytes]) -> Callable[[SSL.Connection, list[bytes]],
                 return protocol
         # Raising is what makes the library send no_application_protocol (RFC 7301 section 3.2).
         offered = few(repr(protocol.decode("ascii", "backslashreplace")) for protocol in theirs)
-        raise AdmissionRefused(f"the client offers only the application protocols {offered}, none of the route's")
+        raise AdmissionRefused(
+            f"the client offers only the application protocols {offered}, none of the route's; "
+            "add one to alpn of tls, or have it offer another"
+        )
 
     return choose
