@@ -63,9 +63,22 @@ def summary(route: Route, now: datetime) -> Summary:
     if route.handlers:
         told["handlers"] = [str(getattr(one, "name", one)) for one in route.handlers]
     # Whatever else a route has that is a word or a number.
-    told |= _plain(route, told)
+    told |= _plain(route, {*told, *_idle(route)})
     told["limits"] = {snake(name): seconds for name, seconds in asdict(route.limits).items()}
     return told
+
+
+def _idle(route: Route) -> set[str]:
+    """
+    Find the keys that have no effect on a route, as it is.
+    """
+    limits = ("maxConnections", "maxClientConnections", "maxClientHandshakes")
+    idle = {snake(limit) for limit in limits if not getattr(route, limit)}
+    if not route.maxClientConnections and not route.maxClientHandshakes:
+        idle |= {"client_prefix_ipv4", "client_prefix_ipv6"}
+    if route.sendProxy != "v2":
+        idle.add("send_proxy_tlvs")
+    return idle
 
 
 def _plain(value: Any, known: Iterable[str]) -> Summary:

@@ -44,7 +44,7 @@ def snake(name: str) -> str:
     """
     Spell an attribute's name as configurations do.
     """
-    return re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), name)
+    return re.sub("(?<=[a-z])[A-Z]+", lambda letters: "_" + letters[0].lower(), name)
 
 
 def option(default: Any, help: str, *, converter: Any = None, validator: Any = None, **more: Any) -> Any:
