@@ -75,7 +75,9 @@ class HostTests(ActingCase):
         with tempfile.TemporaryDirectory() as folder:
             ca = write(str(Path(folder) / "ca.pem"), authority().pem())
             guarded = HostPolicy(sni=("admin.example",), clientCa=(ca,), allowCn=("alice",))
+            other = HostPolicy(sni=("shop.example",), clientCa=(ca,), allowCn=("bob",))
             self.tls = serverTLS(host=(guarded, HostPolicy(sni=("shop.example",), clientAuth="none")))
+            self.incomparable = serverTLS(host=(guarded, other))
         store = self.tls._contexts[1].first.get_cert_store()
         assert store is not None
         store.set_time(NOW.replace(tzinfo=None))
@@ -112,11 +114,22 @@ class HostTests(ActingCase):
         self.assertIn("CN=alice", self.one().clientCertificate)
         self.one().stop()
 
-    def test_nobody(self) -> None:
+    def test_others(self) -> None:
         """
-        Who names another host, or none, is refused before its handshake.
+        Who names another host, or none, has to show as much as whoever wants the guarded one.
         """
         self.serve(Offload(tls=self.tls, upstream=self.upstream))
+        for name in ("", "other.example"):
+            for identity in (None, BOB):
+                self.visiting(name, identity)
+                self.assertEqual(0, self.upstream.dialed)
+                self.forget()
+
+    def test_nobody(self) -> None:
+        """
+        Where no host asks for as much as all the others, who names another, or none, is refused before its handshake.
+        """
+        self.serve(Offload(tls=self.incomparable, upstream=self.upstream))
         for name, words in (("", "names no server"), ("other.example", "asks for other.example")):
             client = self.visiting(name, ALICE)
             self.assertEqual(("failed", 0), (client.ended, self.upstream.dialed))
@@ -124,7 +137,7 @@ class HostTests(ActingCase):
                 "refused",
                 "route",
                 f"the client {words}, and no [[route.tls.host]] is for that, "
-                "while some ask for certificates that others need not have",
+                "nor asks any for as much as all the others",
             )
             self.forget()
 

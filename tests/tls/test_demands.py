@@ -104,19 +104,33 @@ class HostTests(HostCase):
         self.assertAdmits(tls, "x.y.test", None, self.ann, self.bob)
         self.assertEqual("none", tls.demand("x.y.test").asks)
 
-    def test_unguarded(self) -> None:
+    def test_unlisted(self) -> None:
         """
-        Where any host asks for more than the route itself, nobody comes in without naming a host: it could speak of any
-        once it is in.
+        Where the route itself asks for nothing, and does not say that this is meant, whoever names no host, or one that
+        is not listed, is asked for as much as the best guarded host asks for: it could speak of any once it is in.
         """
         tls = self.hosts(self.host("a.example", clientCa=self.trusted), self.host("b.example", clientAuth="none"))
         for name in (None, "c.example", "x.a.example", "192.0.2.1", "a_b", "a.example.evil", ""):
-            self.assertAdmits(tls, name)
+            self.assertAdmits(tls, name, self.ann)
         self.assertAdmits(tls, "b.example", None, self.ann, self.bob)
+        self.assertTrue(tls.needsTLS)
+
+    def test_others(self) -> None:
+        """
+        What the route itself asks for is asked of those who name others, and not of those who name none.
+        """
+        guarded = self.host("a.example", clientCa=self.trusted)
+        for own in ({"clientAuth": "none"}, {"clientCa": self.trusted, "clientAuth": "optional"}):
+            tls = self.hosts(guarded, **own)
+            self.assertAdmits(tls, "a.example", self.ann)
+            self.assertAdmits(tls, None, self.ann)
+            self.assertAdmits(tls, "c.example", None, self.ann, *([self.bob] if "clientCa" not in own else []))
+            self.assertFalse(tls.knowsEverybody)
+            self.assertEqual((), tls.warnings)
 
     def test_guarded(self) -> None:
         """
-        Where the route itself asks for as much as any, that counts for them.
+        Where the route itself asks for as much as any, that counts for those who name none.
         """
         tls = self.hosts(self.host("b.example", clientAuth="none"), clientCa=self.trusted)
         for name in (None, "c.example"):
@@ -133,14 +147,16 @@ class HostTests(HostCase):
         tls = self.hosts(self.host("b.example", clientCa=self.others), clientCa=self.trusted)
         self.assertAdmits(tls, None)
         self.assertAdmits(tls, "b.example", self.bob)
+        self.assertAdmits(tls, "c.example", self.ann)
         (warning,) = tls.warnings
-        self.assertIn("who asks for no name of such a host is refused", warning)
+        self.assertIn("a client that names no server is refused", warning)
 
     def test_told(self) -> None:
         """
         Who is refused for the name alone is told apart.
         """
-        tls = self.hosts(self.host("a.example", clientCa=self.trusted))
+        tls = self.hosts(self.host("a.example", clientCa=self.trusted), self.host("b.example", clientCa=self.others))
+        self.assertIn("names no server, or one that is not listed, is refused", tls.warnings[0])
         for name, words in ((None, "the client names no server, "), ("x.example", "the client asks for x.example, ")):
             here, _ = self.sockets()
             error = self.assertRaises(AdmissionRefused, tls.connect, here, name)
@@ -272,16 +288,17 @@ class DemandTests(VerificationCase):
         """
         Who names no server is let in only where every host would let it in, whatever is asked for.
         """
-        demands = Demands(Demand((), own), tuple(Demand((f"{n}.example",), each) for n, each in enumerate(hosts)))
+        named = tuple(Demand((f"{n}.example",), each) for n, each in enumerate(hosts))
+        demands = Demands(Demand((), own), named)
+        self.assertIs(demands.own, demands.find("other.example"))
         found = demands.find(None)
-        self.assertIs(found, demands.find("other.example"))
+        self.assertEqual(found, Demands(Demand((), own), named, said=False).find("other.example"))
         if found is None:
             return
         for cn in (None, "Ann", "Bob", "Eve", "Other"):
             for root in ROOTS:
-                if own is None or self.lets(own, cn, root):
-                    # Who comes without where nothing is asked comes with anything.
-                    for each in hosts:
+                if self.lets(found.verification, cn, root):
+                    for each in (own, *hosts):
                         self.assertTrue(each is None or self.lets(each, cn, root))
 
     def test_everybody(self) -> None:
@@ -300,8 +317,9 @@ class DemandTests(VerificationCase):
             (required, (optional,), False),
             (required, (required,), True),
         ):
-            demands = Demands(Demand((), own), tuple(Demand(("a",), each) for each in hosts))
+            demands = Demands(Demand((), own), tuple(Demand(("a",), each) for each in hosts), own is not None)
             self.assertEqual(everybody, demands.everybody, (own, hosts))
+        self.assertFalse(Demands(Demand((), None), (Demand(("a",), required),)).everybody)
 
     def test_others(self) -> None:
         """

@@ -199,14 +199,13 @@ class ServerTLS:
         Tell what is asked of a client.
 
         @param serverName: The server name that it asks for, if any.
-        @raise AdmissionRefused: It is asked for no certificate under that name, and others are.
+        @raise AdmissionRefused: What it asks for is nobody's, and what is asked for some is not asked for others.
         """
         found = self._demands.find(serverName)
         if found is None:
             asked = "names no server" if serverName is None else f"asks for {serverName}"
             raise AdmissionRefused(
-                f"the client {asked}, and no [[route.tls.host]] is for that, "
-                "while some ask for certificates that others need not have"
+                f"the client {asked}, and no [[route.tls.host]] is for that, nor asks any for as much as all the others"
             )
         return found
 

@@ -2,9 +2,9 @@
 """
 Which certificate a client has to show, by the server name that it asks for.
 
-What is asked for one name must not be had for less under another.  A client that names no server, or one that nobody
-has thought of, can speak of any server once it is in; so it is let in only where it is asked for as much as whoever
-wants the best guarded one.
+A client that names no server can speak of any once it is in; so it is asked for the most that anybody is asked for, and
+refused where there is no such thing.  So is one that asks for a name that nobody has thought of, unless the route says
+what is asked of all others.
 """
 
 from __future__ import annotations
@@ -60,16 +60,18 @@ class Demands:
 
     @ivar own: What is asked of those that no other is for.
     @ivar hosts: What is asked of those who ask for certain names; the first that matches counts.
-    @ivar guarded: The first of them that asks for more than C{own}, if any does.
+    @ivar said: Whether somebody has said what C{own} is.
+    @ivar strictest: The one of them that asks for as much as each of the others, if any does.
     """
 
     own: Demand
     hosts: tuple[Demand, ...] = ()
-    guarded: Demand | None = field(init=False)
+    said: bool = True
+    strictest: Demand | None = field(init=False)
 
-    @guarded.default
-    def _findGuarded(self) -> Demand | None:
-        return next((each for each in self.hosts if not self.own.covers(each)), None)
+    @strictest.default
+    def _findStrictest(self) -> Demand | None:
+        return next((one for one in self.all if all(one.covers(other) for other in self.all)), None)
 
     def find(self, serverName: str | None) -> Demand | None:
         """
@@ -82,7 +84,9 @@ class Demands:
             for each in self.hosts:
                 if any(matchesName(pattern, serverName) for pattern in each.sni):
                     return each
-        return self.own if self.guarded is None else None
+            if self.said:
+                return self.own
+        return self.strictest
 
     @property
     def all(self) -> tuple[Demand, ...]:
@@ -96,7 +100,7 @@ class Demands:
         """
         Whether nobody is let in without a certificate.
         """
-        return all(each.asks == "required" for each in self.all if each is not self.own or self.guarded is None)
+        return all(each.asks == "required" for each in (self.all if self.said else self.hosts or self.all))
 
     @property
     def required(self) -> bool:
@@ -121,12 +125,12 @@ def readDemands(policy: ServerPolicy, checks: Checks, now: datetime) -> tuple[De
         hosts.append(Demand(_patterns(host, inner), verification))
         checks.problems += inner.problems
         warnings += doubts
-    demands = Demands(Demand((), own), tuple(hosts))
-    if demands.guarded is not None and own is not None and not checks.problems:
-        words = ", ".join(demands.guarded.sni)
+    said = any(getattr(policy, name) for name in ("clientCa", "clientAuth", "crl", "pins"))
+    demands = Demands(Demand((), own), tuple(hosts), said)
+    if demands.strictest is None and not checks.problems:
         warnings.append(
-            f"the route's own client_ca is of no use, as it asks for less than the [[route.tls.host]] of {words}: "
-            "who asks for no name of such a host is refused"
+            f"a client that names no server{'' if said else ', or one that is not listed,'} is refused, since neither "
+            "[route.tls] nor any [[route.tls.host]] asks for as much as all the others"
         )
     return demands, warnings
 
