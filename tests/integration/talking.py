@@ -111,7 +111,19 @@ class Talker:
         """
         Ask for a tunnel to a port of loopback, and read that it stands.
         """
+        self.requestTunnel(port)
+        self.readEstablished()
+
+    def requestTunnel(self, port: int) -> None:
+        """
+        Ask for a tunnel to a port of loopback.
+        """
         self.send(b"CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n" % (port, port))
+
+    def readEstablished(self) -> None:
+        """
+        Read that the tunnel stands.
+        """
         answer = self.read(len(ESTABLISHED))
         assert answer == ESTABLISHED, answer + self.readAll()
 
