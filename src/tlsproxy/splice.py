@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import socket
 from typing import Any, Final
 
 from tlsproxy.direction import TURNS, Direction, Joint
@@ -45,7 +46,19 @@ _REFUSALS: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errn
 """What says that these descriptors cannot be spliced here, not that a connection is broken."""
 _FLAGS: Final = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
 
+_SIOCATMARK: Final = 0x8905  # <linux/sockios.h>
+
 _splice: Any = getattr(os, "splice", None)
+
+
+def _isUrgent(sock: socket.socket) -> bool:
+    """
+    Tell whether the next byte is an urgent one (RFC 9293, section 3.8.5).
+    """
+    try:
+        return any(fcntl.ioctl(sock, _SIOCATMARK, bytes(4)))
+    except OSError:
+        return False
 
 
 class Pipe:
@@ -150,9 +163,9 @@ class Splice(Direction):
                     stream.state, stream.problem = RESET, e.with_traceback(None)
                     break
                 self._copies = e.errno != errno.EAGAIN
-                count = 0
-            if count == 0:
-                if turn == 0:
+                count = 0 if self._copies or turn else self._again(pipe, most)
+            if count <= 0:
+                if turn == 0 and count == 0:
                     # The end of the stream, or what cannot be spliced, such as TCP's urgent data.  To read it tells,
                     # and takes it away: left there, the reactor would be told for ever, and the close be a reset.
                     _pool.give(pipe)
@@ -173,6 +186,29 @@ class Splice(Direction):
         _pool.give(pipe)
         if stream.state >= WANTS_WRITE:
             self._stopped()
+
+    def _again(self, pipe: Pipe, most: int) -> int:
+        """
+        Nothing could be spliced from a source that was said to be readable.
+
+        It may have been said in vain, and what comes right now is to be spliced as all else is.  Only where something
+        lies there that still cannot be spliced, or an urgent byte comes next, it has to be read.
+
+        @return: How many bytes were spliced now; 0 where to read tells what is there, C{-1} where nothing is.
+        """
+        source = self.source.socket
+        try:
+            if not source.recv(1, socket.MSG_PEEK):
+                return 0
+        except BlockingIOError:
+            return 0 if _isUrgent(source) else -1
+        except OSError:
+            return 0
+        try:
+            spliced: int = _splice(source.fileno(), pipe.writer, most, flags=_FLAGS)
+        except OSError:
+            return 0
+        return spliced
 
     def _pour(self, pipe: Pipe, sink: int) -> int:
         """
