@@ -212,6 +212,7 @@ class WebTests(WatchedCase):
         self.assertEqual(403, self.get("/", "Host: localhost")[0])
         self.assertEqual(200, self.get("/", host="status.internal")[0])
         self.assertIn(b" 403 ", self.ask(b"GET / HTTP/1.1\r\n\r\n"))
+        self.assertEqual(403, self.get("/", host="\xff\xfe")[0])  # That is no UTF-8.
         self.assertIn(b" 200 ", self.ask(b"GET /healthz HTTP/1.0\r\n\r\n"))
         self.assertIn(b" 403 ", self.ask(b"GET /healthz HTTP/1.0\r\nHost: evil.example\r\n\r\n"))
 
@@ -258,18 +259,20 @@ class WebTests(WatchedCase):
             slow.dataReceived(b"G" if second == 0 else b"x")
             self.network.reactor.advance(1)
         self.assertEqual((True, True), (idle.transport.gone, slow.transport.gone))
-        self.assertEqual(set(), self.site.connections)
+        self.assertEqual({}, self.site.connections)
 
     def test_many(self) -> None:
         """
-        There are only so many connections at once.
+        There are only so many connections at once, and who holds them all keeps nobody out: the oldest has to go.
         """
-        first, *_ = [self.connect() for _ in range(MOST)]
-        self.assertIsNone(self.connect())
-        first.transport.lose()
-        self.assertIsNotNone(self.connect())
+        first, second, *others = [self.connect() for _ in range(MOST)]
+        self.assertEqual(200, self.get("/healthz")[0])
+        self.assertEqual((True, False), (first.transport.gone, second.transport.gone))
+        self.assertEqual(MOST, len(self.site.connections))
+        self.connect()
+        self.assertEqual((True, False), (second.transport.gone, others[0].transport.gone))
         self.site.closeAll()
-        self.assertEqual(set(), self.site.connections)
+        self.assertEqual({}, self.site.connections)
 
     def test_again(self) -> None:
         """
@@ -279,6 +282,19 @@ class WebTests(WatchedCase):
         for count in range(1, 4):
             channel.dataReceived(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             self.assertEqual(count, channel.transport.value().count(b"HTTP/1.1 200 "))
+
+    def test_ahead(self) -> None:
+        """
+        Questions that are sent before the first has its answer get none: many fit into one read.
+        """
+        question = b"GET /status.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        for request in (question * 1000, question + b"G"):
+            channel = self.connect()
+            channel.dataReceived(request)
+            answer = channel.transport.value()
+            self.assertEqual(1, answer.count(b"HTTP/1.1 "))
+            self.assertIn(b"\r\nConnection: close\r\n", answer)
+            self.assertTrue(channel.transport.disconnecting)
 
     def test_bug(self) -> None:
         """

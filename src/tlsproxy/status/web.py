@@ -3,9 +3,10 @@
 The web server of the status pages.
 
 It answers a few questions and takes nothing: what is not C{GET} or C{HEAD} is refused, and so is a request with a body,
-a long one, one that takes its time, and one connection more than a few.  A page of somebody else's in a browser on this
-machine must not read it either: a name that it has had resolve to loopback ("DNS rebinding") is refused, and nothing
-allows another origin to look at an answer.
+a long one, and one that takes its time.  There are a few connections at once; one more takes the place of the oldest,
+as otherwise whoever holds them all would keep out those who look whether the proxy is well.  A page of somebody else's
+in a browser on this machine must not read it either: a name that it has had resolve to loopback ("DNS rebinding") is
+refused, and nothing allows another origin to look at an answer.
 """
 
 from __future__ import annotations
@@ -130,12 +131,26 @@ class _Channel(HTTPChannel):
         """
         super().connectionMade()
         self._end = self.site.reactor.callLater(PATIENCE, self.abort)
-        self.site.connections.add(self)
+        self.site.connections[self] = None
+
+    def checkPersistence(self, request: Any, version: bytes) -> bool:
+        """
+        Tell whether another question may follow.  One that was sent before this one has been answered may not: a
+        thousand fit into what is read at once, and all of them would be answered in one turn of the reactor, into
+        memory.
+        """
+        if not super().checkPersistence(request, version):
+            return False
+        if self._buffer:
+            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+            return False
+        return True
 
     def abort(self) -> None:
         """
         End it at once.
         """
+        self.site.connections.pop(self, None)
         if self.transport is not None:
             self.transport.abortConnection()
 
@@ -143,7 +158,7 @@ class _Channel(HTTPChannel):
         """
         It is over.
         """
-        self.site.connections.discard(self)
+        self.site.connections.pop(self, None)
         end, self._end = self._end, None
         if end is not None and end.active():
             end.cancel()
@@ -154,7 +169,7 @@ class StatusFactory(HTTPFactory):
     """
     Tells the state of a proxy.
 
-    @ivar connections: Those that are open.
+    @ivar connections: Those that are open, the oldest in front.
     """
 
     noisy = False
@@ -169,7 +184,7 @@ class StatusFactory(HTTPFactory):
         super().__init__(timeout=_IDLE, reactor=reactor)
         self._state = state
         self._names = names
-        self.connections: set[_Channel] = set()
+        self.connections: dict[_Channel, None] = {}
         self._pages: dict[bytes, Callable[[], Answer]] = {
             b"/": self._page,
             b"/healthz": lambda: (200, _TEXT, b"alive\n"),
@@ -198,7 +213,7 @@ class StatusFactory(HTTPFactory):
         Take a connection.
         """
         if len(self.connections) >= MOST:
-            return None
+            next(iter(self.connections)).abort()
         channel = _Channel()
         channel.site = self
         channel.factory = self
@@ -221,9 +236,9 @@ class StatusFactory(HTTPFactory):
         """
         if request.method not in (b"GET", b"HEAD"):
             return 405, _TEXT, b"only GET and HEAD are answered\n"
-        hosts = request.requestHeaders.getRawHeaders("Host", [])
+        hosts = request.requestHeaders.getRawHeaders(b"Host", [])
         if self._names is not None and (hosts or request.clientproto != b"HTTP/1.0"):
-            if len(hosts) != 1 or not hostIs(hosts[0], self._names):
+            if len(hosts) != 1 or not hostIs(hosts[0].decode("latin-1"), self._names):
                 return 403, _TEXT, b"ask by an address, or by localhost: this is not the place of another name\n"
         found = self._pages.get(request.uri.partition(b"?")[0])
         if found is None:
