@@ -25,6 +25,7 @@ from tlsproxy.reading import Reader, spell
 from tlsproxy.route import Route
 from tlsproxy.routes import RouteReader
 from tlsproxy.settings import LATER, ProxySettings
+from tlsproxy.tls.files import readWhole
 from tlsproxy.tomllines import findLines
 from tlsproxy.values import suggest
 from tlsproxy.watching import Signature, signatureOf
@@ -130,7 +131,7 @@ def loadFile(
     """
     mine = {str(Path(file).absolute()): signatureOf(file)}
     try:
-        content = Path(file).read_text("utf-8-sig")
+        content = readWhole(file)[0].decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as e:
         raise ConfigurationError([Problem("", e.strerror or "it cannot be read", file)], mine) from e
     except UnicodeDecodeError as e:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import hmac
-import os
 import re
 import secrets
 import shlex
@@ -30,6 +29,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from twisted.internet.defer import Deferred, DeferredSemaphore, maybeDeferred
 
 from tlsproxy.errors import AdmissionRefused
+from tlsproxy.tls.files import readWhole
 from tlsproxy.tls.printing import printable, shortPrintable
 
 __all__ = ["Busy", "InThread", "NotAuthenticated", "PasswordProblem", "Users", "checkName", "hashPassword"]
@@ -374,9 +374,8 @@ def _read(file: str) -> tuple[str, int]:
     @return: Its text and its mode.
     """
     try:
-        with open(file, "rb") as opened:
-            data, mode = opened.read(), os.fstat(opened.fileno()).st_mode
-        return data.decode("utf-8-sig"), mode
+        data, _, found = readWhole(file)
+        return data.decode("utf-8-sig"), found.st_mode
     except OSError as e:
         raise PasswordProblem(f"{printable(file)} cannot be read: {e.strerror}") from None
     except UnicodeDecodeError as e:

@@ -13,7 +13,64 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tlsproxy.testing.certificates import write
-from tlsproxy.tls.files import CertificateProblem, Stamp, readFile, stampOf
+from tlsproxy.tls import files
+from tlsproxy.tls.files import CertificateProblem, Stamp, readFile, readWhole, stampOf
+
+
+class ReadWholeTests(SynchronousTestCase):
+    """
+    Tests for L{readWhole}: whatever is there, it comes to an end.
+    """
+
+    def refused(self, path: str) -> str:
+        """
+        Find out why something cannot be read.
+        """
+        return str(self.assertRaises(CertificateProblem, readFile, path, "a file"))
+
+    def test_file(self) -> None:
+        """
+        A file is read whole, by as many pieces as it takes.
+        """
+        content = bytes(range(256)) * 1000
+        data, before, after = readWhole(write(self.mktemp(), content))
+        self.assertEqual((content, len(content), before.st_ino), (data, after.st_size, after.st_ino))
+
+    def test_pipe(self) -> None:
+        """
+        So is what a shell gives as C{<(command)}: a pipe with an end.
+        """
+        source, sink = os.pipe()
+        self.addCleanup(os.close, source)
+        os.write(sink, b"ONE")
+        os.close(sink)
+        self.patch(files, "_PATIENCE", 0.0)
+        self.assertEqual(b"ONE", readFile(f"/dev/fd/{source}", "a file").data)
+
+    def test_silentPipe(self) -> None:
+        """
+        One that nobody writes into is not waited for, nor is one that somebody holds open.
+        """
+        self.patch(files, "_PATIENCE", 0.0)
+        path = self.mktemp()
+        os.mkfifo(path, 0o600)
+        expected = f"{path} cannot be read (it has no end within 0 s): give the path of a file"
+        self.assertEqual(expected, self.refused(path))
+        held = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        self.addCleanup(os.close, held)
+        self.assertEqual(expected, self.refused(path))
+        os.write(held, b"ONE")
+        self.assertEqual(expected, self.refused(path))
+
+    def test_endless(self) -> None:
+        """
+        What goes on for ever, or very long, is not read into the memory.
+        """
+        expected = "/dev/zero cannot be read (it has more than 16 MiB): give the path of a file"
+        self.assertEqual(expected, self.refused("/dev/zero"))
+        path = write(self.mktemp(), b"")
+        os.truncate(path, 2**40)
+        self.assertIn("more than 16 MiB", self.refused(path))
 
 
 class OpenToOthersTests(SynchronousTestCase):

@@ -54,7 +54,7 @@ class ReadPEMTests(SynchronousTestCase):
         Have every file refused with this error.
         """
 
-        def refuse(*args: object) -> NoReturn:
+        def refuse(*args: object, **more: object) -> NoReturn:
             raise error
 
         self.patch(builtins, "open", refuse)

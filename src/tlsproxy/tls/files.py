@@ -6,23 +6,30 @@ stamp that tells whether they are still the same.
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import stat
 import time
+from io import RawIOBase
 from typing import NamedTuple
 
 from attrs import field, frozen
 
 from tlsproxy.tls.printing import printable
 
-__all__ = ["CertificateProblem", "FileRead", "Stamp", "readFile", "stampOf"]
+__all__ = ["CertificateProblem", "FileRead", "Stamp", "readFile", "readWhole", "stampOf"]
 
 _SETTLED = 2_000_000_000
 """
 Nanoseconds after which a file that is changed again gets another stamp, on every file system: some keep whole seconds
 only, and some two.
 """
+
+_LARGEST = 16 * 1024 * 1024  # bytes
+_PATIENCE = 5.0  # seconds
+_PAUSE = 0.01  # seconds
+_PIECE = 65536
 
 _EFFECTIVE = os.access in os.supports_effective_ids
 
@@ -121,6 +128,44 @@ class FileRead:
         )
 
 
+def readWhole(path: str) -> tuple[bytes, os.stat_result, os.stat_result]:
+    """
+    Read a file, and come to an end with whatever somebody has put into its place: a process that waits for a pipe which
+    nothing comes out of could not be stopped, and a device may go on for ever.
+
+    @return: its content, and what the system says of it before that was read, and after.
+
+    @raise OSError: if it cannot be read.
+    @raise ValueError: if no file could have that path.
+    """
+    with open(path, "rb", buffering=0, opener=_opened) as file:
+        # The open file is asked, not the path: the answer is about the bytes that are read.
+        before = os.fstat(file.fileno())
+        data = _content(file, before.st_mode)
+        return data, before, os.fstat(file.fileno())
+
+
+def _opened(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+
+
+def _content(file: RawIOBase, mode: int) -> bytes:
+    data = bytearray()
+    end = time.monotonic() + _PATIENCE
+    while True:
+        piece = file.read(_PIECE)
+        if piece:
+            data += piece
+            if len(data) > _LARGEST:
+                raise OSError(errno.EFBIG, f"it has more than {_LARGEST >> 20} MiB")
+        elif piece is not None and (data or not stat.S_ISFIFO(mode)):
+            return bytes(data)
+        elif time.monotonic() < end:
+            time.sleep(_PAUSE)  # Who writes into a pipe may not have opened it.
+        else:
+            raise OSError(errno.ETIMEDOUT, f"it has no end within {_PATIENCE:g} s")
+
+
 def readFile(path: str, wanted: str) -> FileRead:
     """
     Read a file.
@@ -131,11 +176,7 @@ def readFile(path: str, wanted: str) -> FileRead:
     @raise CertificateProblem: if it cannot be read.
     """
     try:
-        with open(path, "rb") as file:
-            # The open file is asked, not the path: the answer is about the bytes that are read.
-            before = os.fstat(file.fileno())
-            data = file.read()
-            after = os.fstat(file.fileno())
+        data, before, after = readWhole(path)
     except (OSError, ValueError) as error:
         raise CertificateProblem(f"{printable(path)} {_whyUnreadable(error, wanted)}") from error
     stamp = _stamp(path, after)
