@@ -16,11 +16,12 @@ from attrs import evolve
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID, SignatureAlgorithmOID
+from cryptography.x509.oid import SignatureAlgorithmOID
 from OpenSSL import SSL
 
 from tlsproxy.errors import SessionError
 from tlsproxy.session import Session
+from tlsproxy.tls.authorization import commonNameOf
 from tlsproxy.tls.native import TLSStream
 from tlsproxy.tls.pem import UNDECODABLE
 from tlsproxy.wire.proxyheader import ProxyHeaderError, writeBinary, writeLine
@@ -98,7 +99,7 @@ def _describe(stream: TLSStream, certificate: x509.Certificate | None, whole: bo
         keyAlgorithm=key,
         shown=shown,
         verified=shown and stream.verifyProblem() is None,
-        commonName=_commonName(certificate) if certificate is not None else "",
+        commonName=commonNameOf(certificate) if certificate is not None else "",
         certificate=certificate.public_bytes(Encoding.DER) if certificate is not None and whole else b"",
     )
 
@@ -127,11 +128,3 @@ def _algorithms(certificate: x509.Certificate) -> tuple[str, str]:
     if isinstance(key, dsa.DSAPublicKey):
         return signature, f"DSA{key.key_size}"
     return signature, type(key).__name__.removesuffix("PublicKey").lstrip("_").upper()
-
-
-def _commonName(certificate: x509.Certificate) -> str:
-    try:
-        names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    except UNDECODABLE:
-        return ""
-    return str(names[0].value) if names else ""

@@ -20,6 +20,7 @@ from tests.tls.chains import issued, patched
 from tlsproxy.testing.certificates import Holder, certify
 from tlsproxy.tls.authorization import (
     Allowed,
+    commonNameOf,
     namesOf,
     parseDNS,
     parseName,
@@ -78,6 +79,15 @@ class NameTests(AllowedCase):
         """
         self.assertNone(issued(("Ann", "Bob")), allowCn=("Ann", "Bob"))
         self.assertNone(issued(("Ann", "Ann")), allowCn="Ann")
+
+    def test_commonName(self) -> None:
+        """
+        What others are told is the common name that rules go by, and none where readers could find another.
+        """
+        self.assertEqual("J\u00e9r\u00f4me", commonNameOf(issued("J\u00e9r\u00f4me").certificate))
+        odd = patched(issued("Ann.evil"), b"Ann.evil", b"Ann\0evil")
+        for other in (odd, issued(("Ann", "Bob")), issued("A\u202enn"), issued("Ann\r\nBob")):
+            self.assertEqual("", commonNameOf(other.certificate))
 
     def test_nul(self) -> None:
         """

@@ -25,7 +25,7 @@ from tlsproxy.tls.policy import ClientPolicy, HostPolicy, ServerPolicy
 from tlsproxy.tls.printing import few
 from tlsproxy.wire.host import asciiName, isLiteral
 
-__all__ = ["Allowed", "namesOf", "parseDNS", "parseName", "parsePin", "parseURI", "pinOf", "pinText"]
+__all__ = ["Allowed", "commonNameOf", "namesOf", "parseDNS", "parseName", "parsePin", "parseURI", "pinOf", "pinText"]
 
 T = TypeVar("T")
 
@@ -204,10 +204,8 @@ class Allowed:
         # What is compared here is public, so how long it takes tells nobody anything.
         if self.pins and pinOf(certificate) in self.pins:
             return True
-        if self.cn:
-            names = _subject(certificate, NameOID.COMMON_NAME)
-            if len(names) == 1 and names[0] in self.cn:
-                return True
+        if self.cn and commonNameOf(certificate) in self.cn:
+            return True
         if self.ou and not self.ou.isdisjoint(_subject(certificate, NameOID.ORGANIZATIONAL_UNIT_NAME)):
             return True
         if self.dns and any(
@@ -218,6 +216,14 @@ class Allowed:
             uris = _alternatives(certificate, x509.UniformResourceIdentifier)
             return any(_matchesURI(pattern, one) for one in uris for pattern in self.uri)
         return False
+
+
+def commonNameOf(certificate: x509.Certificate) -> str:
+    """
+    Give the common name of a certificate, where all who read it find the same; C{""} otherwise.
+    """
+    names = _subject(certificate, NameOID.COMMON_NAME)
+    return names[0] if len(names) == 1 and names[0].isprintable() else ""
 
 
 def _subject(certificate: x509.Certificate, kind: x509.ObjectIdentifier) -> list[str]:
