@@ -354,6 +354,11 @@ class AcceptingTests(SynchronousTestCase):
         first, second = self.port.made
         self.assertEqual("2001:db8::1", first.host)
         self.assertTrue(second.host.startswith("fe80::1%"), second.host)
+        # One that has no name does not take the port along.
+        self.port.socket.waiting = [("nowhere", 2, 0, 1), ("2001:db8::1", 3, 0, 0)]
+        self.turns()
+        self.assertEqual((3, True), (len(self.port.made), self.port.reads))
+        self.assertEqual(1, len(self.flushLoggedErrors(socket.gaierror)))
 
     def test_stopped(self) -> None:
         """

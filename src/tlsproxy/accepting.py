@@ -118,12 +118,12 @@ class Accepting:
 
     def _take(self, sock: socket.socket, address: Any) -> None:
         port = self._port
-        if sock.family == socket.AF_INET6 and address[3]:
-            # As Twisted tells an address with a zone.
-            flags = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
-            address = (socket.getnameinfo(address, flags)[0], *address[1:])
         transport: Any = None
         try:
+            if sock.family == socket.AF_INET6 and address[3]:
+                # As Twisted tells an address with a zone.
+                flags = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+                address = (socket.getnameinfo(address, flags)[0], *address[1:])
             protocol = port.factory.buildProtocol(port._buildAddr(address))
             if protocol is None:
                 sock.close()
