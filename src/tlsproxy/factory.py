@@ -126,8 +126,8 @@ class RouteFactory(Factory[Protocol]):
             self.admission.release(session)
         if not self.logged:
             return
-        # Whatever came to carry bytes, and what was answered as asked, has its line.
-        if session.relay is None and outcome != "answered" and not self.repeats.hasLine(session, outcome, reason):
+        # Whatever came to carry bytes has its line.  To be answered by the proxy itself takes no password.
+        if session.relay is None and not self.repeats.hasLine(session, outcome, reason):
             return
         facts = factsOf(session, outcome, reason, self.reactor.seconds())
         _log.info(formatOf(facts), **facts)

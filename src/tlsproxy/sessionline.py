@@ -36,7 +36,7 @@ _FIELDS: Final = {
 }
 """What the line consists of; each piece stands in it only where there is something to say."""
 _SUMMED: Final = (
-    "{route} the last failure repeated {times} in {seconds:.0f} s, from {addresses}{more} {addressWord}: "
+    "{route} the last {end} repeated {times} in {seconds:.0f} s, from {addresses}{more} {addressWord}: "
     'outcome={outcome} phase={phase} reason="{reason}"'
 )
 _LONGEST: Final = 500  # characters of one thing
@@ -97,12 +97,13 @@ def _format(names: tuple[str, ...]) -> str:
 
 def summed(route: str, repeated: Repeated) -> tuple[str, dict[str, object]]:
     """
-    Tell of failures that had no line of their own.
+    Tell of sessions that had no line of their own.
 
     @return: The line's format, and what it says.
     """
     facts: dict[str, object] = {
         "route": word(route),
+        "end": "answer" if repeated.outcome == "answered" else "failure",
         "outcome": repeated.outcome,
         "phase": repeated.phase,
         "repeated": repeated.count,

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.logger import formatEvent
+
 from tests.patterns.connecting import ConnectCase
+from tlsproxy.repeats import LINES, Repeats
 from tlsproxy.testing.sessions import Browser
 from tlsproxy.testing.streampeers import Peer
 from tlsproxy.wire.pac import PAC_TYPE, pacFile
@@ -85,6 +88,26 @@ class PageTests(ConnectCase):
         self.assertIn(" upstream=- ", line)
         self.assertIn(' outcome=answered phase=head reason="the client asked for /proxy.pac"', line)
         self.assertNotIn("target=", line)
+
+    def test_flood(self) -> None:
+        """
+        Nobody fills the disk by asking for it: it takes no password.
+        """
+        self.proxy()
+        self.factory.repeats = Repeats(self.reactor, self.deadlines, self.factory._sumUp)
+        for _ in range(LINES + 3):
+            client = self.asks(b"GET /proxy.pac HTTP/1.1\r\nHost: proxy.example\r\n\r\n")
+            self.got(client)
+            client.close()
+            self.settle()
+        self.after(11)
+        self.assertEqual(LINES, len(self.lines()))
+        (event,) = [one for one in self.events if "repeated" in one]
+        self.assertIn(
+            " the last answer repeated 3 times in 10 s, from 1 address: outcome=answered ",
+            formatEvent(event),
+        )
+        self.network.forget()
 
     def test_noHost(self) -> None:
         """

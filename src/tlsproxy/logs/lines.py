@@ -32,7 +32,7 @@ _CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _RENAMED: Final = {"received": "in", "sent": "out", "certificate": "client_cert", "uniqueId": "id"}
 _LISTS: Final = frozenset({"versions", "groups", "alpn"})
-_UNSAID: Final = frozenset({"addressWord", "times", "more"})
+_UNSAID: Final = frozenset({"addressWord", "end", "times", "more"})
 """Parts of sentences, which are no facts."""
 
 Lines = Callable[[Mapping[str, Any]], str]
