@@ -20,6 +20,7 @@ from tlsproxy.sentheader import headerFor
 from tlsproxy.session import Session
 from tlsproxy.tls.certificates import describe
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
+from tlsproxy.tls.pem import UNDECODABLE
 from tlsproxy.wire.clienthello import ClientHello, HelloError
 from tlsproxy.wire.connect import response
 from tlsproxy.wire.helloline import describeHello
@@ -161,7 +162,11 @@ async def acceptTLS(session: Session, tls: ServerTLS, alpn: Sequence[bytes] | No
         if chosen and chosen not in session.hello.alpn:
             raise AdmissionRefused("the client's second hello offers other application protocols than its first")
     if tls.demand(name).asks != "none":
-        certificate = session.certificate
+        try:
+            certificate = session.certificate
+        except UNDECODABLE:
+            # OpenSSL takes some that nobody else here does; rules would not have let it in either.
+            raise HandshakeFailed("the client's certificate is refused: it cannot be read") from None
         session.clientCertificate = describe(certificate) if certificate is not None else ""
 
 

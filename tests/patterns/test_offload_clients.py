@@ -10,10 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+
 from tests.acting import ActingCase
 from tlsproxy.errors import AdmissionRefused
 from tlsproxy.handler import NEAR
 from tlsproxy.patterns.offload import Offload
+from tlsproxy.session import Session
 from tlsproxy.testing.certificates import NOW, authority, certificate, serverTLS, write
 from tlsproxy.testing.sessions import Browser, SessionCase
 from tlsproxy.tls.policy import HostPolicy
@@ -42,6 +45,23 @@ class AllowedTests(SessionCase):
         self.settle(lambda: bool(self.upstream.peers) and self.upstream.peer.received == b"question")
         self.assertIn("CN=alice", self.one().clientCertificate)
         self.one().stop()
+
+    def test_unreadable(self) -> None:
+        """
+        Who shows one that OpenSSL takes, and that cannot be read, is refused without rules, too, and no bug of ours is
+        told.
+        """
+        self.serveAllowed()
+
+        def read(session: Session) -> None:
+            raise x509.InvalidVersion("3 is not a valid X509 version", 3)
+
+        self.patch(Session, "certificate", property(read))
+        client = self.visit(partial(Browser, identity=ALICE))
+        client.write(b"question")
+        self.settle(lambda: bool(client.ended))
+        self.assertEqual((b"", 0), (bytes(client.received), self.upstream.dialed))
+        self.assertOver("failed", "handshake", "the client's certificate is refused: it cannot be read")
 
     def test_refused(self) -> None:
         """
