@@ -20,6 +20,7 @@ from twisted.internet.error import CannotListenError, ReactorNotRunning
 from twisted.internet.task import Clock
 from twisted.internet.testing import EventLoggingObserver
 from twisted.logger import ILogObserver, LogLevel, formatEvent, globalLogPublisher
+from twisted.python.threadpool import ThreadPool
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.test_reloading import Told, configure
@@ -33,6 +34,7 @@ class Running(Clock):
     """
     A reactor, in a process whose signals are not touched.
 
+    @ivar pool: Its threads.
     @ivar steps: What has happened: signals blocked and unblocked, and what the test notes.
     """
 
@@ -41,7 +43,8 @@ class Running(Clock):
         self.steps: list[object] = []
         self.handlers: dict[str, Callable[..., object]] = {}
         self.stopped = 0
-        self.getThreadPool: Any = None
+        self.pool = ThreadPool(0, 1)
+        self.getThreadPool: Any = lambda: self.pool
         self._waiting: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
 
     def mask(self, how: int, signals: frozenset[signal.Signals]) -> None:
@@ -274,8 +277,6 @@ class SignalTests(DaemonCase):
                 """
                 calls.append(lambda: done(True, load()))
 
-        pool: Any = Pool()
-        self.patch(self.reactor, "getThreadPool", lambda: pool)
         routes: list[object] = []
 
         def reload(given: object) -> Deferred[None]:
@@ -285,6 +286,8 @@ class SignalTests(DaemonCase):
         self.proxy.reload = reload
         other = configure("blog")
         daemon = self.run_(load=lambda: other)
+        pool: Any = Pool()
+        self.patch(self.reactor, "getThreadPool", lambda: pool)
         self.reactor.ask("SIGHUP")
         self.assertEqual([], routes)
         calls.pop()()

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from io import StringIO
+from threading import Event
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -51,6 +52,30 @@ class StopTests(DaemonCase):
         _, stopping = self.stopping()
         self.successResultOf(stopping)
         self.assertEqual(([], "stopping: has no sessions"), (self.end(), self.log()[-1]))
+
+    def test_threads(self) -> None:
+        """
+        It waits for no thread, such as one that waits for a name server, nor does the interpreter.
+        """
+        _, stopping = self.stopping("a")
+        pool = self.reactor.pool
+        begun, done = Event(), Event()
+
+        def wait() -> None:
+            begun.set()
+            done.wait()
+
+        pool.start()
+        pool.callInThread(wait)
+        begun.wait()
+        (thread,) = pool.threads
+        self.addCleanup(thread.join)
+        self.addCleanup(done.set)
+        self.assertTrue(thread.daemon)
+        self.proxy.end(0)
+        self.successResultOf(stopping)
+        pool.stop()
+        self.assertTrue(thread.is_alive())
 
     def test_drained(self) -> None:
         """

@@ -11,6 +11,8 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from threading import Thread
 from typing import Any, Final
 
 from twisted.application.service import MultiService
@@ -94,6 +96,7 @@ class Daemon(MultiService):
         self._proxy = proxy
         self._notifier = notifier or Notifier(os.environ)
         self._holding = False
+        self._pool: Any = None
         self._beat: IDelayedCall | None = None
         self._level = LogLevel.levelWithName(configuration.proxy.logLevel)
         self.reloading = Reloading(proxy, configuration, load, reactor, self._notifier, self._inThread)
@@ -166,6 +169,10 @@ class Daemon(MultiService):
         """
         The reactor runs.
         """
+        # A thread that waits for a name server, or for a disk, cannot be told to stop, and nobody is to wait for it in
+        # the end: the interpreter would, and so would the reactor, see _stop.
+        self._pool = self._reactor.getThreadPool()
+        self._pool.threadFactory = partial(Thread, daemon=True)
         # Its own handlers have the runner end the process by the signal, however well it has stopped.
         for asking in _STOPPING:
             self._heed(asking, self.stop)
@@ -244,6 +251,9 @@ class Daemon(MultiService):
         if beat is not None and beat.active():
             beat.cancel()
         self._notifier.close()
+        if self._pool is not None:
+            # There is no session left, and no reload, for which what they do could be of use.
+            self._pool.threads.clear()
         # The interpreter gives up our handlers before it ends, and would end by the signal.
         signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)
 
