@@ -122,6 +122,14 @@ class ReadPEMTests(SynchronousTestCase):
                 f"{path} is broken PEM, as a BEGIN line has no END line of its kind: copy the file again",
             )
 
+    def test_manyBeginnings(self) -> None:
+        """
+        That is found out in one pass, however many there are: nothing else runs meanwhile.
+        """
+        for end in (b"", b"-----END B-----\n"):
+            path = write(self.mktemp(), (b"-----BEGIN A-----\n" + end) * 100_000)
+            self.assertIn("broken PEM", self.problem(path))
+
     def test_noContentInRepresentation(self) -> None:
         """
         The content, which may be a key, is not in the representation.
