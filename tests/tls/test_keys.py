@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tlsproxy.testing.certificates import certify, write
+from tlsproxy.tls import keys
 from tlsproxy.tls.files import CertificateProblem
 from tlsproxy.tls.keys import PrivateKey, belongs, keyFamily, keyType, supported
 from tlsproxy.tls.pem import readPEM
@@ -82,6 +83,16 @@ class WholeTests(SynchronousTestCase):
         Load a key with these numbers from a file.
         """
         return readPEM(write(self.mktemp(), numbers.pem()), "private key").privateKey()
+
+    def test_huge(self) -> None:
+        """
+        One that nobody could use is not calculated with, which takes the longer the square of its length.
+        """
+        p, q = (1 << 500_000) - 1, (1 << 500_000) - 3
+        huge = Numbers(n=p * q, e=65537, d=p, p=p, q=q, dmp1=q, dmq1=q, iqmp=q)
+        self.patch(keys, "_isWhole", lambda key: self.fail("it was calculated with"))
+        error = self.assertRaises(CertificateProblem, self.load, huge)
+        self.assertIn("an RSA key of 1000000 bits, which is not supported: use RSA of 2048 to 16384 bits", str(error))
 
     def test_whole(self) -> None:
         """

@@ -244,7 +244,7 @@ class PrivateKeyTests(SynchronousTestCase):
         """
         pem = key if isinstance(key, bytes) else key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         said, advice = self.problem(pem).split(", which is not supported: ")
-        self.assertEqual(advice, "use RSA of 2048 bits or more, EC on P-256, P-384 or P-521, or Ed25519")
+        self.assertEqual(advice, "use RSA of 2048 to 16384 bits, EC on P-256, P-384 or P-521, or Ed25519")
         return said
 
     def test_supported(self) -> None:

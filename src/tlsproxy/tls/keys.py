@@ -21,6 +21,7 @@ The keys an endpoint may hold.
 """
 
 _SMALLEST_RSA = 2048
+_LARGEST_RSA = 16384  # bits; OpenSSL verifies nothing by more, and to calculate with millions of them takes hours
 _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 
 
@@ -34,7 +35,7 @@ def supported(key: Any, name: str) -> PrivateKey:
     @raise CertificateProblem: if it is not.
     """
     match key:
-        case rsa.RSAPrivateKey() if key.key_size >= _SMALLEST_RSA:
+        case rsa.RSAPrivateKey() if _SMALLEST_RSA <= key.key_size <= _LARGEST_RSA:
             if not _isWhole(key):
                 raise CertificateProblem(f"{name} is broken, as the numbers of its RSA key contradict each other")
             return key
@@ -51,7 +52,7 @@ def supported(key: Any, name: str) -> PrivateKey:
         case _:
             what = f"a key of the kind {type(key).__name__.removesuffix('PrivateKey')}"
     raise CertificateProblem(
-        f"{name} holds {what}, which is not supported: use RSA of {_SMALLEST_RSA} bits or more, "
+        f"{name} holds {what}, which is not supported: use RSA of {_SMALLEST_RSA} to {_LARGEST_RSA} bits, "
         "EC on P-256, P-384 or P-521, or Ed25519"
     )
 
