@@ -173,6 +173,26 @@ class FileTests(DestinationCase):
         log.write(b"two\n", 6)
         self.assertEqual("one\ntwo\n", (self.folder / "old").read_text())
 
+    def test_links(self) -> None:
+        """
+        A link in the place of the file is not followed, but one that was there from the start.
+        """
+        other = self.folder / "other"
+        other.touch()
+        log = self.log()
+        self.path.rename(self.folder / "old")
+        self.path.symlink_to(other)
+        self.now += 1
+        log.write(b"one\n", 6)
+        self.assertRaises(OSError, log.reopen)
+        log.write(b"two\n", 6)
+        self.assertEqual(("", "one\ntwo\n"), (other.read_text(), (self.folder / "old").read_text()))
+        self.assertEqual(1, len(self.complaints))
+        linked = self.log()
+        linked.reopen()
+        linked.write(b"three\n", 6)
+        self.assertEqual("three\n", other.read_text())
+
     def test_full(self) -> None:
         """
         On a full disk a line is lost with an error, and nothing else.

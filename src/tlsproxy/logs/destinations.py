@@ -105,7 +105,8 @@ class FileLog:
     """
     A file, which others may move away.
 
-    Where nobody says so, that is found out within a second of the next line.
+    Where nobody says so, that is found out within a second of the next line.  A link is followed only where it was one
+    from the start: whoever may move the file away could else have us write into any other that we may write to.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class FileLog:
         self._seconds = seconds
         self._descriptor = -1
         self._torn = False
+        self._follow = 0 if os.path.islink(path) else os.O_NOFOLLOW
         self.reopen()
 
     def reopen(self) -> None:
@@ -131,6 +133,7 @@ class FileLog:
         self._look = self._seconds() + _LOOK
         # Not to wait is for what is no plain file, such as a pipe with a name.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+        flags |= self._follow
         descriptor = os.open(self.path, flags, _MODE)
         self.close()
         self._descriptor = descriptor
