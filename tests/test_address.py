@@ -147,6 +147,8 @@ class ParseTests(SynchronousTestCase):
             ("haproxy:tcp:99999", "ports go from 0 to 65535"),
             ("haproxy:tcp:443:bogus=1", "unexpected keyword argument 'bogus'"),
             ("haproxy:", "is no address"),
+            ("systemd:https", "write systemd:domain=INET:name=NAME"),
+            ("haproxy:systemd:https", "write systemd:domain=INET:name=NAME"),
         ):
             self.assertRefused(parseListen, text, word)
 

@@ -93,6 +93,19 @@ class ToolTests(ConfigurationTestCase):
         self.assertEqual((0, "proxy.toml: good: shop\n"), (status, printed))
         self.assertRegex(told, r"^proxy.toml:1: warning: route shop: .*both.pem holds a private key and is open .*\n$")
 
+    def test_checkWarningOfTheProcess(self) -> None:
+        """
+        What is doubtful about the whole process is told with the line of its key.
+        """
+        (self.folder / "made" / "both.pem").write_bytes(
+            b"".join((self.folder / "made" / name).read_bytes() for name in ("server.pem", "server-key.pem"))
+        )
+        (self.folder / "made" / "both.pem").chmod(0o600)
+        self.file('[proxy]\ndrain = 5\nstatus = "0.0.0.0:0"\n' + GOOD.replace("server.pem", "made/both.pem"))
+        status, _, told = self.run_("check", "proxy.toml")
+        self.assertEqual(0, status)
+        self.assertRegex(told, r"^proxy.toml:3: warning: status: whoever reaches 0\.0\.0\.0:0 sees .*\n$")
+
     def test_checkBad(self) -> None:
         """
         All that is wrong is told, each with file, line and key, and nothing else.
@@ -327,6 +340,20 @@ class ToolTests(ConfigurationTestCase):
             status, printed, told = self.run_(*words)
             self.assertEqual((2, ""), (status, printed), words)
             self.assertRegex(told, r"^tlsproxy.*: .*; see tlsproxy.* --help\n$")
+
+    def test_nobodyReads(self) -> None:
+        """
+        Whoever stops reading, as C{head} does, causes no traceback, nor anything else at the exit.
+        """
+        reading, writing = os.pipe()
+        os.close(reading)
+        with open(writing, "w") as gone:
+            patched = self.patch(sys, "stdout", gone)
+            try:
+                self.assertEqual(1, main(["handlers"]))
+                print("more", flush=True)
+            finally:
+                patched.restore()
 
     def test_help(self) -> None:
         """

@@ -17,9 +17,9 @@ from twisted.internet import endpoints, reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.systemd import ListenFDs
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from tlsproxy.inherited import adopt
+from tlsproxy.inherited import adopt, checkInherited
 
 
 class AdoptTests(TestCase):
@@ -104,6 +104,39 @@ class AdoptTests(TestCase):
         ):
             problem = self.assertRaises(error, adopt, reactor, description, self.factory)
             self.assertIn(sentence, str(problem))
+
+
+class CheckInheritedTests(SynchronousTestCase):
+    """
+    What a socket of systemd's is called.
+    """
+
+    def test_check(self) -> None:
+        """
+        A domain and either a name or an index have to be there; whether there is such a socket is not asked.
+        """
+        for good in (
+            "systemd:domain=INET:name=https",
+            "systemd:domain=INET6:index=12",
+            "systemd:UNIX:0",
+            "systemd:name=a\\:b:domain=UNIX",
+        ):
+            checkInherited(good)
+        for bad in (
+            "systemd:",
+            "systemd:https",
+            "systemd:443",
+            "systemd:domain=INET",
+            "systemd:domain=POST:index=0",
+            "systemd:domain=INET:name=",
+            "systemd:domain=INET:name=a:index=0",
+            "systemd:domain=INET:index=first",
+            "systemd:domain=INET:index=-1",
+        ):
+            problem = self.assertRaises(ValueError, checkInherited, bad)
+            self.assertEqual(
+                f"{bad!r} is no socket of systemd's: write systemd:domain=INET:name=NAME, or index=0", str(problem)
+            )
 
 
 def _telling(made: Deferred[None]) -> Callable[[], Any]:

@@ -205,6 +205,7 @@ class WordTests(SynchronousTestCase):
         """
         self.assertEqual("; do you mean bridge?", suggest("brigde", ["bridge", "offload"]))
         self.assertEqual("", suggest("tunnel", ["bridge", "offload"]))
+        self.assertEqual("", suggest("1.1", ["1.2", "1.3"]))
         self.assertEqual("; do you mean --deny-target?", suggest("deny-targets", ["deny-target"], "--"))
 
     def test_kinds(self) -> None:

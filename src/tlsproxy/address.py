@@ -5,9 +5,8 @@ Where to listen and what to dial, as people write it.
   - C{8443}: a port, on all addresses of both families (listening), or of this host (dialing: C{localhost});
   - C{host:port}, C{[::1]:443}: every address of the host;
   - C{unix:PATH}: a Unix socket;
-  - any other string that starts with the name of a Twisted endpoint: that endpoint, such as
-    C{tcp:8443:interface=127.0.0.1} or C{unix:PATH:mode=660} to listen, and C{tcp:HOST:PORT} to dial; also
-    C{haproxy:tcp:8443}, whose clients are told of by a PROXY header, and those that plugins of others bring.
+  - any other string that starts with the name of a Twisted endpoint: that endpoint, such as C{unix:PATH:mode=660} and
+    C{haproxy:tcp:8443}, whose clients are told of by a PROXY header, to listen, and C{tcp:HOST:PORT} to dial.
 
 A known endpoint name beats a host of that name.
 """
@@ -41,7 +40,7 @@ from twisted.internet.interfaces import IAddress, IListeningPort, IStreamClientE
 from twisted.internet.protocol import Factory
 
 from tlsproxy.errors import TLSProxyError
-from tlsproxy.inherited import adopt
+from tlsproxy.inherited import adopt, checkInherited
 from tlsproxy.tls.printing import printable
 from tlsproxy.wire.host import isLiteral
 from tlsproxy.wire.network import plainAddress
@@ -236,12 +235,13 @@ def parseListen(text: str) -> Address:
     """
     where = parseAddress(text)
     prefix, _, rest = text.partition(":")
-    # Which sockets systemd hands over is known only in the process that it starts.
     if isinstance(where, Endpoint) and prefix == _PROXIED:
         wrapped = parseListen(rest)
         if isinstance(wrapped, TCP) or not isDirect(wrapped) or rest.startswith(f"{prefix}:"):
             raise ValueError(f"{text!r}: {prefix}: wraps an endpoint of Twisted's, as in {prefix}:tcp:8443")
-    elif isinstance(where, Endpoint) and prefix != "systemd":
+    elif prefix == "systemd":
+        checkInherited(text)
+    elif isinstance(where, Endpoint):
         if prefix in ("tcp", "tcp6"):
             _port(_argument(rest, "port", 0), text)
         _tryEndpoint(serverFromString, text)

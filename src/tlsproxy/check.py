@@ -98,15 +98,16 @@ def _linesOf(file: str) -> _Lines:
 
 def _warnings(configuration: Configuration, file: str, places: _Lines) -> Iterable[Problem]:
     """
-    Give what is doubtful, each with the line of its route.
+    Give what is doubtful, each with the line of its route, or of its key in C{[proxy]}.
     """
     told = list(configuration.warnings)
     heads = {f"route {route.name}: ": number for number, route in enumerate(configuration.routes)}
     for head, route in zip(heads, configuration.routes, strict=True):
         told += [f"{head}{weakness}" for weakness in weaknesses(route)]
     for warning in told:
-        position = next((number for head, number in heads.items() if warning.startswith(head)), -1)
-        yield Problem("", warning, file, places.get(("route", position), 0))
+        position = next((number for head, number in heads.items() if warning.startswith(head)), None)
+        path = ("proxy", warning.partition(":")[0]) if position is None else ("route", position)
+        yield Problem("", warning, file, places.get(path, 0))
 
 
 def _unreached(configuration: Configuration, file: str, places: _Lines, connect: bool) -> Iterable[Problem]:

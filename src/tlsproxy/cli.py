@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import os
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -163,5 +164,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # What Twisted has to log, such as a plugin of somebody else that is broken, is not what was asked for.
         globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
     parsed = _parser().parse_args(arguments)
-    status: int = parsed.run(parsed)
+    try:
+        status: int = parsed.run(parsed)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads has seen enough, as head does.  At the exit nothing is left that could fail again.
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        return 1
     return status

@@ -9,6 +9,7 @@ and for a Unix socket makes everybody able to write to it, and removes its file 
 from __future__ import annotations
 
 import os
+import re
 import socket
 from typing import Any, Final, cast
 
@@ -17,11 +18,27 @@ from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromSt
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 
-__all__ = ["adopt"]
+__all__ = ["adopt", "checkInherited"]
 
 _BACKLOG: Final = 4096
 _NOWHERE: Final = b"\0"
 """A name that stands for no file, so that none is changed."""
+_DOMAIN: Final = r"(?:INET6?|UNIX)"
+_WHICH: Final = r"(?:index=\d+|name=(?:[^:\\]|\\.)+)"
+_DESCRIPTION: Final = re.compile(
+    rf"systemd:(?:(?:domain=)?{_DOMAIN}:(?:{_WHICH}|\d+)|{_WHICH}:(?:domain=)?{_DOMAIN})", re.ASCII
+)
+
+
+def checkInherited(description: str) -> None:
+    """
+    Check that the string of an endpoint says which socket of systemd's is meant.  Which of them there are is known only
+    in the process that systemd starts.
+
+    @raise ValueError: It does not.
+    """
+    if not _DESCRIPTION.fullmatch(description):
+        raise ValueError(f"{description!r} is no socket of systemd's: write systemd:domain=INET:name=NAME, or index=0")
 
 
 def adopt(reactor: Any, description: str, factory: Factory[Any]) -> IListeningPort:

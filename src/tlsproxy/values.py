@@ -288,5 +288,6 @@ def suggest(word: str, known: Iterable[str], prefix: str = "") -> str:
 
     @param prefix: What stands before each known word.
     """
-    close = difflib.get_close_matches(word, list(known), 1)
+    # Numbers are near each other, and yet one is not meant for another.
+    close = difflib.get_close_matches(word, list(known), 1) if any(map(str.isalpha, word)) else []
     return f"; do you mean {prefix}{close[0]}?" if close else ""

@@ -186,8 +186,13 @@ def _decode(
         return identity, store.warnings, read
     pem = readPEM(source.chain, "certificate")
     certificates = pem.certificates(issuers)
-    keyPEM = pem if source.key is None else readPEM(source.key, "private key")
-    identity = arrange(pem.name, certificates, keyPEM.name, keyPEM.privateKey(), files)
+    if source.key is None:
+        stem = printable(os.path.splitext(os.path.basename(source.chain))[0])
+        keyPEM, read = pem, [pem.file]
+        key = pem.privateKey(f"say in which file it is, by key, or in a folder put it into {stem}.key beside this one")
+    else:
+        keyPEM = readPEM(source.key, "private key")
+        key, read = keyPEM.privateKey(), [pem.file, keyPEM.file]
+    identity = arrange(pem.name, certificates, keyPEM.name, key, files)
     exposed = keyPEM.file.openToOthers()
-    read = [pem.file] if source.key is None else [pem.file, keyPEM.file]
     return identity, (exposed,) if exposed else (), read

@@ -91,16 +91,18 @@ class PEMFile:
             found.append(certificate)
         return found
 
-    def privateKey(self) -> PrivateKey:
+    def privateKey(self, remedy: str = "") -> PrivateKey:
         """
         Decode the private key of the file.
+
+        @param remedy: what to do where the file holds other things, if it is not just the wrong file.
 
         @raise CertificateProblem: if there is none or more than one, or if it is encrypted, broken, or of a kind that
             is not supported.
         """
         blocks = [each for each in self.blocks if each.label.endswith("PRIVATE KEY")]
         if not blocks:
-            raise self._lacks("private key")
+            raise self._lacks("private key", remedy)
         if len(blocks) > 1:
             raise CertificateProblem(
                 f"{self.name} holds {len(blocks)} private keys: leave only the one that belongs to the certificate"
@@ -124,15 +126,14 @@ class PEMFile:
             ) from error
         return supported(key, self.name)
 
-    def _lacks(self, wanted: str) -> CertificateProblem:
+    def _lacks(self, wanted: str, remedy: str = "") -> CertificateProblem:
         """
         Say that the file does not hold what it should, and what it holds instead.
         """
         if self.blocks:
             labels = ", ".join(sorted({each.label for each in self.blocks}))
-            return CertificateProblem(
-                f"{self.name} holds no {wanted}, only {labels}: give the file that has the {wanted}"
-            )
+            remedy = remedy or f"give the file that has the {wanted}"
+            return CertificateProblem(f"{self.name} holds no {wanted}, only {labels}: {remedy}")
         command = _commandForDER(self.file.data)
         if command is not None:
             return CertificateProblem(
