@@ -51,7 +51,7 @@ class StopTests(DaemonCase):
         """
         _, stopping = self.stopping()
         self.successResultOf(stopping)
-        self.assertEqual(([], "stopping: has no sessions"), (self.end(), self.log()[-1]))
+        self.assertEqual(([], "stopping: no session is open"), (self.end(), self.log()[-1]))
 
     def test_threads(self) -> None:
         """
@@ -172,7 +172,7 @@ class ToldTests(DaemonCase):
         self.reactor.run()
         self.assertEqual(["READY=1", "STATUS=serves 1 route"], self.notifier.words)
         self.successResultOf(daemon.stopService())
-        words = ["STOPPING=1", "STATUS=stopping, has no sessions", "EXTEND_TIMEOUT_USEC=11000000", "closed"]
+        words = ["STOPPING=1", "STATUS=stopping, no session is open", "EXTEND_TIMEOUT_USEC=11000000", "closed"]
         self.assertEqual(words, self.notifier.words[2:])
 
     def test_alive(self) -> None:

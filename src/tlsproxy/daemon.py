@@ -229,7 +229,7 @@ class Daemon(MultiService):
         seconds = self.reloading.configuration.proxy.drain
         microseconds = int(seconds * 1e6) + 10_000_000
         count = len(self._proxy.sessions)
-        words = f"waits up to {seconds:g} s for {count} session{'s' * (count != 1)}" if count else "has no sessions"
+        words = f"waits up to {seconds:g} s for {count} session{'s' * (count != 1)}" if count else "no session is open"
         self._say(LogLevel.info, "stopping: {what}", what=words)
         self._notifier.tell("STOPPING=1", f"STATUS=stopping, {words}", f"EXTEND_TIMEOUT_USEC={microseconds}")
         end = self._reactor.seconds() + seconds

@@ -164,7 +164,7 @@ class SystemdTests(IntegrationTestCase):
             child.process.send_signal(signal.SIGHUP)
             self.hears("READY=1", "STATUS=serves 1 route of before the last reload, which failed: .*config.toml:2: .*")
             self.assertEqual(0, child.end(), child.text())
-            self.hears("STOPPING=1", "STATUS=stopping, has no sessions", r"EXTEND_TIMEOUT_USEC=10200000")
+            self.hears("STOPPING=1", "STATUS=stopping, no session is open", r"EXTEND_TIMEOUT_USEC=10200000")
 
     def test_example(self) -> None:
         """
