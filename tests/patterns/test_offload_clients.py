@@ -157,7 +157,7 @@ class HostTests(ActingCase):
                 "refused",
                 "route",
                 f"the client {words}, and no [[route.tls.host]] is for that, "
-                "nor asks any for as much as all the others",
+                "or asks for as much as all the others",
             )
             self.forget()
 

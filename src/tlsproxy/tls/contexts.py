@@ -205,7 +205,7 @@ class ServerTLS:
         if found is None:
             asked = "names no server" if serverName is None else f"asks for {serverName}"
             raise AdmissionRefused(
-                f"the client {asked}, and no [[route.tls.host]] is for that, nor asks any for as much as all the others"
+                f"the client {asked}, and no [[route.tls.host]] is for that, or asks for as much as all the others"
             )
         return found
 
