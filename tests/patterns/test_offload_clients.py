@@ -156,8 +156,7 @@ class HostTests(ActingCase):
             self.assertOver(
                 "refused",
                 "route",
-                f"the client {words}, and no [[route.tls.host]] is for that, "
-                "or asks for as much as all the others",
+                f"the client {words}, and no [[route.tls.host]] is for that, or asks for as much as all the others",
             )
             self.forget()
 
