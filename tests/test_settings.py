@@ -93,6 +93,14 @@ class TableTests(SynchronousTestCase):
             self.assertEqual(default, OPTIONS[name].default)
         self.assertEqual("true|false", OPTIONS["require-tls"].metavar)
 
+    def test_lists(self) -> None:
+        """
+        What can be given again says so.
+        """
+        again = {name for name, option in OPTIONS.items() if "repeat for more" in option.help}
+        self.assertLessEqual({"cert", "client-ca", "allow-cn", "pins", "upstream-ca", "deny-target"}, again)
+        self.assertFalse({"alpn", "groups", "key", "upstream-cert", "listen"} & again)
+
     def test_modes(self) -> None:
         """
         No mode is there and kept for later, and each has one line.

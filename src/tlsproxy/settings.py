@@ -145,8 +145,7 @@ class RouteSettings:
     )
     acceptProxy: tuple[str, ...] = option(
         (),
-        "where the balancers are that tell of clients by a PROXY header, as nobody else may: NETWORK, unix; "
-        "repeat for more",
+        "where the balancers are that tell of clients by a PROXY header, as nobody else may: NETWORK, unix",
         kind="list",
         metavar="NETWORK",
     )
@@ -155,7 +154,7 @@ class RouteSettings:
     )
     sendProxyTlvs: tuple[str, ...] = option(
         USUALLY_SENT,
-        f"what a v2 header tells beside addresses, of {', '.join(SENDABLE)}; repeat for more",
+        f"what a v2 header tells beside addresses, of {', '.join(SENDABLE)}",
         kind="list",
         metavar="WORD",
     )
@@ -213,14 +212,14 @@ class TargetSettings:
 
     allow: tuple[str, ...] = option(
         (),
-        "what clients may reach: HOST:PORT, *.HOST:PORT, NETWORK:PORT; repeat for more",
+        "what clients may reach: HOST:PORT, *.HOST:PORT, NETWORK:PORT",
         kind="list",
         metavar="TARGET",
         option="allow-target",
     )
     deny: tuple[str, ...] = option(
         (),
-        "what of it they may not, ports optional; repeat for more",
+        "what of it they may not, ports optional",
         kind="list",
         metavar="TARGET",
         option="deny-target",
@@ -301,13 +300,14 @@ def _options() -> Mapping[str, Option]:
             option = attribute.metadata.get("option", name.replace("_", "-"))
             if not option:
                 continue
+            kind = attribute.metadata.get("kind", "")
             options[prefix + option] = Option(
                 (*table, name),
                 metavar(attribute),
-                help,
+                f"{help}; repeat for more" if kind in ("files", "list") else help,
                 written(attribute.default),
                 heading,
-                attribute.metadata.get("kind", ""),
+                kind,
             )
             if name == "cert":
                 for key, more in BESIDE_CERT.items():

@@ -349,6 +349,13 @@ class ClientPolicy(Policy):
     TLS toward an upstream.
     """
 
+    alpn: tuple[str, ...] = option(
+        (),
+        "encrypt: application protocols, most wanted first; without it none is spoken; bridge offers its client's",
+        converter=_protocols,
+        validator=_isProtocols,
+        kind="protocols",
+    )
     cert: CertificateFiles | PKCS12File | None = option(
         None,
         "PEM file (our client certificate chain) or PKCS#12 file",
