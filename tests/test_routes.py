@@ -110,8 +110,8 @@ class ModeTests(ConfigurationTestCase):
         Where people could expect a mode to take a key, it is said why it does not.
         """
         for mode, key, why in (
-            ("offload", "upstream_tls", "speaks no TLS with its upstream"),
-            ("encrypt", "tls", "speaks no TLS with its clients"),
+            ("offload", "upstream_tls", "speaks no TLS with its upstream, only with its clients"),
+            ("encrypt", "tls", "speaks no TLS with its clients, only with its upstream"),
             ("passthrough", "tls", "decrypts nothing"),
             ("passthrough", "upstream_tls", "encrypts nothing"),
             ("passthrough", "users", "has no use for it"),

@@ -60,8 +60,8 @@ _SIDES: Final[Mapping[str, tuple[str, ...]]] = {"offload": (NEAR,), "encrypt": (
 """Where a mode has TLS that a handler may start."""
 _SOME: Final = tuple(dict.fromkeys(key for keys in _TAKES.values() for key in sorted(keys)))
 _WHY_NOT: Final = {
-    ("offload", "upstream_tls"): "mode offload speaks no TLS with its upstream",
-    ("encrypt", "tls"): "mode encrypt speaks no TLS with its clients",
+    ("offload", "upstream_tls"): "mode offload speaks no TLS with its upstream, only with its clients",
+    ("encrypt", "tls"): "mode encrypt speaks no TLS with its clients, only with its upstream",
     ("passthrough", "tls"): "mode passthrough decrypts nothing",
     ("passthrough", "upstream_tls"): "mode passthrough encrypts nothing",
     ("connect", "upstream"): "mode connect dials what its clients ask for",
