@@ -127,7 +127,7 @@ class StatusTests(WatchedProxyCase):
         client.send(b"x")
         client.read(1)
         proxy.process.send_signal(signal.SIGTERM)
-        waitUntil(lambda: self.ask(proxy, "/readyz") == (503, "draining: 1 sessions are still open\n"), "a drain")
+        waitUntil(lambda: self.ask(proxy, "/readyz") == (503, "draining: 1 session is still open\n"), "a drain")
         self.assertEqual((200, "alive\n"), self.ask(proxy, "/healthz"))
         state = self.state(proxy)
         self.assertEqual((True, False, 1), (state["draining"], state["ready"], state["process"]["sessions"]))

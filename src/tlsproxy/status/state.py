@@ -80,7 +80,7 @@ class State:
             return ""
         count = len(self.service.sessions)
         if not self.service.running and count:
-            return f"draining: {count} sessions are still open"
+            return f"draining: {count} {'session is' if count == 1 else 'sessions are'} still open"
         return "not listening"
 
     def tell(self) -> dict[str, Any]:
