@@ -116,7 +116,7 @@ class StateTests(WatchedCase):
         draining = self.service.drain()
         told = self.state.tell()
         self.assertEqual((False, True), (told["ready"], told["draining"]))
-        self.assertEqual("draining: 1 sessions are still open", told["reason"])
+        self.assertEqual("draining: 1 session is still open", told["reason"])
         self.assertEqual((1, []), (told["routes"][0]["sessions"], told["routes"][0]["listen"]))
         self.leave(client)
         self.successResultOf(draining)

@@ -172,7 +172,7 @@ class WebTests(WatchedCase):
         client = self.browse()
         draining = self.service.drain()
         code, _, body = self.get("/readyz")
-        self.assertEqual((503, b"draining: 1 sessions are still open\n"), (code, body))
+        self.assertEqual((503, b"draining: 1 session is still open\n"), (code, body))
         for path in ("/", "/healthz", "/status.json", "/metrics"):
             self.assertEqual(200, self.get(path)[0])
         self.leave(client)
