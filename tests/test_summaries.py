@@ -134,6 +134,7 @@ class SummaryTests(SummaryCase):
             [{"sni": host["sni"], "client_auth": "required", "client_ca": ca, "allow_uri": ["spiffe://x/*"]}],
             told["tls"]["host"],
         )
+        self.assertFalse(told["tls"]["resumption"])
         written = lines(told)
         place = written.index("    host a.example, *.b.example")
         self.assertIn("allow uri", "".join(written[place : place + 4]))
@@ -178,7 +179,7 @@ class SummaryTests(SummaryCase):
             ],
             told["rules"],
         )
-        self.assertIn("  rule 3                anybody: refuse by alert", lines(told))
+        self.assertIn("  rule 3                  anybody: refuse by alert", lines(told))
         self.assertNotIn("upstream", told)
 
     def test_others(self) -> None:
@@ -191,6 +192,24 @@ class SummaryTests(SummaryCase):
         told = self.told("offload", close="both", handler=[{"name": "rate", "down": 5}], limits={"idle": 7})
         self.assertEqual(("both", ["rate"], 7), (told["close"], told["handlers"], told["limits"]["idle"]))
         self.assertEqual(len(fields(Limits)), len(told["limits"]))
+        told = self.told("offload", accept_proxy=["10.0.0.0/8", "192.0.2.7", "unix"])
+        self.assertEqual(["10.0.0.0/8", "192.0.2.7/32", "unix"], told["accept_proxy"])
+        self.assertNotIn("accept_proxy", self.told("offload"))
+
+    def test_resumption(self) -> None:
+        """
+        Sessions are resumed where some clients are asked for no certificate.
+        """
+        asking, open_ = {"sni": "a.example", "client_ca": "ca.pem"}, {"sni": "b.example", "client_auth": "none"}
+        for tls, resumes in (
+            ({"host": [asking]}, False),
+            ({"host": [asking, open_]}, True),
+            ({"host": [asking], "client_auth": "none"}, True),
+            ({"host": [open_], "client_ca": "ca.pem"}, True),
+        ):
+            document = self.document("offload", tls={"cert": "server.pem", **tls})
+            told = summary(self.build(document).routes[0], NOW)
+            self.assertEqual(resumes, told["tls"]["resumption"], tls)
 
     def test_lines(self) -> None:
         """
@@ -199,12 +218,12 @@ class SummaryTests(SummaryCase):
         text = "\n".join(lines(self.told("bridge")))
         for part in (
             "route bridge: bridge\n",
-            "\n  listen                127.0.0.1:8443\n",
-            "\n  tls\n    versions            1.2, 1.3\n",
-            "\n    alpn                none\n",
+            "\n  listen                  127.0.0.1:8443\n",
+            "\n  tls\n    versions              1.2, 1.3\n",
+            "\n    alpn                  none\n",
             "for server.example; EC P-256; CN=server.example, issued by",
             " days left)",
-            "\n    resumption          yes\n",
+            "\n    resumption            yes\n",
             "upstream_handshake 10 s, ",
             "lifetime none",
         ):

@@ -29,7 +29,7 @@ Summary = dict[str, Any]
 
 _VERSIONS: Final = ("1.2", "1.3")
 _SHARED: Final = frozenset(one.name for one in fields(Policy))
-_COLUMN: Final = 24
+_COLUMN: Final = 26
 _WIDTH: Final = 120
 _MOST: Final = 20
 """How many of a list people are shown."""
@@ -45,6 +45,8 @@ def summary(route: Route, now: datetime) -> Summary:
     """
     pattern: Any = route.pattern
     told: Summary = {"name": route.name, "mode": pattern.mode, "listen": _shown(route.listen)}
+    if route.acceptProxy is not None:
+        told["accept_proxy"] = [*map(str, route.acceptProxy.networks), *(["unix"] if route.acceptProxy.unix else [])]
     upstream = getattr(pattern, "upstream", None)
     if upstream is not None:
         told["upstream"] = _shown(upstream)
@@ -121,7 +123,7 @@ def _server(tls: ServerTLS, now: datetime) -> Summary:
     told = _shared(policy, tls.context)
     told["cipher_suites"] = [suite for suite in told["cipher_suites"] if _fits(suite, kinds)]
     told["certificates"] = [_certificate(identity, now) for identity in identities]
-    told["resumption"] = policy.asks == "none"
+    told["resumption"] = tls.resumes
     told |= _asked(policy, {*told, *map(snake, _SHARED)})
     if policy.host:
         told["host"] = [_asked(host, ()) for host in policy.host]

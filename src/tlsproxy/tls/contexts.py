@@ -217,6 +217,13 @@ class ServerTLS:
         return self._demands.everybody
 
     @property
+    def resumes(self) -> bool:
+        """
+        Whether any client can resume a session: who is asked for a certificate cannot.
+        """
+        return self._demands.anybody
+
+    @property
     def needsTLS(self) -> bool:
         """
         Whether a client that starts no TLS lacks what is asked of it: a certificate, or a server name.

@@ -100,7 +100,18 @@ class Demands:
         """
         Whether nobody is let in without a certificate.
         """
-        return all(each.asks == "required" for each in (self.all if self.said else self.hosts or self.all))
+        return all(each.asks == "required" for each in self._used)
+
+    @property
+    def anybody(self) -> bool:
+        """
+        Whether some clients are asked for no certificate.
+        """
+        return any(each.asks == "none" for each in self._used)
+
+    @property
+    def _used(self) -> tuple[Demand, ...]:
+        return self.all if self.said else self.hosts or self.all
 
     @property
     def required(self) -> bool:
