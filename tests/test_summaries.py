@@ -198,7 +198,8 @@ class SummaryTests(SummaryCase):
 
     def test_resumption(self) -> None:
         """
-        Sessions are resumed where some clients are asked for no certificate.
+        Sessions are resumed where some clients are asked for no certificate, and that nobody is asked for any is told
+        only where somebody has said so.
         """
         asking, open_ = {"sni": "a.example", "client_ca": "ca.pem"}, {"sni": "b.example", "client_auth": "none"}
         for tls, resumes in (
@@ -210,6 +211,7 @@ class SummaryTests(SummaryCase):
             document = self.document("offload", tls={"cert": "server.pem", **tls})
             told = summary(self.build(document).routes[0], NOW)
             self.assertEqual(resumes, told["tls"]["resumption"], tls)
+            self.assertEqual(len(tls) > 1, "client_auth" in told["tls"], tls)
 
     def test_lines(self) -> None:
         """

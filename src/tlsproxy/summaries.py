@@ -20,6 +20,7 @@ from tlsproxy.route import Route
 from tlsproxy.rules import Rule
 from tlsproxy.tls.certificates import Identity, describe
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
+from tlsproxy.tls.demands import speaksForOthers
 from tlsproxy.tls.policy import HostPolicy, Policy, ServerPolicy, snake
 from tlsproxy.tls.printing import few
 
@@ -126,6 +127,8 @@ def _server(tls: ServerTLS, now: datetime) -> Summary:
     told["resumption"] = tls.resumes
     told |= _asked(policy, {*told, *map(snake, _SHARED)})
     if policy.host:
+        if not speaksForOthers(policy):
+            del told["client_auth"]  # Who is asked for nothing is one of the hosts, if any.
         told["host"] = [_asked(host, ()) for host in policy.host]
     return told
 

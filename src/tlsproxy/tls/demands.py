@@ -18,7 +18,7 @@ from tlsproxy.tls.policy import HostPolicy, ServerPolicy
 from tlsproxy.tls.verification import Verification, readClients
 from tlsproxy.wire.network import matchesName, parseNamePattern
 
-__all__ = ["Demand", "Demands", "readDemands"]
+__all__ = ["Demand", "Demands", "readDemands", "speaksForOthers"]
 
 
 @frozen
@@ -136,7 +136,7 @@ def readDemands(policy: ServerPolicy, checks: Checks, now: datetime) -> tuple[De
         hosts.append(Demand(_patterns(host, inner), verification))
         checks.problems += inner.problems
         warnings += doubts
-    said = any(getattr(policy, name) for name in ("clientCa", "clientAuth", "crl", "pins"))
+    said = speaksForOthers(policy)
     demands = Demands(Demand((), own), tuple(hosts), said)
     if demands.strictest is None and not checks.problems:
         warnings.append(
@@ -144,6 +144,13 @@ def readDemands(policy: ServerPolicy, checks: Checks, now: datetime) -> tuple[De
             "[route.tls] nor any [[route.tls.host]] asks for as much as all the others"
         )
     return demands, warnings
+
+
+def speaksForOthers(policy: ServerPolicy) -> bool:
+    """
+    Tell whether a policy says itself what is asked of clients that none of its hosts is for.
+    """
+    return any(getattr(policy, name) for name in ("clientCa", "clientAuth", "crl", "pins"))
 
 
 def _patterns(host: HostPolicy, checks: Checks) -> tuple[str, ...]:
