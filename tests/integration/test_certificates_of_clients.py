@@ -162,7 +162,7 @@ class RuleTests(ClientsTestCase):
 
     def test_hosts(self) -> None:
         """
-        Each name asks for its own, and no other name leads around that.
+        Each name asks for its own; under another, or none, one has to show as much as the strictest asks for.
         """
         hosts = [
             {"sni": "admin.localhost", **self.ca, "allow_cn": "Ann"},
@@ -175,7 +175,11 @@ class RuleTests(ClientsTestCase):
             ("admin.localhost", self.bob, b""),
             ("admin.localhost", None, b""),
             ("a.open.localhost", None, b"Hello\n"),
-            ("localhost", self.ann, b""),
+            ("localhost", self.ann, b"Hello\n"),
+            ("localhost", self.bob, b""),
+            ("localhost", None, b""),
+            ("127.0.0.1", self.ann, b"Hello\n"),
+            ("127.0.0.1", None, b""),
         ):
             self.assertEqual(answer, self.curl(port, certificate, "--insecure", host=host), (host, certificate))
 
