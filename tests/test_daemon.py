@@ -260,6 +260,18 @@ class SignalTests(DaemonCase):
         self.reactor.ask("SIGHUP")
         self.assertEqual(["reload"], asked)
 
+    def test_threads(self) -> None:
+        """
+        No thread of the pool takes a signal that is for the process, and none is waited for in the end.
+        """
+        self.run_().reloading.stop()
+        self.reactor.steps.clear()
+        thread = self.reactor.pool.threadFactory(target=lambda: self.reactor.steps.append("works"))
+        thread.start()
+        thread.join()
+        self.assertTrue(thread.daemon)
+        self.assertEqual([(signal.SIG_BLOCK, *NAMES), "works"], self.reactor.steps)
+
     def test_thread(self) -> None:
         """
         It is read in a thread of the reactor's own, so that all goes on meanwhile.

@@ -11,7 +11,6 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from threading import Thread
 from typing import Any, Final
 
@@ -40,6 +39,26 @@ _STOPPING: Final = frozenset({signal.SIGINT, signal.SIGTERM})
 """The signals that ask a process to stop."""
 _HEEDED: Final = _STOPPING | {signal.SIGHUP}
 """All signals that mean something."""
+
+
+class _Forsaken(Thread):
+    """
+    A thread that the end of the process does not wait for: one that waits for a name server, or for a disk, cannot be
+    told to stop.
+
+    It takes no signal that is for the process.  One that the main thread holds back in the end, when its handlers are
+    gone, would come by way of any other thread.
+    """
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(daemon=True, **more)
+
+    def run(self) -> None:
+        """
+        Work.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)
+        super().run()
 
 
 class CannotStart(SystemExit, Exception):
@@ -169,10 +188,9 @@ class Daemon(MultiService):
         """
         The reactor runs.
         """
-        # A thread that waits for a name server, or for a disk, cannot be told to stop, and nobody is to wait for it in
-        # the end: the interpreter would, and so would the reactor, see _stop.
+        # Nobody is to wait for them in the end: the interpreter would, and so would the reactor, see _stop.
         self._pool = self._reactor.getThreadPool()
-        self._pool.threadFactory = partial(Thread, daemon=True)
+        self._pool.threadFactory = _Forsaken
         # Its own handlers have the runner end the process by the signal, however well it has stopped.
         for asking in _STOPPING:
             self._heed(asking, self.stop)

@@ -11,9 +11,10 @@ import signal
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Sequence
 
-from tests.integration.running import PATIENCE, TWISTD, Child, IntegrationTestCase, freePort, waitUntil
+from tests.integration.running import PATIENCE, TWISTD, Child, IntegrationTestCase, freePort, toml, waitUntil
 
 TWIST = (sys.executable, "-m", "twisted", "--log-format=text", "tlsproxy")
 DAEMON = (*TWISTD[:3], "--pidfile=proxy.pid", "--logfile=log", "tlsproxy")
@@ -123,6 +124,23 @@ class StoppingTests(IntegrationTestCase):
         child.process.send_signal(signal.SIGTERM)
         self.assertRaises(ConnectionResetError, client.recv, 1)
         self.assertEqual(1, child.process.wait(PATIENCE), child.text())
+
+    def test_lateSignals(self) -> None:
+        """
+        Signals change nothing any more when all is over, up to the very end, also where there are threads.
+        """
+        config = self.folder / "late.toml"
+        config.write_text(toml([self.offload(1, name="late", listen="127.0.0.1:0")]), "utf-8")
+        for number in range(8):
+            child = Child(self, self.folder, f"late{number}", [*TWISTD, "--config", "late.toml"])
+            child.waitFor("listens on")
+            os.kill(child.process.pid, signal.SIGHUP)  # It is read in a thread.
+            child.waitFor("reloaded")
+            os.kill(child.process.pid, signal.SIGTERM)
+            while child.process.poll() is None:
+                child.process.send_signal(signal.SIGINT)
+                time.sleep(0.001)
+            self.assertEqual(0, child.process.returncode, child.text())
 
     def test_setUp(self) -> None:
         """
