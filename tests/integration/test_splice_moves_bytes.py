@@ -19,6 +19,7 @@ from tests.integration.running import waitUntil
 from tests.integration.talking import Talker, connect
 from tests.integration.test_bounded_memory import POOLED
 from tests.peers import requirePeer
+from tlsproxy.wire.connect import ESTABLISHED
 
 BULK = 50_000_000
 TUNNEL = Pairing("connect", "", "")
@@ -231,8 +232,12 @@ class DescriptorTests(PassageTestCase):
         for client in waiting:
             client.close()
         if last is not None:
-            last.readEstablished()
-            exchange(last, self.upstream.accept(), bytes(50_000), 100_000)
+            # It has an answer, at least: it may have been accepted by the first descriptor that came back, with none
+            # left for its upstream.
+            answer = last.read(len(ESTABLISHED))
+            self.assertIn(answer[:12], (ESTABLISHED[:12], b"HTTP/1.1 503"))
+            if answer == ESTABLISHED:
+                exchange(last, self.upstream.accept(), bytes(50_000), 100_000)
 
         def served() -> bool:
             client = connect(self, port)

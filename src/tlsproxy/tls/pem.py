@@ -7,6 +7,7 @@ can be wrong with them.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from attrs import field, frozen
@@ -25,9 +26,8 @@ What the library raises for certificates, and for what is in them, that do not d
 """
 
 _BEGIN = b"-----BEGIN "
-# Within a block there is no other line like its first, and nothing is looked at twice: what holds thousands of
-# beginnings without an end would else take minutes, in which the interpreter does nothing else.
-_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\s(?:[^-]++|-(?!----))*+-----END \1-----")
+# Each is looked at once, so that what holds thousands of beginnings without an end takes no longer than anything else.
+_BOUNDARY = re.compile(rb"-----(BEGIN|END) ([A-Z0-9 ]+)-----")
 
 
 class _Block(NamedTuple):
@@ -154,12 +154,26 @@ def readPEM(path: str, wanted: str) -> PEMFile:
     @raise CertificateProblem: if the file cannot be read, or if a block has no end.
     """
     file = readFile(path, f"a PEM file with a {wanted}")
-    blocks = tuple(_Block(each[1].decode("ascii"), each[0]) for each in _BLOCK.finditer(file.data))
+    blocks = tuple(_blocksIn(file.data))
     if len(blocks) != file.data.count(_BEGIN):
         raise CertificateProblem(
             f"{file.name} is broken PEM, as a BEGIN line has no END line of its kind: copy the file again"
         )
     return PEMFile(file, blocks)
+
+
+def _blocksIn(data: bytes) -> Iterator[_Block]:
+    """
+    Find the blocks: each from a BEGIN to the END of its kind, with neither between them.
+    """
+    begin: re.Match[bytes] | None = None
+    for line in _BOUNDARY.finditer(data):
+        if line[1] == b"BEGIN":
+            begin = line
+            continue
+        if begin is not None and begin[2] == line[2] and data[begin.end() : begin.end() + 1].isspace():
+            yield _Block(line[2].decode("ascii"), data[begin.start() : line.end()])
+        begin = None
 
 
 def _commandForDER(data: bytes) -> str | None:
