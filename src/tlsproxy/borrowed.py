@@ -274,6 +274,7 @@ class Borrowed(Protocol):
         Tell how the stream that is read has really ended.
 
         @param state: How the socket says that it has: one of the states of L{tlsproxy.interfaces}.
+        @return: Another of them; C{DRAINED} where it goes on after all.
         """
         return state
 

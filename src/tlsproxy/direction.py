@@ -230,10 +230,22 @@ class Direction:
             return
         if self.ended:
             return
-        self.ended = self.source.endedAs(state)
+        ended = self.source.endedAs(state)
+        if ended < ENDED:
+            self._goOn()
+            return
+        self.ended = ended
         self._relay.ended(self)
         if not self.clogged and not self.over and not self._relay.over:
             self.passEnd()
+
+    def _goOn(self) -> None:
+        """
+        The source's TLS has ended, and the source goes on in plain.
+        """
+        self._take()
+        if not self.clogged and not self.paused:
+            self.start(True)
 
     def passEnd(self) -> None:
         """

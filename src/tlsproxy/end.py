@@ -63,10 +63,14 @@ class End(Borrowed):
 
     @ivar reading: How its bytes are read now.
     @ivar writing: How they are written: the same stream, but for a side whose TLS has ended in one direction only.
+    @ivar goesOn: Asked when a joined side's TLS has ended by close_notify, whether the side goes on in plain.
+    @ivar spoke: What TLS it has had that is to be told of after it is off; C{""} for none.
     """
 
     reading: Stream
     writing: Stream
+    goesOn: Callable[[], bool] | None = None
+    spoke: str = ""
 
     def __init__(self, who: str) -> None:
         super().__init__(who)
@@ -87,6 +91,15 @@ class End(Borrowed):
         if self._onMade is not None:
             made, self._onMade = self._onMade, None
             made(self)
+
+    def endedAs(self, state: int) -> int:
+        """
+        Tell how the stream that is read has really ended; it may go on in plain.
+        """
+        if state == ENDED and self.goesOn is not None and type(self.reading) is not PlainStream and self.goesOn():
+            self.reading = PlainStream(self.socket)
+            return DRAINED
+        return super().endedAs(state)
 
     def overFor(self, reason: str) -> None:
         """

@@ -30,7 +30,7 @@ from twisted.python.failure import Failure
 from tlsproxy.deadlines import GRANULARITY, Deadlines
 from tlsproxy.end import End
 from tlsproxy.errors import PeerEnded, PeerReset, SessionError
-from tlsproxy.interfaces import ENDED, RESET, TRUNCATED
+from tlsproxy.interfaces import DRAINED, ENDED, RESET, TRUNCATED
 from tlsproxy.relay import Relay
 from tlsproxy.tls.native import TLSStream
 
@@ -94,6 +94,8 @@ class PipedEnd(End):
         """
         Tell how the stream has really ended: as the other end of the pipe tells it, but for TLS, whose own end counts.
         """
+        if super().endedAs(state) < ENDED:
+            return DRAINED
         told = self._theirs.how or RESET
         if not isinstance(self.reading, TLSStream):
             # To be closed with bytes unread makes a socket of the pipe look reset.

@@ -87,6 +87,8 @@ class Session:
     @ivar uniqueId: What it is called through all proxies, where PROXY headers tell that.
     @ivar user: The user that the client has shown to be; C{""} where nobody asked.
     @ivar clientCertificate: What the client's certificate says of it, in one line; C{""} for none.
+    @ivar downgrade: In a sequential tunnel, when the TLS between the two proxies was taken off: C{"none"},
+        C{"handshake"} or C{"connect"}; C{""} elsewhere.
     @ivar upstream: What was dialed, if anything.
     @ivar keeper: Who accepted it.
     @ivar started: When the client connected, in seconds of the reactor's clock.
@@ -104,6 +106,7 @@ class Session:
         "bucket",
         "chain",
         "clientCertificate",
+        "downgrade",
         "far",
         "hello",
         "helloWords",
@@ -131,7 +134,7 @@ class Session:
         self.helloWords: HelloWords | None = None
         self.serverName: str | None = None
         self.proxied: Proxied | None = None
-        self.target = self.user = self.clientCertificate = self.uniqueId = ""
+        self.target = self.user = self.clientCertificate = self.uniqueId = self.downgrade = ""
         self.upstream: Address | IStreamClientEndpoint | None = None
         self.bucket = 0
         self._end = 0.0
@@ -232,7 +235,7 @@ class Session:
         near, far = await self.route.pattern.open(self)
         if self.ending:
             raise CancelledError()  # Somebody has not heeded that.
-        chain = self.makeHandlers() if self.route.handlers else None
+        chain = self.makeHandlers() if self.route.handlers else self.chain
         self._setUp = self._opening = self.hello = None
         both, abort = self.route.close == "both", self.route.truncation == "abort"
         self.relay = join(near, far, self.keeper.deadlines, self._done, self._halfClosed, both, abort, chain)

@@ -29,6 +29,7 @@ _FIELDS: Final = {
     "ja4": "ja4={ja4} versions={versions} groups={groups} alpn={alpn}",
     "tls": "tls={tls}",
     "target": "target={target}",
+    "downgrade": "downgrade={downgrade}",
     "upstream": "upstream={upstream} upstream_tls={upstreamTLS} in={received} out={sent} seconds={seconds:.3f}",
     "outcome": "outcome={outcome}",
     "certificate": 'client_cert="{certificate}"',
@@ -55,6 +56,7 @@ def knownOf(session: Session) -> dict[str, str]:
         "sni": session.serverName or "",
         "tls": describeTLS(session.near),
         "target": word(session.target),
+        "downgrade": session.downgrade,
         "upstream": word(str(session.upstream)) if session.upstream is not None else "",
         "upstreamTLS": describeTLS(session.far),
         "certificate": told(session.clientCertificate),
@@ -138,6 +140,6 @@ def describeTLS(end: End | None) -> str:
     """
     connection = end.tls.connection if end is not None and end.tls is not None else None
     if connection is None or (cipher := connection.get_cipher_name()) is None:
-        return "-"
+        return (end.spoke if end is not None else "") or "-"
     alpn = word(connection.get_alpn_proto_negotiated().decode("latin-1"))
     return "/".join(filter(None, (connection.get_protocol_version_name(), cipher, alpn)))
