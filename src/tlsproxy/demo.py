@@ -21,17 +21,29 @@ from twisted.web.server import Request, Site
 from zope.interface import implementer
 
 from tlsproxy.route import Route
-from tlsproxy.tls.development import developmentServer
+from tlsproxy.tls.development import developmentClient, developmentServer
 
 __all__ = ["Demo"]
 
-_PORTS: Final = {"offload": 8443, "encrypt": 8080, "bridge": 8443, "passthrough": 8443, "connect": 3128}
+_PORTS: Final = {
+    "offload": 8443,
+    "encrypt": 8080,
+    "bridge": 8443,
+    "passthrough": 8443,
+    "connect": 3128,
+    "sequential-client": 3128,
+    "sequential-server": 8443,
+}
 _WORDS: Final = {
     "offload": "TLS from you to the proxy, plain from there to the origin",
     "encrypt": "plain from you to the proxy, TLS from there to the origin",
     "bridge": "TLS from you to the proxy, and TLS of its own from there to the origin",
     "passthrough": "TLS from you to the origin, and a proxy between them that only reads the hello",
     "connect": "TLS from you to the origin, in a tunnel through the proxy",
+    "sequential-client": "TLS from you to the origin, in a tunnel through this client proxy and a reverse proxy, "
+    "whose own TLS is taken off once yours protects all that follows",
+    "sequential-server": "TLS from you to the origin, in a tunnel through the reverse proxy, inside TLS with a "
+    "certificate of yours",
 }
 
 
@@ -111,14 +123,24 @@ class Demo:
         """
         self._mode = mode
         self._authority, self._certificate = developmentServer(state, now=now)
-        self._sockets = _hold(_PORTS[mode]), _hold(), _hold()
-        self._listen, self._secure, self._plain = (held.getsockname()[1] for held in self._sockets)
+        self._client = self._mapping = ""
+        if mode in ("sequential-client", "sequential-server"):
+            self._client = str(developmentClient(state, now=now)[1])
+        self._sockets = _hold(_PORTS[mode]), _hold(), _hold(), _hold()
+        self._listen, self._secure, self._reverse, self._plain = (held.getsockname()[1] for held in self._sockets)
+        if mode == "sequential-client":
+            self._mapping = self._writeMapping(state)
         self.origin = StreamServerEndpointService(_Held(self._sockets[-1]), Site(_Greeting(mode)))
-        trusting = f"curl --cacert {shlex.quote(str(self._authority))}"
+        authority, shown = shlex.quote(str(self._authority)), shlex.quote(self._client)
+        trusting, proxied = f"curl --cacert {authority}", "--noproxy ''"
         commands = {
             "encrypt": f"curl http://127.0.0.1:{self._listen}/",
             "passthrough": f"{trusting} https://localhost:{self._listen}/",
-            "connect": f"{trusting} --noproxy '' --proxy http://127.0.0.1:{self._listen} https://127.0.0.1:{self._secure}/",
+            "connect": f"{trusting} {proxied} --proxy http://127.0.0.1:{self._listen} https://127.0.0.1:{self._secure}/",
+            "sequential-client": f"{trusting} {proxied} --proxy http://127.0.0.1:{self._listen} "
+            f"https://localhost:{self._secure}/",
+            "sequential-server": f"{trusting} {proxied} --proxy-cacert {authority} --proxy-cert {shown} "
+            f"--proxy https://localhost:{self._listen} https://localhost:{self._secure}/",
         }
         command = commands.get(mode, f"{trusting} https://127.0.0.1:{self._listen}/")
         intro = f"Demo of mode {mode}: {_WORDS[mode]}."
@@ -146,6 +168,11 @@ class Demo:
             "bridge": {"upstream": secure, "tls": tls, "upstream_tls": upstreamTLS},
             "passthrough": {"rule": [{"sni": "localhost", "upstream": secure}]},
             "connect": {"targets": {"allow": [secure]}},
+            "sequential-client": {
+                "mapping": self._mapping,
+                "upstream_tls": {"ca": str(self._authority), "cert": self._client},
+            },
+            "sequential-server": self._reverseProxy(),
         }
         origin = {
             "name": "demo-origin",
@@ -154,7 +181,34 @@ class Demo:
             "upstream": f"127.0.0.1:{self._plain}",
             "tls": tls,
         }
-        return {"route": [route | more[self._mode], origin]}
+        routes = [route | more[self._mode], origin]
+        if self._mode == "sequential-client":
+            reverse = {"name": "demo-reverse-proxy", "mode": "sequential-server", "listen": f"127.0.0.1:{self._reverse}"}
+            routes.append(reverse | self._reverseProxy())
+        return {"route": routes}
+
+    def _reverseProxy(self) -> dict[str, Any]:
+        """
+        Write what a reverse proxy has that lets the demo's client reach the origin.
+        """
+        return {
+            "tls": {"cert": str(self._certificate), "client_ca": str(self._authority)},
+            "grant": [{"dns": ["localhost"], "targets": [f"localhost:{self._secure}"]}],
+            "targets": {"allow": [f"127.0.0.0/8:{self._secure}", f"localhost:{self._secure}"]},
+        }
+
+    def _writeMapping(self, state: Path) -> str:
+        """
+        Write what the demo's client proxy reaches by way of the demo's reverse proxy.
+
+        @return: The file.
+        """
+        mapping = state / f"demo-mapping-{self._listen}.toml"
+        mapping.write_text(
+            f'[[reverse_proxy]]\nname = "demo"\naddress = "localhost:{self._reverse}"\n\n'
+            f'[[map]]\nhosts = ["localhost:{self._secure}"]\nvia = "demo"\n'
+        )
+        return str(mapping)
 
     def held(self, routes: Sequence[Route]) -> tuple[Route, ...]:
         """

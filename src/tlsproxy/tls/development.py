@@ -27,7 +27,13 @@ from tlsproxy.tls.keys import PrivateKey
 from tlsproxy.tls.pem import UNDECODABLE
 from tlsproxy.tls.printing import printable
 
-__all__ = ["LEAF_LIFETIME", "developmentAuthority", "developmentServer", "writeDevelopmentFiles"]
+__all__ = [
+    "LEAF_LIFETIME",
+    "developmentAuthority",
+    "developmentClient",
+    "developmentServer",
+    "writeDevelopmentFiles",
+]
 
 LEAF_LIFETIME = timedelta(days=90)
 """
@@ -79,21 +85,34 @@ def developmentServer(stateDir: Path, *, now: datetime) -> tuple[Path, Path]:
 
     @raise CertificateProblem: if the directory cannot be used.
     """
-    serverFile = stateDir / "dev-server.pem"
+    return _kept(stateDir, "server", now)
+
+
+def developmentClient(stateDir: Path, *, now: datetime) -> tuple[Path, Path]:
+    """
+    As L{developmentServer}, for the client of a demonstration that wants a certificate of it.
+
+    @return: the file with the certificate of the authority, and the file with the client's certificate and key.
+    """
+    return _kept(stateDir, "client", now)
+
+
+def _kept(stateDir: Path, role: str, now: datetime) -> tuple[Path, Path]:
+    file = stateDir / f"dev-{role}.pem"
     with _locked(stateDir):
         authority, authorityFile = _keptAuthority(stateDir, now)
-        server = _loadKept(serverFile, None, now)
-        if server is None or not _issued(authority, server):
-            server = authority.issue(
-                commonName="tlsproxy development server",
+        holder = _loadKept(file, None, now)
+        if holder is None or not _issued(authority, holder):
+            holder = authority.issue(
+                commonName=f"tlsproxy development {role}",
                 names=_NAMES,
-                server=True,
-                client=False,
+                server=role == "server",
+                client=role == "client",
                 lifetime=LEAF_LIFETIME,
                 now=now,
             )
-            _replace(serverFile, server.chain[0].public_bytes(Encoding.PEM) + _keyPEM(server.key), 0o600)
-    return authorityFile, serverFile
+            _replace(file, holder.chain[0].public_bytes(Encoding.PEM) + _keyPEM(holder.key), 0o600)
+    return authorityFile, file
 
 
 def writeDevelopmentFiles(directory: Path, *, names: Sequence[str] = _NAMES, now: datetime) -> list[Path]:
