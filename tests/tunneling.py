@@ -78,6 +78,7 @@ class _To:
         far: Any = protocolFactory.buildProtocol(None)  # type: ignore[call-arg]
         near: Any = self._factory.buildProtocol(None)  # type: ignore[arg-type]
         case.links.append(ours)
+        case.network.accepted += 1
         connect(case.reactor, near, theirs, "tcp.Server", ADDRESS)
         connect(case.reactor, far, ours, "tcp.Client", ADDRESS)
         return succeed(far)
