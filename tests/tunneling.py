@@ -210,15 +210,13 @@ class TunnelCase(SessionCase):
         super().setUp()
         self.wires: list[Wire] = []
 
-    def client(self, **how: Any) -> Peer:
+    def serveClient(self, upstream: Any, **how: Any) -> None:
         """
-        Have a client proxy, and a browser that has come by it: still plain.
+        Have a client proxy.
+
+        @param upstream: Its reverse proxy.
         """
-        self.upstream = self.network.upstream("rp.example:443", lambda sock: TLSPeer(sock, "TLSv1.3", server=True))
-        self.serve(Tunnel(outer=OUTWARD, upstream=self.upstream, **how))
-        browser = self.visit()
-        self.settle()
-        return browser
+        self.serve(Tunnel(outer=OUTWARD, upstream=upstream, **how))
 
     def both(
         self,
