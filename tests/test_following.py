@@ -4,6 +4,7 @@ Tests of L{tlsproxy.following}.
 
 from __future__ import annotations
 
+import os
 import random
 from typing import Any
 
@@ -19,6 +20,7 @@ from tlsproxy.testing.streampeers import Browser, Peer, TLSPeer
 from tlsproxy.tls.native import setGroups
 
 VERSIONS = ("TLSv1.3", "TLSv1.2")
+SEEDS = 1000 if os.environ.get("TLSPROXY_MASSES") == "1" else 150
 
 
 def records(data: bytes) -> list[bytes]:
@@ -145,7 +147,7 @@ class Whole(TunnelCase):
         However the bytes are cut and whoever speaks first, each side gets what the other has sent, and the TLS between
         the proxies comes off.
         """
-        for seed in range(600):
+        for seed in range(SEEDS):
             try:
                 self.anything(random.Random(seed))
             except BaseException as e:
