@@ -185,9 +185,8 @@ class DescriptorTests(PassageTestCase):
 
         def stalled() -> bool:
             taken = sum(fill(talker.socket) for talker in chain(*sessions))
-            # Beside those, a few that were given back may wait for their next use.
-            self.assertLessEqual(self.through.descriptors(), most + POOLED)
-            return not taken and self.through.descriptors() >= most
+            self.assertLessEqual(self.through.descriptors(), most)
+            return not taken and self.through.descriptors() == most
 
         waitUntil(stalled, "a pipe in each direction")
         self.assertLess(self.through.resident() - memory, 1 << 20)
