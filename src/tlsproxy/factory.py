@@ -100,6 +100,14 @@ class RouteFactory(Factory[Protocol]):
             self.admission = other.admission
             self.admission.change(self.route)
 
+    @property
+    def cost(self) -> int:
+        """
+        How many descriptors a session takes: one for each side, and a pipe where its client comes by what is no plain
+        socket.
+        """
+        return 2 if self._direct else 4
+
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """
         Take a connection.
