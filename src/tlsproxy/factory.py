@@ -92,13 +92,12 @@ class RouteFactory(Factory[Protocol]):
         """
         other.counters.update(self.counters)
         self.counters, self.reached = other.counters, other.reached
-        if self.admission is None:
-            return
-        if other.admission is None:
-            self.admission.reached = other.reached
-        else:
+        if other.admission is not None:
+            # Also where nothing is limited any more: it may be again, and then what is open counts.
             self.admission = other.admission
             self.admission.change(self.route)
+        elif self.admission is not None:
+            self.admission.reached = other.reached
 
     @property
     def cost(self) -> int:
