@@ -317,6 +317,19 @@ class GateTests(SynchronousTestCase):
         self.assertEqual([196], self.counts(service))
         self.assertLess(len(self.looked), 8)
 
+    def test_modest(self) -> None:
+        """
+        Where few are left, no more are looked for than are needed: for that moment nobody else could have one.
+        """
+        service = self.serve(shop=0)
+        self.allowed, self.left = 48, 40
+        self.come("shop", 1)
+        self.assertEqual(([130], [1]), (self.looked, self.counts(service)))
+        for _ in range(3):
+            self.come("shop", 1)
+        self.assertEqual([130, 5, 6, 13], self.looked)
+        self.assertEqual([4], self.counts(service))
+
     def test_otherPorts(self) -> None:
         """
         A port that cannot be paused has those turned away for whom there is no room.

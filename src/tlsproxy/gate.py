@@ -36,7 +36,7 @@ _AMPLE: Final = 8
 _OTHERS: Final = 256
 """... and what is no session has fewer: where the process may have more than that, nobody has to look."""
 _AHEAD: Final = 128
-"""How many more than are needed are looked for, so that nobody has to look again for a while."""
+"""How many more than are needed are looked for at most, so that nobody has to look again for a while."""
 _SELDOM: Final = 10.0
 """Every how many seconds the same is told."""
 
@@ -94,6 +94,7 @@ class Gate:
         self._rarely = Rarely(clock)
         self._doors: dict[Gated, list[Accepting]] = {}
         self._found = 0
+        self._ahead = _AHEAD
 
     def open(self, entrance: Gated) -> bool:
         """
@@ -140,13 +141,15 @@ class Gate:
         cost = entrance.factory.cost
         if self._found < cost * wanted:
             owed = sum(session.far is None for one in every for session in one.sessions)
-            most = owed + cost * wanted + _AHEAD
+            most = owed + cost * wanted + self._ahead
             found = left(most)
             if found < most:
-                self._found = 0
+                # To look for more than there are takes them all, for that moment, from whoever else wants one.
+                self._found = self._ahead = 0
                 return max(0, min(wanted, (found - owed) // cost))
             # Others than sessions take some as well.
-            self._found = cost * wanted + _AHEAD // 2
+            self._found = cost * wanted + self._ahead // 2
+            self._ahead = min(_AHEAD, 2 * self._ahead + cost)
         self._found -= cost * wanted
         return wanted
 
