@@ -24,7 +24,7 @@ from tlsproxy.repeats import LINES, Repeats
 from tlsproxy.route import Limits, Route
 from tlsproxy.rules import Rule
 from tlsproxy.service import ProxyService
-from tlsproxy.session import Keeper
+from tlsproxy.keeper import Keeper
 from tlsproxy.testing.certificates import serverTLS
 from tlsproxy.testing.sessions import SessionCase, Upstream
 from tlsproxy.testing.streampeers import Peer

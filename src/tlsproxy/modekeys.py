@@ -23,14 +23,17 @@ TABLES: Final[Mapping[str, type[Any] | None]] = {
     "rule": None,
     "targets": TargetSettings,
     "handler": None,
+    "grant": None,
 }
 _SENDS: Final = ("send_proxy", "send_proxy_tlvs")
+_DOWNGRADE: Final = ("downgrade", "unsafe_connect", "take_off", "framing")
 TAKES: Final[Mapping[str, frozenset[str]]] = {
     "offload": frozenset({"upstream", "rule", "tls", *_SENDS}),
     "encrypt": frozenset({"upstream", "rule", "upstream_tls", *_SENDS}),
     "bridge": frozenset({"upstream", "rule", "tls", "upstream_tls", *_SENDS}),
     "passthrough": frozenset({"upstream", "rule", "require_tls", *_SENDS}),
     "connect": frozenset({"tls", "targets", "users"}),
+    "sequential-server": frozenset({"tls", "targets", "grant", *_DOWNGRADE}),
 }
 """Which of the keys that not every mode takes a mode takes."""
 SIDES: Final[Mapping[str, tuple[str, ...]]] = {"offload": (NEAR,), "encrypt": (FAR,), "bridge": (NEAR, FAR)}
@@ -44,6 +47,12 @@ _WHY_NOT: Final = {
     ("connect", "upstream"): "mode connect dials what its clients ask for",
     ("connect", "rule"): "mode connect dials what its clients ask for, as far as [route.targets] allows it",
     ("connect", "send_proxy"): "mode connect dials targets that expect no PROXY header",
+    ("sequential-server", "upstream"): "mode sequential-server dials what its clients ask for",
+    ("sequential-server", "rule"): "mode sequential-server dials what its clients ask for, as far as it is granted",
+    ("sequential-server", "send_proxy"): "mode sequential-server dials targets that expect no PROXY header",
+    ("sequential-server", "upstream_tls"): "mode sequential-server speaks no TLS with its targets",
+    ("sequential-server", "users"): "mode sequential-server knows its clients by their certificates",
+    ("connect", "grant"): "mode connect has no grants, only [route.targets]",
     ("connect", "upstream_tls"): "mode connect speaks no TLS with its targets",
 }
 
