@@ -10,11 +10,11 @@ keys an onlooker cannot have.  Either end may lie, so what is not the handshake 
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from tlsproxy.interfaces import INWARD, OUTWARD, Way
-from tlsproxy.wire.clienthello import ClientHello, ClientHelloReader
+from tlsproxy.wire.agreement import CLIENTS, FINISHED, SERVERS, Disagreement, areWhole, checkAnswer, sessionIDOf
+from tlsproxy.wire.clienthello import ClientHello, ClientHelloReader, HelloError
 from tlsproxy.wire.serverhello import ServerHello, ServerHelloError, readServerHello
 
 __all__ = ["LIMIT", "InnerTLS"]
@@ -32,6 +32,7 @@ _HANDSHAKE: Final = 22
 _APPLICATION_DATA: Final = 23
 _RECORDS: Final = frozenset([_CHANGE_CIPHER_SPEC, _ALERT, _HANDSHAKE, _APPLICATION_DATA, 24])
 
+_UNEXPECTED_MESSAGE: Final = 10  # an alert, RFC 8446 section 6.2
 _HEAD: Final = 5  # bytes of a record's header
 _OPENING: Final = 4  # bytes of a handshake message's header
 _SERVER_HELLO: Final = 2
@@ -39,47 +40,9 @@ _FRAGMENT: Final = 16384  # bytes a record may carry in plain
 _MOST: Final = _FRAGMENT + 2048  # RFC 5246, section 6.2.3
 _SHORTEST: Final = 17  # bytes of a protected record with anything in it
 
-# Extension types.
-_PRE_SHARED_KEY: Final = 41
-_EARLY_DATA: Final = 42
-_SUPPORTED_VERSIONS: Final = 43
-_KEY_SHARE: Final = 51
-_RENEGOTIATION_INFO: Final = 0xFF01
-# RFC 5746, section 3.3: a cipher suite that asks for that extension.
-_RENEGOTIATION_SCSV: Final = 0x00FF
+_EARLY_DATA: Final = 42  # an extension, RFC 8446 section 4.2.10
 
-_AEAD: Final = frozenset([0x1301, 0x1302, 0x1303])
-"""The suites of RFC 8446, appendix B.4, without those of a short tag; RFC 9150 has others that encrypt nothing."""
-
-# In TLS 1.2 a Finished has 16 bytes; to them come a tag of 16, and with GCM and CCM a nonce of 8.
-_FINISHED: Final = {
-    0x009E: 40,  # DHE-RSA with AES-GCM, RFC 5288
-    0x009F: 40,
-    0x00A2: 40,  # DHE-DSS with AES-GCM
-    0x00A3: 40,
-    0xC02B: 40,  # ECDHE-ECDSA with AES-GCM, RFC 5289
-    0xC02C: 40,
-    0xC02F: 40,  # ECDHE-RSA with AES-GCM
-    0xC030: 40,
-    0xC09E: 40,  # DHE-RSA with AES-CCM, RFC 6655
-    0xC09F: 40,
-    0xC0AC: 40,  # ECDHE-ECDSA with AES-CCM, RFC 7251
-    0xC0AD: 40,
-    0xCCA8: 32,  # ECDHE-RSA with ChaCha20-Poly1305, RFC 7905
-    0xCCA9: 32,  # ECDHE-ECDSA with it
-    0xCCAA: 32,  # DHE-RSA with it
-}
-"""
-The suites of TLS 1.2 with an ephemeral key exchange, authentication by certificate and AEAD, and the bytes of the
-record that has a Finished.
-"""
-
-# The types of the messages that follow the hello, RFC 5246 section 7.3.  Of the server: Certificate, CertificateStatus
-# (RFC 6066), ServerKeyExchange, CertificateRequest, ServerHelloDone; and NewSessionTicket (RFC 5077) before Finished.
-_FULL: Final = re.compile(rb"\x0b\x16?\x0c(\x0d?)\x0e(\x04?)")
-_RESUMED: Final = re.compile(rb"\x04?")
-# Of the client: Certificate if there was a request, ClientKeyExchange, CertificateVerify.
-_CLIENTS: Final = {b"": re.compile(rb"\x10"), b"\x0d": re.compile(rb"\x0b\x10\x0f?")}
+_WHO: Final = {OUTWARD: "client", INWARD: "destination"}
 
 
 class _Refused(Exception):
@@ -104,18 +67,7 @@ class _Flow:
     @ivar unframed: Whether these are no TLS records.
     """
 
-    __slots__ = (
-        "carried",
-        "changed",
-        "content",
-        "finished",
-        "head",
-        "kept",
-        "left",
-        "message",
-        "types",
-        "unframed",
-    )
+    __slots__ = ("carried", "changed", "content", "finished", "head", "kept", "left", "message", "types", "unframed")
 
     def __init__(self) -> None:
         self.head = bytearray()
@@ -141,7 +93,6 @@ class InnerTLS:
     @ivar awaiting: Whether the client owes a hello: at first, and after a HelloRetryRequest.
     @ivar hello: The last hello that was whole.
     @ivar hellos: How many have been whole.
-    @ivar holds: How many bytes were taken of a hello that is owed and is not whole yet, with the headers of its records.
     """
 
     def __init__(self) -> None:
@@ -163,6 +114,9 @@ class InnerTLS:
 
     @property
     def holds(self) -> int:
+        """
+        How many bytes were taken of a hello that is owed and is not whole yet, with the headers of its records.
+        """
         return len(self._held)
 
     def atBoundary(self, way: Way) -> bool:
@@ -185,7 +139,7 @@ class InnerTLS:
         flow = self._outward if outward else self._inward
         if flow.unframed:
             return len(data)
-        if outward and self.awaiting and not flow.head and not self.hellos and data[0] != _HANDSHAKE:
+        if outward and not self.hellos and not self._held and data[0] != _HANDSHAKE:
             # More than one byte makes for a better sentence.
             self._reader.read(bytes(data[:8]))
         taken = 0
@@ -194,6 +148,8 @@ class InnerTLS:
             flow.head += data[:taken]
             ofHello = outward and self._isOfHello(flow)
             if ofHello:
+                if len(flow.head) > taken and not self._held:
+                    raise HelloError("the client began another hello before it was asked for one", _UNEXPECTED_MESSAGE)
                 self._holdMore(data[:taken])
             elif flow.head[0] not in _RECORDS or (len(flow.head) > 1 and flow.head[1] != 3):
                 return self._unframed(way, flow, len(data))
@@ -214,7 +170,7 @@ class InnerTLS:
             flow.left -= count
             taken += count
         if not flow.left:
-            if flow.kept:
+            if flow.kept and self._follows(way):
                 self._end(way, flow)
             flow.head.clear()
             flow.content.clear()
@@ -239,11 +195,12 @@ class InnerTLS:
         hello = self._reader.read(self._held)
         if hello is None:
             return
-        if self._retry is None:
-            self._early = _EARLY_DATA in hello.extensions
-        else:
-            self._early = False
-        self._sessionID = _sessionID(self._held)
+        # RFC 8446, section 4.1.2: not after a second one.
+        self._early = not self.hellos and _EARLY_DATA in hello.extensions
+        self._outward.carried += len(self._held)
+        if self._outward.carried > LIMIT:
+            self._giveUp(f"the client's hellos take more than {LIMIT} bytes")
+        self._sessionID = sessionIDOf(self._held)
         self.hello = hello
         self.hellos += 1
         self.awaiting = False
@@ -357,10 +314,10 @@ class InnerTLS:
             elif self._answered and flow.changed:
                 flow.finished = True
                 if self._outward.finished and self._inward.finished:
-                    self.verdict = "ready"
+                    self._conclude()
             else:
                 self._takeMessages(way, flow)
-        except (_Refused, ServerHelloError) as e:
+        except (_Refused, Disagreement, ServerHelloError) as e:
             self._stop(way, str(e))
 
     def _takeMessages(self, way: Way, flow: _Flow) -> None:
@@ -368,6 +325,8 @@ class InnerTLS:
         Take the handshake messages out of a record.
 
         @raise _Refused: One must not come now.
+        @raise ServerHelloError: One is malformed.
+        @raise Disagreement: One leads to nothing.
         """
         flow.message += flow.content
         at = 0
@@ -378,7 +337,9 @@ class InnerTLS:
             if end > len(flow.message):
                 break
             kind = flow.message[at]
-            if way == OUTWARD or self._answered:
+            if self._answered:
+                if kind not in (CLIENTS if way == OUTWARD else SERVERS):
+                    raise _Refused(f"the {_WHO[way]} sent a handshake message of type {kind}")
                 flow.types.append(kind)
             elif kind != _SERVER_HELLO:
                 raise _Refused(f"the destination answered with a handshake message of type {kind}")
@@ -390,124 +351,49 @@ class InnerTLS:
 
     def _answer(self, answer: ServerHello, last: bool) -> None:
         """
-        Learn what the destination chose.
+        Learn what the destination chose, or that it asks for another hello (RFC 8446, section 4.1.4).
 
-        @param last: Whether the record ends with it.
-        @raise _Refused: It must not, or it is too little.
+        @param last: Whether its record ends with it, RFC 8446 section 5.1.
+        @raise Disagreement: It leads to nothing.
         """
-        hello = self.hello
-        assert hello is not None  # else its record was refused
-        again = answer.retry
-        if not again:
+        assert self.hello is not None  # else its record was refused
+        asked = self._retry
+        if answer.retry:
+            # Whatever is wrong with it, the client may take it for one.
+            if asked is None:
+                self._retry = answer
+                self._reader = ClientHelloReader()
+                self.awaiting = True
+        else:
             self._answered = True
             if answer.version in (_TLS_1_2, _TLS_1_3):
                 self.version = answer.version
-        if answer.version not in hello.versions or answer.legacyVersion != min(answer.version, _TLS_1_2):
-            raise _Refused(f"the destination chose the TLS version 0x{answer.version:04x}, which was not offered")
-        if answer.version not in (_TLS_1_2, _TLS_1_3):
-            raise _Refused(f"the destination chose the TLS version 0x{answer.version:04x}")
-        if answer.cipherSuite not in hello.cipherSuites:
-            raise _Refused(f"the destination chose the cipher suite 0x{answer.cipherSuite:04x}, which was not offered")
-        if answer.compression:
-            raise _Refused("the destination chose compression")
-        if answer.selected is None:
-            self._answerTwo(answer, hello)
-            return
-        if answer.selected != _TLS_1_3 or answer.cipherSuite not in _AEAD:
-            raise _Refused(f"the destination chose the cipher suite 0x{answer.cipherSuite:04x}")
-        if answer.sessionID != self._sessionID:
-            raise _Refused("the destination answered another hello")
-        if not last:
-            raise _Refused("other bytes follow the ServerHello in its record")
-        if answer.group is not None and answer.group not in hello.groups:
-            raise _Refused(f"the destination chose the group {answer.group}, which was not offered")
-        if again:
-            self._askAgain(answer)
-        else:
-            self._answerThree(answer, hello)
+        checkAnswer(self.hello, self._sessionID, answer, asked)
+        if self.version == _TLS_1_2:
+            if self._outward.changed:
+                raise _Refused("the destination chose TLS 1.2, and the client began with TLS 1.3")
+            self._finished = FINISHED[answer.cipherSuite]
+        elif not last:
+            raise _Refused("other bytes follow the destination's hello in its record")
+        elif not answer.retry:
+            self._conclude()
 
-    def _askAgain(self, answer: ServerHello) -> None:
+    def _conclude(self) -> None:
         """
-        Have a HelloRetryRequest, RFC 8446 section 4.1.4.
+        Give the verdict that all that follows is protected.
         """
-        if self._retry is not None:
-            raise _Refused("the destination asked for another hello twice")
-        self._retry = answer
-        self._reader = ClientHelloReader()
-        self.awaiting = True
-
-    def _answerThree(self, answer: ServerHello, hello: ClientHello) -> None:
-        """
-        Have a ServerHello of TLS 1.3.
-        """
-        known = {_SUPPORTED_VERSIONS, _KEY_SHARE}
-        if _PRE_SHARED_KEY in hello.extensions:
-            known.add(_PRE_SHARED_KEY)
-        if not known.issuperset(answer.extensions):
-            raise _Refused("the destination chose an extension that was not offered")
-        if answer.group is None:
-            raise _Refused("the destination chose a pre-shared key alone")
-        asked = self._retry
-        if asked is not None and (
-            asked.cipherSuite != answer.cipherSuite or asked.group not in (None, answer.group)
-        ):
-            raise _Refused("the destination chose something else than what it asked for")
-        self.verdict = "ready" if self.verdict == "open" else self.verdict
-
-    def _answerTwo(self, answer: ServerHello, hello: ClientHello) -> None:
-        """
-        Have a ServerHello of TLS 1.2.
-        """
-        if answer.retry or self._retry is not None or self._outward.changed:
-            raise _Refused("the destination chose TLS 1.2 in the middle of a handshake of TLS 1.3")
-        if answer.downgraded and _TLS_1_3 in hello.versions:
-            raise _Refused("the destination chose TLS 1.2, and says that it was made to")
-        if answer.cipherSuite not in _FINISHED:
-            raise _Refused(f"the destination chose the cipher suite 0x{answer.cipherSuite:04x}")
-        known = {*hello.extensions} - {_KEY_SHARE, _SUPPORTED_VERSIONS, _PRE_SHARED_KEY}
-        if _RENEGOTIATION_SCSV in hello.cipherSuites:
-            known.add(_RENEGOTIATION_INFO)
-        if not known.issuperset(answer.extensions):
-            raise _Refused("the destination chose an extension that was not offered")
-        self._finished = _FINISHED[answer.cipherSuite]
+        if self.verdict == "open":
+            self.verdict = "ready"
 
     def _change(self, way: Way, flow: _Flow) -> None:
         """
-        Have a ChangeCipherSpec.  In TLS 1.3 it means nothing; in TLS 1.2 all that had to come before it came.
+        Have a ChangeCipherSpec.  In TLS 1.3 it means nothing (RFC 8446, section D.4).
 
-        @raise _Refused: It did not.
+        @raise _Refused: It is malformed, or in TLS 1.2 does not come in its time.
         """
-        if flow.content != b"\1":
+        clients = way == OUTWARD
+        other = self._inward if clients else self._outward
+        timely = not self._answered or areWhole(self._inward.types, self._outward.types, other.finished, clients)
+        if flow.content != b"\1" or not timely or (self._answered and other.changed != other.finished):
             raise _Refused(f"the {_WHO[way]} sent a ChangeCipherSpec that is not in order")
         flow.changed = True
-        if not self._answered:
-            return
-        whole = _FULL.fullmatch(self._inward.types)
-        if whole is not None:
-            # The client is the first to finish, and a ticket comes after that.
-            right = _CLIENTS[bytes(whole[1])].fullmatch(self._outward.types) is not None
-            right = right and (self._outward.finished if way == INWARD else not whole[2] and not self._inward.changed)
-        else:
-            right = _RESUMED.fullmatch(self._inward.types) is not None and not self._outward.types
-            right = right and (self._inward.finished if way == OUTWARD else not self._outward.changed)
-        if not right:
-            raise _Refused(f"the {_WHO[way]} sent ChangeCipherSpec before its time")
-
-
-_WHO: Final = {OUTWARD: "client", INWARD: "destination"}
-
-
-def _sessionID(wire: bytearray) -> bytes:
-    """
-    Read the session id out of a hello that was understood.
-
-    @param wire: All of it, with the headers of its records.
-    """
-    message = bytearray()
-    at = 0
-    # Behind the opening, the version and the random.
-    while len(message) <= 38 or len(message) < 39 + message[38]:
-        end = at + _HEAD + int.from_bytes(wire[at + 3 : at + _HEAD], "big")
-        message += wire[at + _HEAD : end]
-        at = end
-    return bytes(message[39 : 39 + message[38]])
