@@ -26,6 +26,10 @@ NOT_THAT = "this proxy does not let you reach that"
 """What a client is told, whatever the reason, so that it learns nothing of the lists."""
 
 
+def _toReach(given: str | Iterable[Target | str]) -> tuple[Target, ...]:
+    return Targets(allow=given).allow
+
+
 @frozen(kw_only=True)
 class Grant:
     """
@@ -42,7 +46,7 @@ class Grant:
         validator=takes("a certificate", x509.Certificate, several=True), repr=False
     )
     allowed: Allowed = field(validator=takes("Allowed(...)", Allowed))
-    targets: tuple[Target, ...] = field(converter=lambda given: Targets(allow=given).allow)
+    targets: tuple[Target, ...] = field(converter=_toReach)
     sni: tuple[str, ...] = ()
 
     def __attrs_post_init__(self) -> None:

@@ -28,8 +28,8 @@ from tlsproxy.tls.contexts import ServerTLS, isServerTLS
 from tlsproxy.tls.pem import UNDECODABLE
 from tlsproxy.tls.reverification import NoLongerValid, verifyAgain
 from tlsproxy.tunnels import ownOf, request, stand
-from tlsproxy.wire.connect import ESTABLISHED, Request, RequestRefused
-from tlsproxy.wire.downgrade import established
+from tlsproxy.wire.connect import Request, establishedHead
+from tlsproxy.wire.downgrade import chooseWish
 
 __all__ = ["SequentialServer"]
 
@@ -83,7 +83,7 @@ class SequentialServer:
         session.near.takeOff = self.how.takeOff
         await acceptTLS(session, self.tls)
         self._know(session, admitted)
-        agreed = "none"
+        agreed: str | None = None
 
         async def reach(asked: Request, where: TCP) -> End:
             nonlocal agreed
@@ -92,8 +92,8 @@ class SequentialServer:
 
         asked, far = await request(session, reach, secure=True)
         inner = Inner(host=asked.host, names=admitted.sni)
-        await stand(session, established(agreed) if session.alpn == ALPN.encode() else ESTABLISHED)
-        await follow(session, INWARD, agreed, self.how, inner)
+        await stand(session, establishedHead(agreed))
+        await follow(session, INWARD, agreed or "none", self.how, inner)
         return session.near, far
 
     def _know(self, session: Session, admitted: Admitted) -> None:
@@ -113,20 +113,19 @@ class SequentialServer:
         except UNDECODABLE:
             raise HandshakeFailed("the client's certificate is refused: it cannot be read") from None
 
-    def _agree(self, session: Session, asked: Request) -> str:
+    def _agree(self, session: Session, asked: Request) -> str | None:
         """
         Choose when TLS comes off: the strongest wish of the client's that is one of ours, too.
+
+        @return: L{None} where the client does not speak of that, or cannot: it stays then, and that is not told.
         """
         stream = session.near.tls
         assert stream is not None
-        if session.alpn != ALPN.encode() or stream.connection.get_protocol_version_name() != "TLSv1.3":
-            return "none"
-        for wish in asked.downgrade:
-            if wish in self.how.wishes:
-                return wish
-        if not asked.downgrade:
-            return "none"
-        raise RequestRefused(f"the client takes TLS-Downgrade only as {', '.join(asked.downgrade)}", 403)
+        if asked.downgrade is None or session.alpn != ALPN.encode():
+            return None
+        if stream.connection.get_protocol_version_name() != "TLSv1.3":
+            return None
+        return chooseWish(asked.downgrade, self.how.wishes)
 
     async def _reach(self, session: Session, admitted: Admitted, where: TCP) -> End:
         admitted.host, admitted.port = where.host, where.port
