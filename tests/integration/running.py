@@ -300,14 +300,15 @@ def toml(routes: Sequence[Mapping[str, Any]]) -> str:
     """
     Write a configuration.
 
-    @param routes: The keys of each route; a mapping is a table, and C{rule}, C{handler}, C{grant} and C{host} of C{tls} are
-        lists of tables.
+    @param routes: The keys of each route; a mapping is a table, and C{rule}, C{handler}, C{grant} and C{host} of C{tls}
+        are lists of tables.
     """
     lines = []
     for route in routes:
         lines.append("[[route]]")
         tables = [("[route.{}]", name, keys) for name, keys in route.items() if isinstance(keys, Mapping)]
-        tables += [("[[route.{}]]", name, keys) for name in ("rule", "handler", "grant") for keys in route.get(name, ())]
+        lists = ("rule", "handler", "grant")
+        tables += [("[[route.{}]]", name, keys) for name in lists for keys in route.get(name, ())]
         inner = {name for _, name, _ in tables}
         lines += [f"{key} = {json.dumps(value)}" for key, value in route.items() if key not in inner]
         hosts = [("[[route.tls.{}]]", "host", keys) for keys in route.get("tls", {}).get("host", ())]
