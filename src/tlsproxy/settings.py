@@ -42,12 +42,12 @@ MODES: Final = {
     "bridge": "TLS toward the client, TLS of its own to the upstream: decrypts, and encrypts again",
     "passthrough": "bytes as they are: chooses an upstream by the client's hello, and cannot read the rest",
     "connect": "HTTP CONNECT from the client, on TCP or TLS: tunnels to the targets that a list allows",
+    "sequential-server": "CONNECT inside TLS with client certificates: tunnels to what those are granted",
 }
 """Each mode in one line."""
 
 LATER_MODES: Final = (
     "sequential-client",
-    "sequential-server",
     "intercept",
     "seal-client",
     "seal-relay",
@@ -56,7 +56,7 @@ LATER_MODES: Final = (
 LATER: Final = {
     "": {"tls_policy"},
     "proxy": {"workers"},
-    "route": {"grant", "workers"},
+    "route": {"workers"},
     "route.tls": set(),
     "route.upstream_tls": set(),
     "route.limits": set(),
@@ -176,7 +176,7 @@ class RouteSettings:
     )
     takeOff: str = option(
         "socket",
-        'sequential modes: how TLS is taken off: "socket", in place, or "loopback", by way of a TLS socket on 127.0.0.1',
+        'sequential modes: how TLS is taken off: "socket", in place, or "loopback", by a TLS socket on 127.0.0.1',
         choices=("socket", "loopback"),
     )
     framing: str = option(
@@ -283,8 +283,8 @@ BESIDE_CERT: Final = {
 
 _TABLES: Final = (
     (RouteSettings, ("route",), "", "The route"),
-    (TargetSettings, ("route", "targets"), "", "Targets (connect)"),
-    (ServerPolicy, ("route", "tls"), "", "TLS toward the client (offload, bridge, connect)"),
+    (TargetSettings, ("route", "targets"), "", "Targets (connect, sequential-server)"),
+    (ServerPolicy, ("route", "tls"), "", "TLS toward the client (offload, bridge, connect, sequential-server)"),
     (ClientPolicy, ("route", "upstream_tls"), "upstream-", "TLS toward the upstream (encrypt, bridge)"),
     (ProxySettings, ("proxy",), "", "The process"),
 )
