@@ -469,6 +469,7 @@ class HelloTests(RefusalCase):
         for flights in strange:
             inner = follow(flights)
             self.assertEqual((inner.verdict, inner.awaiting, inner.hellos), ("never", True, 1))
+            self.assertFalse(inner.settled)
             stepAll(inner, OUTWARD, EARLY + other)
             self.assertEqual((inner.awaiting, inner.hellos), (False, 2))
             assert inner.hello is not None
@@ -479,4 +480,24 @@ class HelloTests(RefusalCase):
         What is no TLS will never be the second hello.
         """
         inner = follow([(OUTWARD, HELLO), (INWARD, record(22, AGAIN)), (OUTWARD, b"GET /")])
-        self.assertEqual((inner.verdict, inner.awaiting), ("never", False))
+        self.assertEqual((inner.verdict, inner.awaiting, inner.settled), ("never", False, True))
+
+    def test_settled(self) -> None:
+        """
+        All is settled with the verdict, but for hellos that are owed or may come to be.
+        """
+        cases: list[tuple[list[Flight], bool]] = [
+            ([], False),
+            ([(INWARD, b"220 mail.example ESMTP\r\n")], False),
+            ([(INWARD, b"220 mail.example ESMTP\r\n"), (OUTWARD, HELLO)], True),
+            ([(OUTWARD, HELLO)], False),
+            ([(OUTWARD, HELLO), (OUTWARD, ALERT)], False),
+            ([(OUTWARD, HELLO), (OUTWARD, ALERT), (INWARD, record(22, THREE))], True),
+            ([(OUTWARD, HELLO), (INWARD, ALERT)], False),
+            ([(OUTWARD, HELLO), (INWARD, b"no TLS")], True),
+            ([(OUTWARD, HELLO), (INWARD, record(22, CERTIFICATE))], True),
+            (FULL, True),
+            (FULL[:3], False),
+        ]
+        for flights, settled in cases:
+            self.assertEqual(follow(flights).settled, settled, flights)
