@@ -134,7 +134,7 @@ class ThreeTests(RefusalCase):
         """
         Early data may come if it was announced, before and after a HelloRetryRequest, and not after the second hello.
         """
-        self.assertReady((OUTWARD, EAGER + CCS + EARLY + EARLY), (INWARD, record(22, THREE)))
+        self.assertReady((OUTWARD, EAGER + CCS + EARLY + record(23, bytes(17))), (INWARD, record(22, THREE)))
         again: Flight = (INWARD, record(22, AGAIN))
         chosen: Flight = (INWARD, record(22, serverHello(group=24)))
         self.assertReady((OUTWARD, EAGER + CCS + EARLY), again, (OUTWARD, EARLY + HELLO), chosen)
@@ -371,7 +371,7 @@ class UnframedTests(RefusalCase):
         Where no record can begin it is given up at once, and all bytes are taken.
         """
         for way, who in WHO:
-            for wire in (b"\x19", b"S", b"\x16\2", b"\x16\3\3\x7f\xff", b"\x17\3\3\x48\1"):
+            for wire in (b"\x19\3\3\0\1", b"S", b"\x16\2\3\0\1", b"\x16\3\3\x7f\xff", b"\x17\3\3\x48\1"):
                 inner = follow([(OUTWARD, HELLO)])
                 self.assertEqual(stepAll(inner, way, wire + b"x" * 70000)[-1] > 60000, True)
                 self.assertEqual((inner.verdict, inner.why), ("never", f"what the {who} sent is no TLS record"))
