@@ -120,10 +120,10 @@ class GrantTestCase(IntegrationTestCase):
         outer.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
         answer = b""
         while b"\r\n\r\n" not in answer or (b"Content-Length" in answer and not answer.endswith(b"\n")):
-            more = outer.recv(1 if answer.startswith(b"HTTP/1.1 200") else 4096)
-            if not more:
+            data = outer.recv(1 if answer.startswith(b"HTTP/1.1 200") else 4096)
+            if not data:
                 break
-            answer += more
+            answer += data
         return outer, answer.decode()
 
     def tunnel(self, port: int, certificate: Path) -> Inner:
