@@ -41,6 +41,7 @@ FLOORS: Mapping[str, int] = {
     "tlsproxy.application": 2,
     "tlsproxy.borrowed": 2,
     "tlsproxy.deadlines": 2,
+    "tlsproxy.descriptors": 2,
     "tlsproxy.chain": 2,
     "tlsproxy.connecting": 2,
     "tlsproxy.dial": 2,

@@ -131,7 +131,7 @@ class SetUpDeadlineTests(SessionCase):
         self.bridge(answers=False, dial=0, lifetime=7)
         self.visit(Browser)
         self.settle(lambda: self.upstream.dialed == 1)
-        self.assertExpires(7, "lifetime", "the session was still open")
+        self.assertExpires(7, "lifetime", "the session did not end")
         self.assertEqual(1, self.upstream.cancelled)
 
     def test_inTime(self) -> None:
@@ -275,7 +275,7 @@ class JoinedDeadlineTests(SessionCase):
             self.settle()
         self.assertEqual(1, len(self.factory.sessions))
         self.after(3)
-        self.assertOver("expired", "lifetime", "the session was still open within 30 s")
+        self.assertOver("expired", "lifetime", "the session did not end within 30 s")
 
     def test_others(self) -> None:
         """

@@ -229,6 +229,16 @@ class Proxy(Child):
         super().__init__(case, folder, f"{config.stem}.proxy", [*prefix, *program, "--config", str(config)])
         case.addCleanup(self._finish)
         self.waitFor(rf"(?s)(?:.*? listens on ){{{count}}}[^\n]*$")
+        # It listens before its reactor runs, which has two descriptors more and heeds signals.
+        waitUntil(self._runs, "its reactor")
+
+    def _runs(self) -> bool:
+        """
+        Tell whether its reactor runs: until then it holds signals back.
+        """
+        status = Path(f"/proc/{self.process.pid}/status").read_text("ascii", "replace")
+        held = re.search(r"^SigBlk:\s+(\w+)$", status, re.MULTILINE)
+        return held is None or not int(held[1], 16) >> signal.SIGTERM - 1 & 1
 
     def _finish(self) -> None:
         """

@@ -298,7 +298,7 @@ class EndTests(GrantCase):
         self.grant(lifetime=3)
         self.stands(identity=shortLived("ann", 20))
         self.after(4)
-        self.assertEqual("the session was still open within 3 s", self.told()[0]["reason"])
+        self.assertEqual("the session did not end within 3 s", self.told()[0]["reason"])
 
 
 class GivenTests(GrantCase):
