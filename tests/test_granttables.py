@@ -68,7 +68,8 @@ class GrantTests(ConfigurationTestCase):
         """
         Without a grant nobody could reach anything.
         """
-        for grant in (None, [], {}, "x"):
+        nothing: list[Any] = [None, [], {}, "x"]
+        for grant in nothing:
             document = self.table()
             if grant is None:
                 del document["route"][0]["grant"]
@@ -80,11 +81,13 @@ class GrantTests(ConfigurationTestCase):
         """
         A grant says who, and what.
         """
-        for nobody in ({}, {"cn": []}, {"cn": ""}):
+        empty: list[dict[str, Any]] = [{}, {"cn": []}, {"cn": ""}]
+        for nobody in empty:
             document = self.table(nobody | {"targets": "a.example:1"})
             self.assertProblem("route[0].grant[0]", "say who, by one of cn, dns, uri, email and pin", document)
-        for nothing in ({}, {"targets": []}):
-            document = self.table({"cn": "Ann"} | nothing)
+        empty = [{}, {"targets": []}]
+        for few in empty:
+            document = self.table({"cn": "Ann"} | few)
             self.assertProblem("route[0].grant[0].targets", "say what they may reach", document)
 
     def test_issuer(self) -> None:

@@ -42,14 +42,14 @@ class JudgingCase(GrantCase):
         cert = CertificateFiles(write(f"{folder}/server.pem", pem(certificate("shop", "shop.example"))))
         if "crl" in policy:
             policy["crl"] = write(f"{folder}/ca.crl", policy["crl"])
-        return ServerTLS.load(ServerPolicy(cert=cert, clientCa=ca, alpn=SequentialServer.alpn, **policy), NOW)
+        return ServerTLS.load(ServerPolicy(cert=cert, clientCa=(ca,), alpn=SequentialServer.alpn, **policy), NOW)
 
     def route(self, **changed: Any) -> Route:
         """
         Make the route anew.
         """
-        route = self.factory.route
-        return evolve(route, pattern=evolve(route.pattern, **changed))  # type: ignore[arg-type]
+        pattern: Any = self.factory.route.pattern
+        return evolve(self.factory.route, pattern=evolve(pattern, **changed))
 
     def judge(self, *routes: Route) -> None:
         """
@@ -193,7 +193,8 @@ class SetUpTests(JudgingCase):
         """
         self.answers = hook
         self.asking: Deferred[bool] = Deferred()
-        self.grant(**({"authorize": lambda _: self.asking} if hook else {}))
+        more: dict[str, Any] = {"authorize": lambda _: self.asking} if hook else {}
+        self.grant(**more)
         client = self.comes()
         self.settle(lambda: bool(self.waiting) or self.phases[-1] == "route")
         return client

@@ -103,13 +103,20 @@ class GrantTestCase(IntegrationTestCase):
         return context
 
     def ask(
-        self, port: int, certificate: Path | None, target: str = "", context: ssl.SSLContext | None = None, **more: Any
+        self,
+        port: int,
+        certificate: Path | None,
+        target: str = "",
+        context: ssl.SSLContext | None = None,
+        fields: str = "",
+        **more: Any,
     ) -> tuple[ssl.SSLSocket, str]:
         """
         Ask for a tunnel.
 
         @param context: What TLS is spoken by, if not by TLS 1.3 with that certificate.
-        @param more: What it is begun with beside.
+        @param fields: What the head has beside.
+        @param more: What TLS is begun with beside.
         @return: The connection, and what was answered.
         """
         target = target or f"localhost:{self.web}"
@@ -117,13 +124,13 @@ class GrantTestCase(IntegrationTestCase):
         self.addCleanup(raw.close)
         outer = (context or self.context(certificate)).wrap_socket(raw, server_hostname="localhost", **more)
         self.addCleanup(outer.close)
-        outer.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+        outer.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{fields}\r\n".encode())
         answer = b""
         while b"\r\n\r\n" not in answer or (b"Content-Length" in answer and not answer.endswith(b"\n")):
-            more = outer.recv(1 if answer.startswith(b"HTTP/1.1 200") else 4096)
-            if not more:
+            data = outer.recv(1 if answer.startswith(b"HTTP/1.1 200") else 4096)
+            if not data:
                 break
-            answer += more
+            answer += data
         return outer, answer.decode()
 
     def tunnel(self, port: int, certificate: Path) -> Inner:
@@ -171,10 +178,21 @@ class Inner:
         """
         Wait for the end of the tunnel.
         """
-        try:
-            return not self._outer.recv(16384)
-        except (ConnectionError, ssl.SSLError):
-            return True
+        return isOver(self._outer)
+
+
+def isOver(connection: ssl.SSLSocket) -> bool:
+    """
+    Wait for the end of a connection.
+    """
+    try:
+        while connection.recv(16384):
+            pass
+    except TimeoutError:
+        return False
+    except OSError:  # Whatever TLS makes of a reset.
+        pass
+    return True
 
 
 class ReachTests(GrantTestCase):
@@ -340,6 +358,37 @@ class LastingTests(GrantTestCase):
         self.assertIn(b"Hello", ann.page())
         self.rewrite(proxy, port, self.route(grant=grants) | {"name": "another"})
         self.assertCut(proxy, ann, "its route is gone", 1)
+
+    def test_downgraded(self) -> None:
+        """
+        So it does with those whose own TLS is off.
+        """
+        unsafe: dict[str, Any] = {"downgrade": "connect", "unsafe_connect": True}
+        proxy, port = self.start("Ann", "Bob", **unsafe)
+        ann, bob = self.off(port, self.ann), self.off(port, self.bob)
+        self.rewrite(proxy, port, self.route("Bob", **unsafe))
+        self.assertTrue(isOver(ann))
+        session = proxy.session()
+        self.assertEqual(("revoked", "connect"), (session["outcome"], session["downgrade"]))
+        self.assertIn("no grant is for CN=Ann", session["reason"])
+        self.assertIn("CN=Ann", session["certificate"])
+        bob.sendall(b"GET /page HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        self.assertTrue(bob.recv(1000).startswith(b"HTTP/1.1 200 "))
+
+    def off(self, port: int, certificate: Path) -> ssl.SSLSocket:
+        """
+        Have a tunnel whose own TLS is off, and TLS with nginx in it.
+        """
+        context = self.context(certificate)
+        context.set_alpn_protocols(["tlsproxy-seq/1"])
+        fields = "Connection: TLS-Downgrade\r\nTLS-Downgrade: connect\r\n"
+        outer, answer = self.ask(port, None, context=context, fields=fields)
+        self.assertIn("\r\nTLS-Downgrade: connect\r\n", answer)
+        inner = self.context(None, ssl.TLSVersion.TLSv1_2).wrap_socket(outer.unwrap(), server_hostname="localhost")
+        self.addCleanup(inner.close)
+        inner.sendall(b"GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        self.assertTrue(inner.recv(1000).startswith(b"HTTP/1.1 200 "))
+        return inner
 
     def test_certificate(self) -> None:
         """
