@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.test_routes -*-
 """
-From the table of a route to the route: what each mode takes, and which routes can stand beside each other.
+From the table of a route to the route.
 """
 
 from __future__ import annotations
@@ -15,28 +15,6 @@ from tlsproxy.patterns.encrypt import Encrypt
 from tlsproxy.patterns.offload import Offload
 from tlsproxy.patterns.passthrough import Passthrough
 from tlsproxy.settings import MODES
-
-TAKEN: dict[str, tuple[str, ...]] = {
-    "upstream": ("offload", "encrypt", "bridge", "passthrough"),
-    "rule": ("offload", "encrypt", "bridge", "passthrough"),
-    "tls": ("offload", "bridge", "connect"),
-    "upstream_tls": ("encrypt", "bridge"),
-    "require_tls": ("passthrough",),
-    "targets": ("connect",),
-    "users": ("connect",),
-}
-"""Which modes take a key that others do not."""
-
-GIVEN: dict[str, Any] = {
-    "upstream": "origin.example:443",
-    "rule": [{"client": "192.0.2.0/24", "refuse": "close"}],
-    "tls": {"cert": "server.pem"},
-    "upstream_tls": {"ca": "ca.pem"},
-    "require_tls": True,
-    "targets": {"allow": ["shop.example:443"]},
-    "users": "users.txt",
-}
-"""A good value of each."""
 
 
 class ListeningTests(ConfigurationTestCase):
@@ -80,62 +58,6 @@ class ModeTests(ConfigurationTestCase):
                 self.assertIsInstance(getattr(route.pattern, "upstream", None), TCP)
         self.assertEqual(set(MODES), set(ROUTES))
 
-    def test_taken(self) -> None:
-        """
-        A key is taken by the modes that have a use for it.
-        """
-        for key, modes in TAKEN.items():
-            for mode in modes:
-                self.build(self.document(mode, **{key: GIVEN[key]}))
-
-    def test_unused(self) -> None:
-        """
-        A key that a mode has no use for is refused, whatever its value is, and told once, with what to do.
-        """
-        for key, modes in TAKEN.items():
-            for mode in set(MODES) - set(modes):
-                document = self.document(mode)
-                values: tuple[object, ...] = (GIVEN[key], "", 5, [], {})
-                for value in values:
-                    document["route"][0][key] = value
-                    problems = self.problems(document)
-                    self.assertEqual([f"route[0].{key}"], list(problems))
-                document["route"][0][key] = GIVEN[key]
-                (sentence,) = self.problems(document).values()
-                self.assertTrue(sentence.startswith(f"mode {mode} "), sentence)
-                self.assertTrue(sentence.endswith(": leave this out"), sentence)
-
-    def test_why(self) -> None:
-        """
-        Where people could expect a mode to take a key, it is said why it does not.
-        """
-        for mode, key, why in (
-            ("offload", "upstream_tls", "speaks no TLS with its upstream, only with its clients"),
-            ("encrypt", "tls", "speaks no TLS with its clients, only with its upstream"),
-            ("passthrough", "tls", "decrypts nothing"),
-            ("passthrough", "upstream_tls", "encrypts nothing"),
-            ("passthrough", "users", "has no use for it"),
-            ("bridge", "require_tls", "has no use for it"),
-            ("connect", "upstream", "dials what its clients ask for"),
-            ("connect", "rule", "dials what its clients ask for, as far as [route.targets] allows it"),
-            ("connect", "upstream_tls", "speaks no TLS with its targets"),
-        ):
-            document = self.document(mode, **{key: GIVEN[key]})
-            self.assertProblem(f"route[0].{key}", f"mode {mode} {why}: leave this out", document)
-
-    def test_severalUnused(self) -> None:
-        """
-        All that a mode has no use for is told at once, beside what is wrong with the rest.
-        """
-        document = self.document(
-            "connect",
-            listen="99999",
-            targets={"allow": "x"},
-            **{key: GIVEN[key] for key in ("upstream", "rule", "upstream_tls", "require_tls")},
-        )
-        keys = ("listen", "rule", "upstream", "upstream_tls", "require_tls", "targets.allow")
-        self.assertEqual({f"route[0].{key}" for key in keys}, set(self.problems(document)))
-
     def test_missingMode(self) -> None:
         """
         Without a mode all tables are looked at nevertheless.
@@ -174,7 +96,7 @@ class UpstreamTests(ConfigurationTestCase):
         """
         There is an upstream, or there are rules.
         """
-        for mode in TAKEN["upstream"]:
+        for mode in ("offload", "encrypt", "bridge", "passthrough"):
             for nothing in (None, ""):
                 document = self.document(mode, upstream=nothing)
                 self.assertProblem("route[0].upstream", "say what to dial, as in HOST:PORT", document)
@@ -211,52 +133,3 @@ class UpstreamTests(ConfigurationTestCase):
             self.assertProblem(
                 "route[0].upstream_tls.name", "say which name", self.document("encrypt", upstream=upstream)
             )
-
-
-class ClashTests(ConfigurationTestCase):
-    """
-    Routes that cannot stand beside each other.
-    """
-
-    def two(self, first: str, second: str) -> dict[str, Any]:
-        """
-        Two routes, which listen on these.
-        """
-        routes = [self.document(name=name, listen=listen)["route"][0] for name, listen in (("a", first), ("b", second))]
-        return {"route": routes}
-
-    def test_taken(self) -> None:
-        """
-        A port of a host cannot be taken twice, nor one of all hosts beside one of any.
-        """
-        for first, second in (
-            ("8443", "8443"),
-            ("8443", "127.0.0.1:8443"),
-            ("[::1]:8443", "8443"),
-            ("host.example:8443", "8443"),
-            ("host.example:8443", "HOST.example:8443"),
-            ("0.0.0.0:8443", "127.0.0.1:8443"),
-            ("[::]:8443", "[::1]:8443"),
-            ("[0:0::1]:8443", "[::1]:8443"),
-            ("unix:x", f"unix:{self.folder}/x"),
-            ("tcp:8443", "tcp:8443"),
-        ):
-            problems = self.problems(self.two(first, second))
-            self.assertEqual(["route[1].listen"], list(problems))
-            self.assertIn("of route a", problems["route[1].listen"])
-
-    def test_free(self) -> None:
-        """
-        Other ports, other hosts, other families, and ports that the kernel chooses are no clash.
-        """
-        for first, second in (
-            ("8443", "8444"),
-            ("127.0.0.1:8443", "127.0.0.2:8443"),
-            ("127.0.0.1:8443", "[::1]:8443"),
-            ("0.0.0.0:8443", "[::]:8443"),
-            ("a.example:8443", "b.example:8443"),
-            ("0", "0"),
-            ("127.0.0.1:0", "127.0.0.1:0"),
-            ("unix:x", "unix:y"),
-        ):
-            self.assertEqual(2, len(self.build(self.two(first, second)).routes))

@@ -176,7 +176,7 @@ class RouteSettings:
     )
     takeOff: str = option(
         "socket",
-        'sequential modes: how TLS is taken off: "socket", in place, or "loopback", by way of a TLS socket on 127.0.0.1',
+        'sequential modes: how TLS is taken off: "socket", in place, or "loopback", by a TLS socket on 127.0.0.1',
         choices=("socket", "loopback"),
     )
     framing: str = option(

@@ -25,10 +25,10 @@ from tlsproxy.daemon import Daemon
 from tlsproxy.errors import ConfigurationError, Problem
 from tlsproxy.handlertables import fromWord
 from tlsproxy.keeping import Kept
+from tlsproxy.listening import isPrivate
 from tlsproxy.logs.journal import Journal
 from tlsproxy.logs.starting import beginLog
 from tlsproxy.route import Limits
-from tlsproxy.routes import isPrivate
 from tlsproxy.service import ProxyService
 from tlsproxy.settings import BESIDE_CERT, LATER_MODES, LATER_OPTIONS, MODES, OPTIONS, stateDirectory
 from tlsproxy.tls.files import CertificateProblem

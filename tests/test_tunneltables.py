@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_routes_connect -*-
+# -*- test-case-name: tests.test_tunneltables -*-
 """
 Routes whose clients name the target.
 """

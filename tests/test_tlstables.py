@@ -1,6 +1,6 @@
-# -*- test-case-name: tests.test_routes -*-
+# -*- test-case-name: tests.test_tlstables -*-
 """
-L{tlsproxy.routes}: which clients are let in, and who chooses the application protocol.
+L{tlsproxy.tlstables}: which clients are let in, and who chooses the application protocol.
 """
 
 from __future__ import annotations
