@@ -25,12 +25,16 @@ TABLES: Final[Mapping[str, type[Any] | None]] = {
     "handler": None,
 }
 _SENDS: Final = ("send_proxy", "send_proxy_tlvs")
+_DOWNGRADE: Final = ("downgrade", "unsafe_connect", "take_off", "framing")
 TAKES: Final[Mapping[str, frozenset[str]]] = {
     "offload": frozenset({"upstream", "rule", "tls", *_SENDS}),
     "encrypt": frozenset({"upstream", "rule", "upstream_tls", *_SENDS}),
     "bridge": frozenset({"upstream", "rule", "tls", "upstream_tls", *_SENDS}),
     "passthrough": frozenset({"upstream", "rule", "require_tls", *_SENDS}),
     "connect": frozenset({"tls", "targets", "users"}),
+    "sequential-client": frozenset(
+        {"upstream_tls", "users", "mapping", "upstream_proxy", "upstream_proxy_password_file", *_DOWNGRADE}
+    ),
 }
 """Which of the keys that not every mode takes a mode takes."""
 SIDES: Final[Mapping[str, tuple[str, ...]]] = {"offload": (NEAR,), "encrypt": (FAR,), "bridge": (NEAR, FAR)}
@@ -45,6 +49,11 @@ _WHY_NOT: Final = {
     ("connect", "rule"): "mode connect dials what its clients ask for, as far as [route.targets] allows it",
     ("connect", "send_proxy"): "mode connect dials targets that expect no PROXY header",
     ("connect", "upstream_tls"): "mode connect speaks no TLS with its targets",
+    ("sequential-client", "upstream"): "mode sequential-client dials what its mapping says",
+    ("sequential-client", "rule"): "mode sequential-client goes by its mapping",
+    ("sequential-client", "targets"): "mode sequential-client goes by its mapping",
+    ("sequential-client", "send_proxy"): "mode sequential-client dials reverse proxies that expect no PROXY header",
+    ("sequential-client", "tls"): "mode sequential-client speaks no TLS with its clients, which are on this machine",
 }
 
 

@@ -26,8 +26,10 @@ __all__ = [
     "LATER_OPTIONS",
     "MODES",
     "OPTIONS",
+    "MapSettings",
     "Option",
     "ProxySettings",
+    "ReverseProxySettings",
     "RouteSettings",
     "RuleSettings",
     "TargetSettings",
@@ -42,11 +44,11 @@ MODES: Final = {
     "bridge": "TLS toward the client, TLS of its own to the upstream: decrypts, and encrypts again",
     "passthrough": "bytes as they are: chooses an upstream by the client's hello, and cannot read the rest",
     "connect": "HTTP CONNECT from the client, on TCP or TLS: tunnels to the targets that a list allows",
+    "sequential-client": "HTTP CONNECT from this machine: tunnels by way of reverse proxies, in TLS with a certificate",
 }
 """Each mode in one line."""
 
 LATER_MODES: Final = (
-    "sequential-client",
     "sequential-server",
     "intercept",
     "seal-client",
@@ -65,7 +67,6 @@ LATER: Final = {
 """Words that are kept for what is to come."""
 
 _METAVARS: Final = {
-    "certificate": "FILE",
     "certificates": "FILE",
     "files": "FILE",
     "boolean": "true|false",
@@ -158,10 +159,21 @@ class RouteSettings:
         kind="list",
         metavar="WORD",
     )
-    users: str = option("", "connect: file of who may use it, NAME:HASH a line, made by: tlsproxy passwd", kind="file")
+    users: str = option(
+        "",
+        "connect, sequential-client: file of who may use it, NAME:HASH a line, made by: tlsproxy passwd",
+        kind="file",
+    )
     mapping: str = option(
         "", "sequential-client: file that says which hosts are reached by way of which reverse proxy", kind="file"
     )
+    upstreamProxy: str = option(
+        "",
+        "sequential-client: proxy by which reverse proxies are reached: http://[USER@]HOST:PORT or "
+        "socks5://[USER@]HOST:PORT",
+        metavar="URL",
+    )
+    upstreamProxyPasswordFile: str = option("", "file with that user's password, on one line", kind="file")
     downgrade: str = option(
         "handshake",
         'sequential modes: when both ends take the TLS between them off: "none", "handshake" (once the TLS inside it '
@@ -251,6 +263,32 @@ class TargetSettings:
     )
 
 
+@frozen(kw_only=True)
+class ReverseProxySettings:
+    """
+    One C{[[reverse_proxy]]} of a mapping.
+    """
+
+    name: str = option("", "what the reverse proxy is called in the mapping")
+    address: str = option("", "where it is: HOST:PORT")
+    serverName: str = option("", "name that its certificate must show; default: the host of its address")
+
+
+@frozen(kw_only=True)
+class MapSettings:
+    """
+    One C{[[map]]} of a mapping.
+    """
+
+    hosts: tuple[str, ...] = option((), "which hosts: HOST:PORT, *.HOST:PORT, NETWORK:PORT", kind="list")
+    via: str = option("", "name of the reverse proxy by which they are reached")
+    direct: bool = option(False, "whether they are reached directly", kind="boolean")
+    refuse: bool = option(False, "whether they are refused", kind="boolean")
+    sni: tuple[str, ...] = option(
+        (), 'further server names for the TLS inside of the tunnel; "none" for a hello without one', kind="list"
+    )
+
+
 def metavar(attribute: Attribute[Any], otherwise: str = "WORDS") -> str:
     """
     Say in a word what an option takes.
@@ -285,7 +323,7 @@ _TABLES: Final = (
     (RouteSettings, ("route",), "", "The route"),
     (TargetSettings, ("route", "targets"), "", "Targets (connect)"),
     (ServerPolicy, ("route", "tls"), "", "TLS toward the client (offload, bridge, connect)"),
-    (ClientPolicy, ("route", "upstream_tls"), "upstream-", "TLS toward the upstream (encrypt, bridge)"),
+    (ClientPolicy, ("route", "upstream_tls"), "upstream-", "TLS toward the upstream (encrypt, bridge, sequential-client)"),
     (ProxySettings, ("proxy",), "", "The process"),
 )
 

@@ -146,8 +146,8 @@ def _client(tls: ClientTLS, now: datetime) -> Summary:
     told = _shared(policy, tls.context)
     alone = "by its key alone" if policy.pins else "not at all"
     told["verified"] = alone if policy.auth == "none" else f"for {tls.name or 'the host of each rule'}"
-    if tls.identity is not None:
-        told["certificates"] = [_certificate(tls.identity, now)]
+    if tls.identities:
+        told["certificates"] = [_certificate(identity, now) for identity in tls.identities]
     unused = {"ca"} if policy.auth == "none" else set()
     return told | _plain(policy, {*told, *map(snake, _SHARED), "name", "auth", "allow_all", *unused})
 

@@ -225,10 +225,12 @@ class Targets:
 
     @ivar allow: Entries, or strings for L{parseTarget}; each names its port.
     @ivar deny: The same; these may be without a port.
+    @ivar origin: What C{allow} is called in the log.
     """
 
     allow: tuple[Target, ...] = field(default=(), converter=_toAllow)
     deny: tuple[Target, ...] = field(default=(), converter=_toDeny)
+    origin: str = field(default=_ALLOW, eq=False)
 
     def admit(self, host: str, port: int) -> None:
         """
@@ -244,7 +246,7 @@ class Targets:
             if reason:
                 raise _refuse(host, port, reason)
         elif not any(one.opens(port) and (one.network is not None or one.names(host)) for one in self.allow):
-            raise _refuse(host, port, f"is not in {_ALLOW}")
+            raise _refuse(host, port, f"is not in {self.origin}")
 
     def permitted(self, host: str, port: int, addresses: Sequence[str], own: Callable[[str, int], bool]) -> list[str]:
         """
@@ -309,7 +311,7 @@ class Targets:
         """
         if self._covered(address, port) or any(one.opens(port) and one.names(host) for one in self.allow):
             return ""
-        return f"is not in {_ALLOW}"
+        return f"is not in {self.origin}"
 
     def _refused(
         self, host: str, address: IPv4Address | IPv6Address, port: int, own: Callable[[str, int], bool]
@@ -322,13 +324,13 @@ class Targets:
             return denied
         words = special(address)
         if words:
-            return f"is {words}, and no address or network in {_ALLOW} covers it"
+            return f"is {words}, and no address or network in {self.origin} covers it"
         unlisted = self._unlisted(host, address, port)
         if unlisted:
             return unlisted
         for one in (address, *(inner for inner, _ in embedded(address))):
             if own(str(one), port):
-                return f"is a listener of this proxy, and no address or network in {_ALLOW} covers it"
+                return f"is a listener of this proxy, and no address or network in {self.origin} covers it"
         return ""
 
 

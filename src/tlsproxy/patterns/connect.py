@@ -31,18 +31,51 @@ from tlsproxy.tls.contexts import ServerTLS, isServerTLS, mirrorsNobody
 from tlsproxy.wire.connect import ESTABLISHED, Request, RequestReader, RequestRefused, response
 from tlsproxy.wire.pac import PAC_TYPE, pacFile
 
-__all__ = ["Connect"]
+__all__ = ["BUSY", "CHALLENGE", "PAC", "Connect", "checkUser", "readRequest"]
 
-_PAC: Final = "/proxy.pac"
-_CHALLENGE: Final = (("Proxy-Authenticate", 'Basic realm="tlsproxy", charset="UTF-8"'),)
+PAC: Final = "/proxy.pac"
+CHALLENGE: Final = (("Proxy-Authenticate", 'Basic realm="tlsproxy", charset="UTF-8"'),)
 """RFC 7617, section 2."""
-_BUSY: Final = "too many others wait for their passwords to be verified; try again later"
+BUSY: Final = "too many others wait for their passwords to be verified; try again later"
 _UNDECIDED: Final = "whether you may use this proxy was not decided in time; try again later"
 _LATE: Final = {
     "head": (408, "the request did not come in time"),
-    "route": (503, _BUSY),
+    "route": (503, BUSY),
     "dial": (504, "the target did not answer in time"),
 }
+
+
+async def readRequest(session: Session, reader: RequestReader) -> Request:
+    """
+    Take the head of the client's request, and not one byte of what follows.
+
+    @raise RequestRefused: It is none, or a doubtful one.
+    """
+    session.enter("head")
+    near = session.near
+    while reader.request is None:
+        data = await near.peek(reader.LIMIT)
+        if not data:
+            raise PeerEnded(f"{near.who} ended the stream before its request was whole")
+        await near.read(reader.read(data))
+    return reader.request
+
+
+async def checkUser(session: Session, users: Users, authorization: str) -> None:
+    """
+    Find out which user the client is.
+
+    @param authorization: What its request says of that.
+    @raise NotAuthenticated: It has not shown to be any.
+    @raise Busy: Too many others wait.
+    """
+    session.enter("route")
+    reactor = session.keeper.reactor
+
+    def inThread(check: Callable[[], bool]) -> Deferred[bool]:
+        return deferToThreadPool(reactor, reactor.getThreadPool(), check)
+
+    session.user = await users.check(authorization, inThread)
 
 
 @implementer(IPattern)
@@ -74,7 +107,7 @@ class Connect:
             await acceptTLS(session, self.tls)
         reader = RequestReader()
         try:
-            request = await self._readRequest(session, reader)
+            request = await readRequest(session, reader)
             if request.method != "CONNECT":
                 self._serve(session, request, reader.bodyless)
             where = TCP(request.host, request.port)
@@ -86,10 +119,10 @@ class Connect:
             session.answer(response(e.status, str(e), e.headers, bodyless=reader.bodyless))
             raise AdmissionRefused(str(e)) from e
         except NotAuthenticated:
-            session.answer(response(407, "this proxy wants a user's name and password", _CHALLENGE))
+            session.answer(response(407, "this proxy wants a user's name and password", CHALLENGE))
             raise
         except Busy:
-            session.answer(response(503, _BUSY))
+            session.answer(response(503, BUSY))
             raise
         except TargetRefused as e:
             session.answer(response(403, e.public))
@@ -111,28 +144,9 @@ class Connect:
             await negotiate(session, NearSide(opening, False), FarSide(opening, False, False))
         return session.near, far
 
-    async def _readRequest(self, session: Session, reader: RequestReader) -> Request:
-        """
-        Take the head of the request, and not one byte of what follows.
-        """
-        session.enter("head")
-        near = session.near
-        while reader.request is None:
-            data = await near.peek(reader.LIMIT)
-            if not data:
-                raise PeerEnded(f"{near.who} ended the stream before its request was whole")
-            await near.read(reader.read(data))
-        return reader.request
-
     async def _reach(self, session: Session, request: Request, where: TCP) -> End:
         if self.users is not None:
-            session.enter("route")
-            reactor = session.keeper.reactor
-
-            def inThread(check: Callable[[], bool]) -> Deferred[bool]:
-                return deferToThreadPool(reactor, reactor.getThreadPool(), check)
-
-            session.user = await self.users.check(request.authorization, inThread)
+            await checkUser(session, self.users, request.authorization)
         self.targets.admit(where.host, where.port)
         await authorize(session)
         session.enter("dial")
@@ -147,11 +161,11 @@ class Connect:
 
         @raise Answered: It has been.
         """
-        if request.target.partition("?")[0] != _PAC:
-            raise RequestRefused(f"there is nothing here but {_PAC}; this proxy makes tunnels, by CONNECT", 404)
+        if request.target.partition("?")[0] != PAC:
+            raise RequestRefused(f"there is nothing here but {PAC}; this proxy makes tunnels, by CONNECT", 404)
         try:
             text = pacFile(request.authority, self.tls is not None)
         except ValueError as e:
             raise RequestRefused(str(e)) from e
         session.answer(response(200, text, (), PAC_TYPE, bodyless))
-        raise Answered(f"the client asked for {_PAC}")
+        raise Answered(f"the client asked for {PAC}")
