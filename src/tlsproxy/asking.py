@@ -10,13 +10,15 @@ from typing import Final
 from attrs import frozen
 
 from tlsproxy.end import End
-from tlsproxy.errors import DialFailed, PeerEnded
+from tlsproxy.errors import DialFailed, PeerEnded, SessionError
 from tlsproxy.tls.printing import printable
 from tlsproxy.wire.answer import AnswerReader, AnswerRefused
 
 __all__ = ["Answer", "askForTunnel"]
 
-_MOST_WORDS: Final = 300
+_MOST: Final = 1000
+"""The longest body that is a sentence for people, in bytes."""
+_MOST_SHOWN: Final = 300
 
 
 @frozen
@@ -25,12 +27,14 @@ class Answer:
     What the proxy has answered.
 
     @ivar status: The status code.
-    @ivar agreed: What it says of taking TLS off; C{""} for nothing.
-    @ivar words: What it says, for people: what follows the proxy's name.
+    @ivar established: Whether the tunnel stands.
+    @ivar agreed: What it says of taking TLS off; L{None} for nothing.
+    @ivar words: What it says otherwise, for people: what follows the proxy's name.
     """
 
     status: int
-    agreed: str
+    established: bool
+    agreed: str | None
     words: str
 
 
@@ -44,17 +48,36 @@ async def askForTunnel(proxy: End, head: bytes) -> Answer:
     await proxy.write(head)
     reader = AnswerReader()
     try:
-        while reader.answer is None:
+        while not reader.status:
             data = await proxy.peek(reader.LIMIT)
             if not data:
                 raise PeerEnded(f"{proxy.who} ended the stream before its answer was whole")
             await proxy.read(reader.read(data))
     except AnswerRefused as e:
-        raise DialFailed(f"{proxy.who} answers otherwise than a proxy should: {e}") from None
-    answer = reader.answer
-    return Answer(answer.status, answer.downgrade, _words(answer.status, answer.text))
+        raise DialFailed(f"{proxy.who} does not answer as a proxy does: {e}") from None
+    words = f"answers with the status {reader.status}"
+    if not reader.established:
+        told = printable(" ".join((await _sentence(proxy, reader)).split())[:_MOST_SHOWN])
+        words = f"says: {told}" if told else words
+    return Answer(reader.status, reader.established, reader.downgrade, words)
 
 
-def _words(status: int, text: str) -> str:
-    told = printable(" ".join(text.split())[:_MOST_WORDS])
-    return f"says: {told}" if told else f"answers with the status {status}"
+async def _sentence(proxy: End, reader: AnswerReader) -> str:
+    """
+    Read the body of an answer that is a sentence for people; of others, nothing.
+    """
+    left = reader.length
+    kind = reader.contentType.partition(";")[0].strip().lower()
+    if kind != "text/plain" or left is None or left > _MOST or reader.chunked:
+        return ""
+    body = b""
+    try:
+        while left:
+            piece = await proxy.read(left)
+            if not piece:
+                break
+            body += piece
+            left -= len(piece)
+    except SessionError:
+        pass  # What it has said before that says enough.
+    return body.decode("utf-8", "replace")

@@ -91,15 +91,13 @@ class UpstreamProxy:
             except Socks5Error as e:
                 raise DialFailed(f"{proxy.who} {e}", 504 if e.late else 502) from None
             return
-        fields = []
-        if self.user:
-            secret = b64encode(f"{self.user}:{self.password}".encode()).decode("ascii")
-            fields.append(("Proxy-Authorization", f"Basic {secret}"))
-        answer = await askForTunnel(proxy, connectHead(where.host, where.port, fields))
+        secret = b64encode(f"{self.user}:{self.password}".encode()).decode("ascii") if self.user else ""
+        head = connectHead(where.host, where.port, authorization=f"Basic {secret}" if secret else "")
+        answer = await askForTunnel(proxy, head)
         if answer.status == 407:
             wanted = "does not accept the user's name and password" if self.user else "wants a user's name and password"
             raise DialFailed(f"{proxy.who} {wanted}")
-        if answer.status != 200:
+        if not answer.established:
             raise DialFailed(f"{proxy.who} {answer.words}", 504 if answer.status == 504 else 502)
 
     async def _askSocks(self, proxy: End, where: TCP) -> None:

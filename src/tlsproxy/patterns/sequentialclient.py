@@ -222,6 +222,7 @@ class SequentialClient:
         who = f"the reverse proxy {via.name}"
         try:
             far = await self._dial(session, via, who)
+            far.takeOff = self.downgrade.takeOff
             session.enter("upstream_handshake")
             stream = await far.startTLS(via.tls, (ALPN.encode(), _HTTP.encode()))
             connection = stream.connection
@@ -229,7 +230,7 @@ class SequentialClient:
             known = spoken == ALPN.encode() and connection.get_protocol_version_name() == "TLSv1.3"
             wishes = self.downgrade.wishes if known and not stream.resumed() else ()
             session.enter("negotiate")
-            head = connectHead(canonical(request.host), request.port, downgrade=wishes)
+            head = connectHead(canonical(request.host), request.port, wishes)
             answer = await askForTunnel(far, head)
         except DialFailed as e:
             raise DialFailed(str(e).replace("the upstream", "the reverse proxy", 1), e.status) from e
@@ -263,8 +264,8 @@ class SequentialClient:
         @raise DialFailed: It answers what it cannot.
         """
         status = answer.status
-        if status == 200:
-            if answer.agreed and answer.agreed not in wishes:
+        if answer.established:
+            if answer.agreed is not None and answer.agreed not in wishes:
                 raise DialFailed(f"{who} wants to take TLS off in a way that was not offered")
             return answer.agreed or "none"
         if status not in _PASSED_ON:
