@@ -57,6 +57,7 @@ FLOORS: Mapping[str, int] = {
     "tlsproxy.relay": 2,
     "tlsproxy.splice": 2,
     "tlsproxy.admission": 3,
+    "tlsproxy.downgrade": 3,
     "tlsproxy.balancers": 3,
     "tlsproxy.factory": 3,
     "tlsproxy.handler": 3,

@@ -159,6 +159,31 @@ class RouteSettings:
         metavar="WORD",
     )
     users: str = option("", "connect: file of who may use it, NAME:HASH a line, made by: tlsproxy passwd", kind="file")
+    mapping: str = option(
+        "", "sequential-client: file that says which hosts are reached by way of which reverse proxy", kind="file"
+    )
+    downgrade: str = option(
+        "handshake",
+        'sequential modes: when both ends take the TLS between them off: "none", "handshake" (once the TLS inside it '
+        'protects all that follows), "connect" (at once; unsafe)',
+        choices=("none", "handshake", "connect"),
+    )
+    unsafeConnect: bool = option(
+        False,
+        'sequential modes: whether downgrade may be "connect", which lets whoever can write to the connection between '
+        "the proxies take it over",
+        kind="boolean",
+    )
+    takeOff: str = option(
+        "socket",
+        'sequential modes: how TLS is taken off: "socket", in place, or "loopback", by way of a TLS socket on 127.0.0.1',
+        choices=("socket", "loopback"),
+    )
+    framing: str = option(
+        "first",
+        'sequential modes: how much is seen to be TLS records once TLS is off: "first", 1 MiB each way, or "always"',
+        choices=("first", "always"),
+    )
     close: str = option(
         "each",
         'the end of one direction: "each" passes it on and lets the other go on, "both" ends both',
