@@ -84,14 +84,15 @@ class Pair:
         server.set_accept_state()
         if session is not None:
             client.set_session(session)
+        ways: list[tuple[Way, SSL.Connection, SSL.Connection]] = [(OUTWARD, client, server), (INWARD, server, client)]
         for _ in range(5):
-            for way, end, other in ((OUTWARD, client, server), (INWARD, server, client)):
+            for way, end, other in ways:
                 try:
                     end.do_handshake()
                 except SSL.WantReadError:
                     pass
                 self._carry(way, end, other)
-        for way, end, other in ((OUTWARD, client, server), (INWARD, server, client)):
+        for way, end, other in ways:
             end.send(b"hello")
             self._carry(way, end, other)
             assert other.recv(100) == b"hello"
