@@ -183,7 +183,11 @@ class Demo:
         }
         routes = [route | more[self._mode], origin]
         if self._mode == "sequential-client":
-            reverse = {"name": "demo-reverse-proxy", "mode": "sequential-server", "listen": f"127.0.0.1:{self._reverse}"}
+            reverse = {
+                "name": "demo-reverse-proxy",
+                "mode": "sequential-server",
+                "listen": f"127.0.0.1:{self._reverse}",
+            }
             routes.append(reverse | self._reverseProxy())
         return {"route": routes}
 

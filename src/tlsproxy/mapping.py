@@ -9,7 +9,7 @@ to look up.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import Attribute, field, frozen
 
@@ -20,6 +20,8 @@ from tlsproxy.tls.contexts import ClientTLS, isClientTLS
 from tlsproxy.wire.network import isName, plainAddress
 
 __all__ = ["Entry", "Mapping", "ReverseProxy", "canonical"]
+
+T = TypeVar("T")
 
 
 @frozen(kw_only=True)
@@ -45,6 +47,10 @@ def _hosts(given: str | Iterable[Target | str]) -> tuple[Target, ...]:
     return tuple(parseTarget(one, True) if isinstance(one, str) else one for one in given)
 
 
+def _inOrder(given: Iterable[T]) -> tuple[T, ...]:
+    return tuple(given)
+
+
 def _isOneWay(instance: Any, attribute: Attribute[Any], value: bool) -> None:
     if instance.via is not None and value:
         raise ValueError("Entry(via=..., direct=True): a host is reached in one way or in the other")
@@ -65,7 +71,7 @@ class Entry:
     hosts: tuple[Target, ...] = field(converter=_hosts, validator=takes("a target", Target, several=True))
     via: ReverseProxy | None = field(default=None, validator=takes("a ReverseProxy(...)", ReverseProxy, None))
     direct: bool = field(default=False, validator=[takes("True or False", bool), _isOneWay])
-    sni: tuple[str, ...] = field(default=(), converter=tuple, validator=takes("a server name", str, several=True))
+    sni: tuple[str, ...] = field(default=(), converter=_inOrder, validator=takes("a server name", str, several=True))
 
     def holds(self, host: str, port: int) -> bool:
         """
@@ -92,7 +98,7 @@ class Mapping:
     What becomes of all hosts: the first entry that holds one counts, and what none holds is refused.
     """
 
-    entries: tuple[Entry, ...] = field(converter=tuple, validator=takes("an Entry(...)", Entry, several=True))
+    entries: tuple[Entry, ...] = field(converter=_inOrder, validator=takes("an Entry(...)", Entry, several=True))
 
     def find(self, host: str, port: int) -> Entry | None:
         """

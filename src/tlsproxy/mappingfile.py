@@ -92,9 +92,7 @@ def _address(text: str) -> TCP:
     return where
 
 
-def _readEntry(
-    reader: Reader, table: object, path: str, proxies: dict[str, ReverseProxy | None]
-) -> Entry | None:
+def _readEntry(reader: Reader, table: object, path: str, proxies: dict[str, ReverseProxy | None]) -> Entry | None:
     """
     Read what becomes of some hosts.
 
@@ -116,7 +114,9 @@ def _readEntry(
     if "via" in table and settings.via not in proxies:
         reader.tell(f"{path}.via", f"there is no reverse proxy {settings.via!r}" + suggest(settings.via, proxies))
     if "sni" in table and ways != ["via"]:
-        reader.tell(f"{path}.sni", "only of tunnels by way of a reverse proxy the server name is looked at: leave it out")
+        reader.tell(
+            f"{path}.sni", "only of tunnels by way of a reverse proxy the server name is looked at: leave it out"
+        )
     sni = reader.each(settings.sni, f"{path}.sni", _serverName)
     if len(reader.problems) > before:
         return None

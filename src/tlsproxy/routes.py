@@ -25,6 +25,7 @@ from tlsproxy.reading import Reader
 from tlsproxy.route import Limits, Route
 from tlsproxy.rules import Rule
 from tlsproxy.ruletables import hostOf, readRules
+from tlsproxy.sequentialtables import readClient
 from tlsproxy.settings import MODES, RouteSettings, TargetSettings
 from tlsproxy.tls.policy import ClientPolicy
 from tlsproxy.tlstables import TLSReader
@@ -146,6 +147,8 @@ class RouteReader:
         takes = TAKES[mode]
         upstream = self._upstream(settings, path)
         tls = upstreamTLS = None
+        if mode == "sequential-client":
+            return readClient(self._reader, self._tls, settings, table, path, listen, self.warnings), ()
         if "upstream_tls" in takes:
             host = None if upstream is None else hostOf(upstream)
             upstreamTLS = self._tls.client(table.get("upstream_tls", {}), f"{path}.upstream_tls", host, mode)

@@ -323,7 +323,12 @@ _TABLES: Final = (
     (RouteSettings, ("route",), "", "The route"),
     (TargetSettings, ("route", "targets"), "", "Targets (connect)"),
     (ServerPolicy, ("route", "tls"), "", "TLS toward the client (offload, bridge, connect)"),
-    (ClientPolicy, ("route", "upstream_tls"), "upstream-", "TLS toward the upstream (encrypt, bridge, sequential-client)"),
+    (
+        ClientPolicy,
+        ("route", "upstream_tls"),
+        "upstream-",
+        "TLS toward the upstream (encrypt, bridge, sequential)",
+    ),
     (ProxySettings, ("proxy",), "", "The process"),
 )
 

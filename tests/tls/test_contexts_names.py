@@ -16,7 +16,7 @@ from tlsproxy.testing.certificates import NOW, certify, write
 from tlsproxy.tls.certificates import Identity
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
 from tlsproxy.tls.native import TLSStream
-from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, ServerPolicy
+from tlsproxy.tls.policy import CertificateFiles, ServerPolicy
 
 
 class SeveralTests(PairCase):

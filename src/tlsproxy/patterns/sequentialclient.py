@@ -90,9 +90,7 @@ class SequentialClient:
         default=None, validator=takes("Users, as Users.load(file) makes them", ("check",), None)
     )
     downgrade: Downgrade = field(default=Downgrade(), validator=takes("Downgrade(...)", Downgrade))
-    upstreamProxy: UpstreamProxy | None = field(
-        default=None, validator=takes("an UpstreamProxy", UpstreamProxy, None)
-    )
+    upstreamProxy: UpstreamProxy | None = field(default=None, validator=takes("an UpstreamProxy", UpstreamProxy, None))
     userOf: Callable[..., int] = field(default=userOf, eq=False, repr=False)
 
     async def open(self, session: Session) -> tuple[End, End]:

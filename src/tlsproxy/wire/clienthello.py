@@ -122,7 +122,7 @@ class ClientHelloReader:
         self._message = bytearray()  # what those records carried
         self._size: int | None = None  # of the whole message, once its opening is there
 
-    def read(self, data: bytes | memoryview) -> ClientHello | None:
+    def read(self, data: bytes | bytearray | memoryview) -> ClientHello | None:
         """
         Look for the hello in all that came so far.
 
@@ -139,7 +139,7 @@ class ClientHelloReader:
                 return None
         return _parse(bytes(self._message[_OPENING:]), self._taken)
 
-    def _takeRecord(self, data: bytes | memoryview) -> int:
+    def _takeRecord(self, data: bytes | bytearray | memoryview) -> int:
         """
         Take the next record in.
 

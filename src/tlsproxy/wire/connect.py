@@ -9,15 +9,27 @@ section 3.2), and between the target and the Host field.
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 
 import h11
 from attrs import field, frozen
 
-__all__ = ["ESTABLISHED", "Request", "RequestReader", "RequestRefused", "parseAuthority", "response"]
+from tlsproxy.wire.downgrade import FIELD, choiceFields, parseWishes, wishFields
+from tlsproxy.wire.headlines import Malformed, checkBytes, optionsOf, readField
+from tlsproxy.wire.hostport import RequestRefused, parseAuthority, quoted
+
+__all__ = [
+    "ESTABLISHED",
+    "Request",
+    "RequestReader",
+    "RequestRefused",
+    "connectHead",
+    "establishedHead",
+    "parseAuthority",
+    "response",
+]
 
 ESTABLISHED: bytes = b"HTTP/1.1 200 Connection established\r\n\r\n"
 """
@@ -28,13 +40,7 @@ _TOKEN = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _NOT_OF_A_TOKEN = re.compile(rb"[^-!#$%&'*+.^_`|~0-9A-Za-z]")
 _VISIBLE = re.compile(r"[!-~]+")
 _FIELD_VALUE = re.compile(r"[\t -~]*")
-_NOT_OF_A_NAME = re.compile(r"[^a-z0-9_.-]")
-# What resolvers take for a number, and then the whole name for an address.
-_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
-_FUTURE_ADDRESS = re.compile(r"[vV][0-9A-Fa-f]+\.")
 
-# A carriage return at the end of what is there is judged by the byte that follows.
-_FORBIDDEN = re.compile(rb"\r(?!\n|\Z)|(?<!\r)\n|[\0-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _CONTROL = re.compile(rb"[\0-\x08\n-\x1f\x7f]")
 
 # By the first byte.
@@ -43,22 +49,7 @@ _OTHER_PROTOCOLS = {b"\x16": "TLS", b"\4": "SOCKS4", b"\5": "SOCKS5"}
 _METHODS = frozenset(["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"])
 _TUNNELS_ONLY = (("Allow", "CONNECT"),)
 _BODY_FIELDS = {b"content-length": "Content-Length", b"transfer-encoding": "Transfer-Encoding"}
-_ONCE = {b"host": "Host", b"proxy-authorization": "Proxy-Authorization"}
-
-
-class RequestRefused(ValueError):
-    """
-    What the client sent is no request for this port, or not one beyond doubt.  The sentence says what is wrong with it,
-    and shows nothing of what may be a secret.
-
-    @ivar status: The status code that tells the client.
-    @ivar headers: Names and values of the fields that this status demands in the answer.
-    """
-
-    def __init__(self, sentence: str, status: int = 400, headers: tuple[tuple[str, str], ...] = ()) -> None:
-        super().__init__(sentence)
-        self.status = status
-        self.headers = headers
+_ONCE = {b"host": "Host", b"proxy-authorization": "Proxy-Authorization", FIELD.lower().encode(): FIELD}
 
 
 @frozen
@@ -73,6 +64,8 @@ class Request:
     @ivar port: Where to CONNECT to, 1 to 65535; else 0.
     @ivar authority: The Host field as sent, C{""} for none.
     @ivar authorization: The Proxy-Authorization field, C{""} for none.  A secret, so it is not shown with the rest.
+    @ivar downgrade: The downgrades that the client wishes for, the strongest wish first; L{None} if it does not speak
+        of any.
     """
 
     method: str
@@ -81,6 +74,7 @@ class Request:
     port: int
     authority: str
     authorization: str = field(repr=False)
+    downgrade: tuple[str, ...] | None = None
 
 
 class RequestReader:
@@ -137,14 +131,10 @@ class RequestReader:
         """
         if self._inMethod:
             self._checkMethod(piece)
-        before = b"\r" if self._head.endswith(b"\r") else b""
-        strange = _FORBIDDEN.search(before + piece)
-        if strange is not None:
-            if strange[0] == b"\r":
-                raise RequestRefused("the client's request has a carriage return without a line feed")
-            if strange[0] == b"\n":
-                raise RequestRefused("the client ends a line with a line feed alone, without a carriage return")
-            raise RequestRefused(f"the client's request has the control byte 0x{strange[0].hex()}")
+        try:
+            checkBytes(self._head, piece, "the client", "request")
+        except Malformed as e:
+            raise RequestRefused(str(e)) from None
         self._head += piece
         if not piece.endswith(b"\n"):
             return
@@ -188,9 +178,9 @@ class RequestReader:
         if method == "PRI":
             raise RequestRefused("the client speaks HTTP/2, and this port speaks HTTP/1.1 only")
         if version not in ("HTTP/1.0", "HTTP/1.1"):
-            raise RequestRefused(f"the client's request has the version {_quoted(version)}, and not HTTP/1.1 or 1.0")
+            raise RequestRefused(f"the client's request has the version {quoted(version)}, and not HTTP/1.1 or 1.0")
         if method not in _METHODS:
-            raise RequestRefused(f"the client's method {_quoted(method)} is not known", 501)
+            raise RequestRefused(f"the client's method {quoted(method)} is not known", 501)
         if method == "CONNECT":
             what = "the client's CONNECT target"
             host, port = parseAuthority(self.target, what)
@@ -207,16 +197,10 @@ class RequestReader:
 
         @raise RequestRefused: It is malformed, or a field that must not be there.
         """
-        if line[:1] in (b" ", b"\t"):
-            raise RequestRefused("the client's request has a folded header line, which is obsolete")
-        name, colon, _ = line.partition(b":")
-        if not colon:
-            raise RequestRefused("the client's request has a header line without a colon")
-        if name.endswith((b" ", b"\t")):
-            raise RequestRefused("the client's request has a space between the name of a header field and its colon")
-        if not name or _NOT_OF_A_TOKEN.search(name):
-            raise RequestRefused("the client's request has a header field with a malformed name")
-        name = name.lower()
+        try:
+            name, _ = readField(line, "the client's request")
+        except Malformed as e:
+            raise RequestRefused(str(e)) from None
         if name in _BODY_FIELDS:
             raise RequestRefused(f"the client's request has a {_BODY_FIELDS[name]}, and none may have a body here")
         if name in _ONCE:
@@ -246,8 +230,25 @@ class RequestReader:
         self._checkHost(method, fields)
         if not fields.get(b"proxy-authorization", b"").isascii():
             raise RequestRefused("the client's Proxy-Authorization field is not all ASCII")
-        said = [fields.get(name, b"").decode("latin-1") for name in (b"host", b"proxy-authorization")]
-        return Request(method, target, *self._wanted, *said)
+        authority, authorization = (
+            fields.get(name, b"").decode("latin-1") for name in (b"host", b"proxy-authorization")
+        )
+        wishes = self._readWishes(event.headers)
+        return Request(method, target, *self._wanted, authority, authorization, wishes)
+
+    def _readWishes(self, fields: Iterable[tuple[bytes, bytes]]) -> tuple[str, ...] | None:
+        """
+        Read the field TLS-Downgrade.  It is for the next hop alone, and says so in Connection, RFC 9110 section 7.6.1.
+
+        @raise RequestRefused: It is malformed, or does not say so.
+        """
+        wanted = FIELD.lower().encode()
+        for name, value in fields:
+            if name == wanted:
+                if wanted not in optionsOf(fields):
+                    raise RequestRefused(f"the client's request has a {FIELD} field that Connection does not name")
+                return parseWishes(value.decode("latin-1"))
+        return None
 
     def _checkHost(self, method: str, fields: Mapping[bytes, bytes]) -> None:
         """
@@ -261,13 +262,6 @@ class RequestReader:
         host, port = parseAuthority(said.decode("latin-1"), "the client's Host field")
         if method == "CONNECT" and (host != self._wanted[0] or port not in (None, self._wanted[1])):
             raise RequestRefused("the client's Host field names another host or port than its CONNECT target")
-
-
-def _quoted(text: str) -> str:
-    """
-    Show what the client sent in few letters, all of them printable.
-    """
-    return ascii(text if len(text) <= 40 else text[:37] + "...")
 
 
 def _checkPath(method: str, target: str) -> None:
@@ -285,93 +279,33 @@ def _checkPath(method: str, target: str) -> None:
         raise RequestRefused(f"the target of the client's {method} is no path")
 
 
-def parseAuthority(text: str, what: str) -> tuple[str, int | None]:
+def connectHead(host: str, port: int, wishes: Sequence[str] = (), authorization: str = "") -> bytes:
     """
-    Read HOST, HOST:PORT, [IPV6] or [IPV6]:PORT, and nothing else of what RFC 3986 (section 3.2) lets stand there.
+    Make the head of a CONNECT, RFC 9110 section 9.3.6.
 
-    @param what: What it is, to begin the sentence of a refusal with.
-    @return: The host, a name in lower case or an IP address in its canonical form and without brackets; and the port,
-        L{None} if none is said.
-    @raise RequestRefused: It is something else, or something that resolvers may take for something else.
+    @param host: A name, or an IP address without brackets.
+    @param wishes: The downgrades to ask for, the strongest wish first; none for a proxy that knows nothing of them.
+    @param authorization: The value of Proxy-Authorization; no such field if empty.
+    @raise ValueError: What is to become a part of it cannot be one.
     """
-    if not text:
-        raise RequestRefused(f"{what} is empty")
-    if not text.isascii():
-        raise RequestRefused(f"{what} is not all ASCII: send the name in its ASCII form, which has xn-- in it")
-    if "@" in text:
-        raise RequestRefused(f"{what} has an @: no user and no password belong there")
-    if "://" in text:
-        raise RequestRefused(f"{what} is a URL, and not HOST:PORT")
-    if text.startswith("["):
-        inside, closing, rest = text[1:].partition("]")
-        if not closing or rest[:1] not in ("", ":"):
-            raise RequestRefused(f"{what} has brackets that do not enclose the host")
-        host = _inBrackets(inside, what)
-        colon, port = rest[:1], rest[1:]
-    else:
-        name, colon, port = text.partition(":")
-        if ":" in port:
-            raise RequestRefused(f"{what} has more than one colon: an IPv6 address needs brackets, as in [::1]:443")
-        host = _hostOf(name.lower(), what)
-    return host, _portOf(port, what) if colon else None
+    authority = f"[{host}]:{port:d}" if ":" in host else f"{host}:{port:d}"
+    parseAuthority(authority, "the target of a request")
+    fields = [("Host", authority)]
+    if wishes:
+        fields += wishFields(wishes)
+    if authorization:
+        fields.append(("Proxy-Authorization", authorization))
+    return _headOf(f"CONNECT {authority} HTTP/1.1", fields)
 
 
-def _inBrackets(text: str, what: str) -> str:
+def establishedHead(downgrade: str | None = None) -> bytes:
     """
-    Read the address that stands in brackets.
-    """
-    if "%" in text:
-        raise RequestRefused(f"{what} has a zone in its IPv6 address, which means nothing on another machine")
-    if _FUTURE_ADDRESS.match(text):
-        raise RequestRefused(f"{what} has an address of a future version of IP")
-    try:
-        return str(ipaddress.IPv6Address(text))
-    except ValueError:
-        raise RequestRefused(f"{what} has {_quoted(text)} in brackets, which is no IPv6 address") from None
+    Make the answer to a CONNECT whose tunnel stands.
 
-
-def _hostOf(text: str, what: str) -> str:
+    @param downgrade: What was chosen of the client's wishes; L{None} for one that had none.
+    @raise ValueError: That is no downgrade.
     """
-    Read a host name or an IPv4 address.
-
-    @param text: What it is read from, in lower case.
-    """
-    if not text:
-        raise RequestRefused(f"{what} names no host")
-    if "%" in text:
-        raise RequestRefused(f"{what} has a percent sign: nothing is unescaped here")
-    if _NOT_OF_A_NAME.search(text):
-        raise RequestRefused(f"{what} has the host {_quoted(text)}, which is neither a name nor an address")
-    if text.endswith("."):
-        raise RequestRefused(f"{what} has a dot at the end of the host name")
-    labels = text.split(".")
-    if not all(labels):
-        raise RequestRefused(f"{what} has a host name with an empty part between dots")
-    if max(map(len, labels)) > 63 or len(text) > 253:
-        raise RequestRefused(f"{what} has a host name that is too long")
-    if not _NUMBER.fullmatch(labels[-1]):
-        return text
-    try:
-        return str(ipaddress.IPv4Address(text))
-    except ValueError:
-        raise RequestRefused(
-            f"{what} has the host {_quoted(text)}, which ends in a number and is no address like 192.0.2.1"
-        ) from None
-
-
-def _portOf(text: str, what: str) -> int:
-    """
-    Read a port, once it is known to be ASCII.
-    """
-    if not text:
-        raise RequestRefused(f"{what} has a colon and no port after it")
-    if not text.isdigit():
-        raise RequestRefused(f"{what} has the port {_quoted(text)}, which is no number")
-    if text.startswith("0"):
-        raise RequestRefused(f"{what} has a port that is 0 or begins with 0")
-    if len(text) > 5 or int(text) > 65535:
-        raise RequestRefused(f"{what} has the port {_quoted(text)}, and ports end at 65535")
-    return int(text)
+    return ESTABLISHED if downgrade is None else _headOf("HTTP/1.1 200 Connection established", choiceFields(downgrade))
 
 
 def response(
@@ -392,9 +326,19 @@ def response(
     """
     body = f"{sentence}\n".encode("utf-8", "backslashreplace")
     fields = [("Content-Type", contentType), ("Content-Length", str(len(body))), ("Connection", "close"), *headers]
-    lines = [f"HTTP/1.1 {status:d} {HTTPStatus(status).phrase}"]
+    head = _headOf(f"HTTP/1.1 {status:d} {HTTPStatus(status).phrase}", fields)
+    return head if bodyless else head + body
+
+
+def _headOf(start: str, fields: Iterable[tuple[str, str]]) -> bytes:
+    """
+    Put a head together.
+
+    @raise ValueError: What is to become a field cannot be one.
+    """
+    lines = [start]
     for name, value in fields:
         if not _TOKEN.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
-            raise ValueError(f"the field {name!r} of an answer is malformed")
+            raise ValueError(f"the field {name!r} of a head is malformed")
         lines.append(f"{name}: {value}")
-    return "\r\n".join([*lines, "", ""]).encode("ascii") + (b"" if bodyless else body)
+    return "\r\n".join([*lines, "", ""]).encode("ascii")

@@ -1,7 +1,7 @@
 # -*- test-case-name: tests.wire.test_sockdiag -*-
 """
-The question to the Linux kernel whose a TCP socket of this machine is, and its answer: NETLINK_SOCK_DIAG (sock_diag(7)),
-by the one connection, and not by a dump of all.
+The question to the Linux kernel whose a TCP socket of this machine is, and its answer: NETLINK_SOCK_DIAG
+(sock_diag(7)), by the one connection, and not by a dump of all.
 
 The kernel falls back to a listening socket, and to what is left of a closed one, whose owner it gives as 0.  So an
 answer counts only if it is of the very connection that was asked for, and that is still some process's.
