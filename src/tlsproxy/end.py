@@ -71,6 +71,7 @@ class End(Borrowed):
     writing: Stream
     goesOn: Callable[[], bool] | None = None
     spoke: str = ""
+    takeOff: str = "socket"
 
     def __init__(self, who: str) -> None:
         super().__init__(who)

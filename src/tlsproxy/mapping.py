@@ -9,7 +9,7 @@ to look up.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 from attrs import Attribute, field, frozen
 
@@ -20,8 +20,6 @@ from tlsproxy.tls.contexts import ClientTLS, isClientTLS
 from tlsproxy.wire.network import isName, plainAddress
 
 __all__ = ["Entry", "Mapping", "ReverseProxy", "canonical"]
-
-T = TypeVar("T")
 
 
 @frozen(kw_only=True)
@@ -47,7 +45,7 @@ def _hosts(given: str | Iterable[Target | str]) -> tuple[Target, ...]:
     return tuple(parseTarget(one, True) if isinstance(one, str) else one for one in given)
 
 
-def _inOrder(given: Iterable[T]) -> tuple[T, ...]:
+def _inOrder(given: Any) -> Any:
     return tuple(given)
 
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from attrs import frozen
+
 from tlsproxy.address import TCP, parseUpstream
 from tlsproxy.errors import ConfigurationError
 from tlsproxy.mapping import Entry, Mapping, ReverseProxy, canonical
 from tlsproxy.reading import Reader, spell
-from tlsproxy.settings import MapSettings, ReverseProxySettings
 from tlsproxy.targets import parseTarget
 from tlsproxy.tls.contexts import ClientTLS
+from tlsproxy.tls.policy import option
 from tlsproxy.tomlfile import TOMLFile
 from tlsproxy.values import suggest
 from tlsproxy.wire.network import isName
@@ -24,6 +26,32 @@ from tlsproxy.wire.network import isName
 __all__ = ["readMapping"]
 
 _TABLES = ("reverse_proxy", "map")
+
+
+@frozen(kw_only=True)
+class _ProxySettings:
+    """
+    One C{[[reverse_proxy]]} of a mapping.
+    """
+
+    name: str = option("", "what the reverse proxy is called in the mapping")
+    address: str = option("", "where it is: HOST:PORT")
+    serverName: str = option("", "name that its certificate must show; default: the host of its address")
+
+
+@frozen(kw_only=True)
+class _MapSettings:
+    """
+    One C{[[map]]} of a mapping.
+    """
+
+    hosts: tuple[str, ...] = option((), "which hosts: HOST:PORT, *.HOST:PORT, NETWORK:PORT", kind="list")
+    via: str = option("", "name of the reverse proxy by which they are reached")
+    direct: bool = option(False, "whether they are reached directly", kind="boolean")
+    refuse: bool = option(False, "whether they are refused", kind="boolean")
+    sni: tuple[str, ...] = option(
+        (), 'further server names for the TLS inside of the tunnel; "none" for a hello without one', kind="list"
+    )
 
 
 def readMapping(file: str, tls: ClientTLS, warnings: list[str]) -> Mapping:
@@ -70,7 +98,7 @@ def _readProxy(
     """
     Read a reverse proxy.
     """
-    settings = reader.settings(ReverseProxySettings, table, path)
+    settings = reader.settings(_ProxySettings, table, path)
     name = settings.name
     if not name or not name.isprintable():
         reader.tell(f"{path}.name", "say what the reverse proxy is called, in letters that can be printed")
@@ -99,7 +127,7 @@ def _readEntry(reader: Reader, table: object, path: str, proxies: dict[str, Reve
     @return: L{None} where something is wrong with it.
     """
     before = len(reader.problems)
-    settings = reader.settings(MapSettings, table, path)
+    settings = reader.settings(_MapSettings, table, path)
     if not isinstance(table, dict):
         return None
     if not settings.hosts:

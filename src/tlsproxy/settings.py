@@ -26,10 +26,8 @@ __all__ = [
     "LATER_OPTIONS",
     "MODES",
     "OPTIONS",
-    "MapSettings",
     "Option",
     "ProxySettings",
-    "ReverseProxySettings",
     "RouteSettings",
     "RuleSettings",
     "TargetSettings",
@@ -260,32 +258,6 @@ class TargetSettings:
         kind="list",
         metavar="TARGET",
         option="deny-target",
-    )
-
-
-@frozen(kw_only=True)
-class ReverseProxySettings:
-    """
-    One C{[[reverse_proxy]]} of a mapping.
-    """
-
-    name: str = option("", "what the reverse proxy is called in the mapping")
-    address: str = option("", "where it is: HOST:PORT")
-    serverName: str = option("", "name that its certificate must show; default: the host of its address")
-
-
-@frozen(kw_only=True)
-class MapSettings:
-    """
-    One C{[[map]]} of a mapping.
-    """
-
-    hosts: tuple[str, ...] = option((), "which hosts: HOST:PORT, *.HOST:PORT, NETWORK:PORT", kind="list")
-    via: str = option("", "name of the reverse proxy by which they are reached")
-    direct: bool = option(False, "whether they are reached directly", kind="boolean")
-    refuse: bool = option(False, "whether they are refused", kind="boolean")
-    sni: tuple[str, ...] = option(
-        (), 'further server names for the TLS inside of the tunnel; "none" for a hello without one', kind="list"
     )
 
 

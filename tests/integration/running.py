@@ -246,7 +246,7 @@ class Proxy(Child):
         """
         The port that a route listens on.
         """
-        return int(self.waitFor(rf"\] {route} \(\w+\) listens on .*:(\d+)$")[1])
+        return int(self.waitFor(rf"\] {route} \([\w-]+\) listens on .*:(\d+)$")[1])
 
     def sessions(self) -> list[dict[str, str]]:
         """

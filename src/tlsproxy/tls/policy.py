@@ -106,13 +106,6 @@ def _certificates(given: Any) -> Any:
     return tuple(map(_certificate, given)) if _isList(given) else given
 
 
-def _certificatesOrNone(given: Any) -> Any:
-    """
-    Take one certificate, several, or none.
-    """
-    return () if given is None else _certificates(given)
-
-
 def _paths(given: Any) -> Any:
     """
     Take one file, or several.
@@ -364,7 +357,7 @@ class ClientPolicy(Policy):
     )
     cert: tuple[CertificateFiles | PKCS12File, ...] = field(
         default=(),
-        converter=_certificatesOrNone,
+        converter=_certificates,
         validator=_isCertificates,
         metadata={
             "help": "PEM file (our client certificate chain), PKCS#12 file, or directory of them; repeat for more, of "
