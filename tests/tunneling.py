@@ -4,6 +4,8 @@ Sequential tunnels in memory: browser, client proxy, reverse proxy and destinati
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable
 from typing import Any
 
 from attrs import field, frozen
@@ -60,6 +62,115 @@ class Tunnel:
         return session.near, far
 
 
+class Wire:
+    """
+    The connection between the two proxies, where somebody may sit.
+
+    @ivar passed: All that has passed, each way.
+    @ivar cuts: Behind which byte nothing more is passed on, each way: so many bytes behind so many records; what comes
+        then is in C{caught}.
+    @ivar caught: What was not passed on.
+    @ivar step: How many bytes pass at once.
+    @ivar client: The socket toward the client proxy.
+    @ivar server: The one toward the reverse proxy.
+    """
+
+    def __init__(self, client: socket.socket, server: socket.socket) -> None:
+        self.client, self.server = client, server
+        self.passed = {OUTWARD: bytearray(), INWARD: bytearray()}
+        self.caught = {OUTWARD: bytearray(), INWARD: bytearray()}
+        self.cuts: dict[Way, tuple[int, int]] = {}
+        self.step = 65536
+        self._unsent = {OUTWARD: bytearray(), INWARD: bytearray()}
+        self._ended: set[Way] = set()
+        self._over = False
+
+    def pump(self) -> bool:
+        """
+        Pass on what there is.
+
+        @return: Whether anything was.
+        """
+        return not self._over and any([self._carry(OUTWARD), self._carry(INWARD)])
+
+    def _ends(self, way: Way) -> tuple[socket.socket, socket.socket]:
+        return (self.client, self.server) if way == OUTWARD else (self.server, self.client)
+
+    def _carry(self, way: Way) -> bool:
+        source, sink = self._ends(way)
+        unsent, moved = self._unsent[way], False
+        try:
+            if not unsent and way not in self._ended:
+                data = source.recv(self.step)
+                moved = True
+                if not data:
+                    self._ended.add(way)
+                elif way in self.cuts:
+                    left = self._left(way, data)
+                    self.caught[way] += data[left:]
+                    unsent += data[:left]
+                else:
+                    unsent += data
+                if not data and self.mayEnd(way):
+                    sink.shutdown(socket.SHUT_WR)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.break_()
+            return True
+        if unsent:
+            moved = self.inject(way, b"") or moved
+        return moved
+
+    def _left(self, way: Way, data: bytes) -> int:
+        """
+        Tell how many of some bytes still pass.
+        """
+        count, more = self.cuts[way]
+        passed = self.passed[way]
+        stream, at = bytes(passed) + data, 0
+        for _ in range(count):
+            if len(stream) < at + 5:
+                return len(data)
+            at += 5 + int.from_bytes(stream[at + 3 : at + 5], "big")
+        return min(max(0, at + more - len(passed)), len(data))
+
+    def mayEnd(self, way: Way) -> bool:
+        """
+        Tell whether the end of a direction goes on.
+        """
+        return way not in self.cuts
+
+    def inject(self, way: Way, data: bytes) -> bool:
+        """
+        Send something of one's own.
+
+        @return: Whether anything could be sent.
+        """
+        unsent = self._unsent[way]
+        unsent += data
+        try:
+            sent = self._ends(way)[1].send(unsent)
+        except BlockingIOError:
+            return False
+        except OSError:
+            self.break_()
+            return True
+        self.passed[way] += unsent[:sent]
+        del unsent[:sent]
+        return True
+
+    def break_(self) -> None:
+        """
+        Close both connections.
+        """
+        self._over = True
+        self.client.close()
+        self.server.close()
+
+    close = break_
+
+
 @implementer(IStreamClientEndpoint)
 class _To:
     """
@@ -74,10 +185,14 @@ class _To:
         Connect them.
         """
         case = self._case
-        ours, theirs = unixPair()
+        (ours, client), (server, theirs) = unixPair(), unixPair()
         far: Any = protocolFactory.buildProtocol(None)  # type: ignore[call-arg]
         near: Any = self._factory.buildProtocol(None)  # type: ignore[arg-type]
-        case.links.append(ours)
+        wire = Wire(client, server)
+        case.wires.append(wire)
+        case.peers.append(wire)  # type: ignore[arg-type]
+        case.addCleanup(wire.close)
+        case.network.accepted += 1
         connect(case.reactor, near, theirs, "tcp.Server", ADDRESS)
         connect(case.reactor, far, ours, "tcp.Client", ADDRESS)
         return succeed(far)
@@ -93,27 +208,37 @@ class TunnelCase(SessionCase):
         Make what they run on.
         """
         super().setUp()
-        self.links: list[Any] = []
+        self.wires: list[Wire] = []
 
-    def client(self, **how: Any) -> Peer:
+    def serveClient(self, upstream: Any, **how: Any) -> None:
         """
-        Have a client proxy, and a browser that has come by it: still plain.
-        """
-        self.upstream = self.network.upstream("rp.example:443", lambda sock: TLSPeer(sock, "TLSv1.3", server=True))
-        self.serve(Tunnel(outer=OUTWARD, upstream=self.upstream, **how))
-        browser = self.visit()
-        self.settle()
-        return browser
+        Have a client proxy.
 
-    def both(self, version: str = "TLSv1.3", client: Any = None, server: Any = None, **how: Any) -> tuple[Any, Any]:
+        @param upstream: Its reverse proxy.
+        """
+        self.serve(Tunnel(outer=OUTWARD, upstream=upstream, **how))
+
+    def both(
+        self,
+        version: str = "TLSv1.3",
+        browser: Callable[[Any], Peer] | None = None,
+        origin: Callable[[Any], Peer] | None = None,
+        client: Any = None,
+        server: Any = None,
+        **how: Any,
+    ) -> Any:
         """
         Have both proxies, a browser and a destination, which speak TLS with each other.
 
+        @param version: The TLS version that these speak.
+        @param browser: What makes the browser from its socket.
+        @param origin: What makes the destination.
         @param client: What is different at the client proxy.
         @param server: What is different at the reverse proxy.
+        @return: The browser.
         """
-        self.origins = self.network.upstream("shop.example:443", lambda sock: TLSPeer(sock, version, server=True))
+        make = origin or (lambda sock: TLSPeer(sock, version, server=True))
+        self.origins = self.network.upstream("shop.example:443", make)
         reverse = self.serve(Tunnel(outer=INWARD, upstream=self.origins, **{**how, **(server or {})}))
         self.serve(Tunnel(outer=OUTWARD, upstream=_To(self, reverse), **{**how, **(client or {})}))
-        browser = self.visit(lambda sock: Browser(sock, version=version))
-        return browser, reverse
+        return self.visit(browser or (lambda sock: Browser(sock, version=version)))

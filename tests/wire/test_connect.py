@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import h11
 from twisted.trial.unittest import SynchronousTestCase
 
-from tlsproxy.wire.connect import ESTABLISHED, Request, RequestReader, RequestRefused, parseAuthority, response
+from tlsproxy.wire.connect import ESTABLISHED, Request, RequestReader, RequestRefused, response
 
 CONNECT = (
     b"CONNECT Shop.Example:443 HTTP/1.1\r\n"
@@ -239,31 +239,6 @@ class SecondReaderTests(SynchronousTestCase):
             self.patch(h11.Connection, "next_event", Mock(return_value=event))
             refused = self.assertRaises(RequestRefused, readHead, CONNECT)
             self.assertEqual(str(refused), "the client's request can be understood in more than one way")
-
-
-class AuthorityTests(SynchronousTestCase):
-    """
-    Tests for L{parseAuthority}; its refusals are tested with the target of a CONNECT.
-    """
-
-    def test_withAndWithoutPort(self) -> None:
-        """
-        The port may be left out.
-        """
-        for text, found in (
-            ("Shop.example", ("shop.example", None)),
-            ("shop.example:1", ("shop.example", 1)),
-            ("192.0.2.1", ("192.0.2.1", None)),
-            ("[2001:db8::0:1]", ("2001:db8::1", None)),
-            ("[::1]:65535", ("::1", 65535)),
-        ):
-            self.assertEqual(parseAuthority(text, "it"), found)
-
-    def test_empty(self) -> None:
-        """
-        The sentence of a refusal begins with what it is about.
-        """
-        self.assertEqual(str(self.assertRaises(RequestRefused, parseAuthority, "", "it")), "it is empty")
 
 
 class ResponseTests(SynchronousTestCase):

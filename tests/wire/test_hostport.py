@@ -1,10 +1,13 @@
 """
-Tests for the targets of a CONNECT that L{tlsproxy.wire.connect} refuses.
+Tests for L{tlsproxy.wire.hostport}, by the targets of a CONNECT.
 """
 
 from __future__ import annotations
 
+from twisted.trial.unittest import SynchronousTestCase
+
 from tests.wire.test_connect_refusals import RefusalTestCase
+from tlsproxy.wire.hostport import RequestRefused, parseAuthority, quoted
 
 TARGET = "the client's CONNECT target"
 
@@ -167,3 +170,35 @@ class TargetTests(RefusalTestCase):
                 self.assertTargetRefused(
                     target, "is not all ASCII: send the name in its ASCII form, which has xn-- in it"
                 )
+
+
+class AuthorityTests(SynchronousTestCase):
+    """
+    Tests for L{parseAuthority}; its refusals are tested with the target of a CONNECT.
+    """
+
+    def test_withAndWithoutPort(self) -> None:
+        """
+        The port may be left out.
+        """
+        for text, found in (
+            ("Shop.example", ("shop.example", None)),
+            ("shop.example:1", ("shop.example", 1)),
+            ("192.0.2.1", ("192.0.2.1", None)),
+            ("[2001:db8::0:1]", ("2001:db8::1", None)),
+            ("[::1]:65535", ("::1", 65535)),
+        ):
+            self.assertEqual(parseAuthority(text, "it"), found)
+
+    def test_empty(self) -> None:
+        """
+        The sentence of a refusal begins with what it is about.
+        """
+        self.assertEqual(str(self.assertRaises(RequestRefused, parseAuthority, "", "it")), "it is empty")
+
+    def test_quoted(self) -> None:
+        """
+        What a client sent is shown in few letters, all of them printable.
+        """
+        self.assertEqual(quoted("a\r\n\xfc"), "'a\\r\\n\\xfc'")
+        self.assertEqual(quoted("a" * 41), "'" + "a" * 37 + "...'")
