@@ -47,6 +47,12 @@ ROUTES: dict[str, dict[str, Any]] = {
         "listen": "127.0.0.1:3128",
         "targets": {"allow": ["*.example:443"]},
     },
+    "sequential-server": {
+        "mode": "sequential-server",
+        "listen": "127.0.0.1:8443",
+        "tls": {"cert": "server.pem", "client_ca": "ca.pem"},
+        "grant": [{"cn": "Ann", "targets": "*.example:443"}],
+    },
 }
 """A good route of each mode."""
 

@@ -18,13 +18,13 @@ from tlsproxy.end import End
 from tlsproxy.factory import RouteFactory
 from tlsproxy.foreign import Foreign
 from tlsproxy.interfaces import PHASES
+from tlsproxy.keeper import Keeper
 from tlsproxy.patterns.offload import Offload
 from tlsproxy.patterns.passthrough import Passthrough
 from tlsproxy.repeats import LINES, Repeats
 from tlsproxy.route import Limits, Route
 from tlsproxy.rules import Rule
 from tlsproxy.service import ProxyService
-from tlsproxy.session import Keeper
 from tlsproxy.testing.certificates import serverTLS
 from tlsproxy.testing.sessions import SessionCase, Upstream
 from tlsproxy.testing.streampeers import Peer

@@ -13,11 +13,16 @@ from tlsproxy.settings import MODES
 TAKEN: dict[str, tuple[str, ...]] = {
     "upstream": ("offload", "encrypt", "bridge", "passthrough"),
     "rule": ("offload", "encrypt", "bridge", "passthrough"),
-    "tls": ("offload", "bridge", "connect"),
+    "tls": ("offload", "bridge", "connect", "sequential-server"),
     "upstream_tls": ("encrypt", "bridge"),
     "require_tls": ("passthrough",),
-    "targets": ("connect",),
+    "targets": ("connect", "sequential-server"),
     "users": ("connect",),
+    "grant": ("sequential-server",),
+    "downgrade": ("sequential-server",),
+    "unsafe_connect": ("sequential-server",),
+    "take_off": ("sequential-server",),
+    "framing": ("sequential-server",),
 }
 """Which modes take a key that others do not."""
 
@@ -29,6 +34,11 @@ GIVEN: dict[str, Any] = {
     "require_tls": True,
     "targets": {"allow": ["shop.example:443"]},
     "users": "users.txt",
+    "grant": [{"cn": "Ann", "targets": "shop.example:443"}],
+    "downgrade": "none",
+    "unsafe_connect": True,
+    "take_off": "loopback",
+    "framing": "always",
 }
 """A good value of each."""
 
@@ -77,6 +87,11 @@ class KeyTests(ConfigurationTestCase):
             ("connect", "upstream", "dials what its clients ask for"),
             ("connect", "rule", "dials what its clients ask for, as far as [route.targets] allows it"),
             ("connect", "upstream_tls", "speaks no TLS with its targets"),
+            ("connect", "grant", "has no grants, only [route.targets]"),
+            ("sequential-server", "upstream", "dials what its clients ask for"),
+            ("sequential-server", "rule", "dials what its clients ask for, as far as it is granted"),
+            ("sequential-server", "upstream_tls", "speaks no TLS with its targets"),
+            ("sequential-server", "users", "knows its clients by their certificates"),
         ):
             document = self.document(mode, **{key: GIVEN[key]})
             self.assertProblem(f"route[0].{key}", f"mode {mode} {why}: leave this out", document)

@@ -10,7 +10,7 @@ from typing import Any
 from tests.configuring import ROUTES, ConfigurationTestCase
 from tests.shouting import Quiet, Shout, installed
 from tlsproxy import installed as looking
-from tlsproxy import routes
+from tlsproxy import modekeys
 from tlsproxy.config import Configuration, build, loadFile
 from tlsproxy.errors import ConfigurationError
 from tlsproxy.testing.certificates import NOW
@@ -156,9 +156,9 @@ class HandledTests(ConfigurationTestCase):
         """
         The sides on which a mode has TLS are those of its tables.
         """
-        for mode, sides in routes._SIDES.items():
+        for mode, sides in modekeys.SIDES.items():
             self.assertEqual(
-                {"tls": "near", "upstream_tls": "far"}.keys() & routes._TAKES[mode],
+                {"tls": "near", "upstream_tls": "far"}.keys() & modekeys.TAKES[mode],
                 {{"near": "tls", "far": "upstream_tls"}[side] for side in sides},
             )
 

@@ -64,6 +64,8 @@ class End(Borrowed):
     @ivar reading: How its bytes are read now.
     @ivar writing: How they are written: the same stream, but for a side whose TLS has ended in one direction only.
     @ivar goesOn: Asked when a joined side's TLS has ended by close_notify, whether the side goes on in plain.
+    @ivar takeOff: How TLS is run, so that it can be taken off again: C{"socket"}, straight on the socket, or
+        C{"loopback"}, by a TLS socket on 127.0.0.1.
     @ivar spoke: What TLS it has had that is to be told of after it is off; C{""} for none.
     """
 

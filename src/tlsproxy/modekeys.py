@@ -23,6 +23,7 @@ TABLES: Final[Mapping[str, type[Any] | None]] = {
     "rule": None,
     "targets": TargetSettings,
     "handler": None,
+    "grant": None,
 }
 _SENDS: Final = ("send_proxy", "send_proxy_tlvs")
 _DOWNGRADE: Final = ("downgrade", "unsafe_connect", "take_off", "framing")
@@ -35,6 +36,7 @@ TAKES: Final[Mapping[str, frozenset[str]]] = {
     "sequential-client": frozenset(
         {"upstream_tls", "users", "mapping", "upstream_proxy", "upstream_proxy_password_file", *_DOWNGRADE}
     ),
+    "sequential-server": frozenset({"tls", "targets", "grant", *_DOWNGRADE}),
 }
 """Which of the keys that not every mode takes a mode takes."""
 SIDES: Final[Mapping[str, tuple[str, ...]]] = {"offload": (NEAR,), "encrypt": (FAR,), "bridge": (NEAR, FAR)}
@@ -48,12 +50,18 @@ _WHY_NOT: Final = {
     ("connect", "upstream"): "mode connect dials what its clients ask for",
     ("connect", "rule"): "mode connect dials what its clients ask for, as far as [route.targets] allows it",
     ("connect", "send_proxy"): "mode connect dials targets that expect no PROXY header",
-    ("connect", "upstream_tls"): "mode connect speaks no TLS with its targets",
     ("sequential-client", "upstream"): "mode sequential-client dials what its mapping says",
     ("sequential-client", "rule"): "mode sequential-client goes by its mapping",
     ("sequential-client", "targets"): "mode sequential-client goes by its mapping",
     ("sequential-client", "send_proxy"): "mode sequential-client dials reverse proxies that expect no PROXY header",
     ("sequential-client", "tls"): "mode sequential-client speaks no TLS with its clients, which are on this machine",
+    ("sequential-server", "upstream"): "mode sequential-server dials what its clients ask for",
+    ("sequential-server", "rule"): "mode sequential-server dials what its clients ask for, as far as it is granted",
+    ("sequential-server", "send_proxy"): "mode sequential-server dials targets that expect no PROXY header",
+    ("sequential-server", "upstream_tls"): "mode sequential-server speaks no TLS with its targets",
+    ("sequential-server", "users"): "mode sequential-server knows its clients by their certificates",
+    ("connect", "grant"): "mode connect has no grants, only [route.targets]",
+    ("connect", "upstream_tls"): "mode connect speaks no TLS with its targets",
 }
 
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from tlsproxy.address import TCP, Address
+from tlsproxy.clienttables import readClient
 from tlsproxy.handlertables import Told, readHandlers, tellTLS, whyBlind
 from tlsproxy.installed import Installed
 from tlsproxy.interfaces import FAR, IPattern
@@ -25,7 +26,7 @@ from tlsproxy.reading import Reader
 from tlsproxy.route import Limits, Route
 from tlsproxy.rules import Rule
 from tlsproxy.ruletables import hostOf, readRules
-from tlsproxy.sequentialtables import readClient
+from tlsproxy.sequentialtables import readSequentialServer
 from tlsproxy.settings import MODES, RouteSettings, TargetSettings
 from tlsproxy.tls.policy import ClientPolicy
 from tlsproxy.tlstables import TLSReader
@@ -172,6 +173,8 @@ class RouteReader:
             pattern = Passthrough(upstream=upstream, requireTLS=settings.requireTls)
         elif mode == "connect":
             pattern = readConnect(self._reader, settings, table, path, listen, tls, self.warnings)
+        elif mode == "sequential-server":
+            pattern = readSequentialServer(self._reader, settings, table, path, tls, self.warnings)
         return pattern, rules
 
     def _upstream(self, settings: RouteSettings, path: str) -> Address | None:

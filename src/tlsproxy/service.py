@@ -23,6 +23,7 @@ from tlsproxy.entrance import Entrance, Served, tellListening
 from tlsproxy.factory import RouteFactory
 from tlsproxy.gate import Gate
 from tlsproxy.interfaces import ISessionObserver
+from tlsproxy.judging import judgeAgain
 from tlsproxy.repeats import LINES
 from tlsproxy.route import Route
 from tlsproxy.session import Session
@@ -257,8 +258,8 @@ class ProxyService(Service):
 
         Where the address of a route stays as it is written, its socket stays, and nobody is refused for a moment.  What
         is new is listened on before anything that is gone is closed, unless that is in its way.  Sessions go on by the
-        route that they came by, and a route that keeps its name goes on counting.  A service that is stopped takes the
-        routes for when it is started.
+        route that they came by, but for those that C{sequential-server} would let in no more: they are cut.  A route
+        that keeps its name goes on counting.  A service that is stopped takes the routes for when it is started.
 
         @param routes: The routes; L{None} asks the C{load} that the service was made with.
         @return: Fires when the new routes serve and what is gone is closed.  It fails where an address cannot be
@@ -303,6 +304,7 @@ class ProxyService(Service):
                 if renamed and self._logged:
                     tellListening(factory.route, entrance.ports)
         self._entrances = [entrance for entrance, _ in plan]
+        judgeAgain(self._serving(), routes)
         self.gate.ended()  # Or rather, there may be another limit.
         for entrance in fresh if self._up else ():
             self._tellOpened(entrance)

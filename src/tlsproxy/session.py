@@ -8,9 +8,9 @@ deadline.  When both sides are open they are joined, and from then on the relay 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from math import inf
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from attrs import fields
 from cryptography import x509
@@ -20,55 +20,25 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tlsproxy.address import Address
-from tlsproxy.admission import Admission
 from tlsproxy.balancers import NO_HEADER, Proxied, readHeader
 from tlsproxy.chain import Chain
-from tlsproxy.deadlines import GRANULARITY, Deadlines
-from tlsproxy.dial import Dialer
+from tlsproxy.deadlines import GRANULARITY
 from tlsproxy.end import End
 from tlsproxy.errors import SessionError, forgetFrames
-from tlsproxy.interfaces import ISessionObserver
+from tlsproxy.grants import Admitted
+from tlsproxy.keeper import Keeper
 from tlsproxy.parting import part
 from tlsproxy.relay import Relay, join
-from tlsproxy.route import Limits, Route
+from tlsproxy.route import Limits
 from tlsproxy.tls.policy import snake
 from tlsproxy.wire.clienthello import ClientHello
 from tlsproxy.wire.helloline import HelloWords
 
-__all__ = ["Keeper", "Session"]
+__all__ = ["Session"]
 
 _log = Logger()
 
 _TOO_LONG: Final = {snake(limit.name): limit.metadata["late"] for limit in fields(Limits)}
-
-
-class Keeper(Protocol):
-    """
-    What a session needs of whoever accepted it.
-
-    @ivar route: The route it came by.
-    @ivar reactor: The reactor.
-    @ivar deadlines: The deadlines of all sessions.
-    @ivar dialer: What dials.
-    @ivar seconds: The limit of each phase.
-    @ivar listeners: What this proxy listens on: hosts and ports.
-    @ivar observers: Who sees the sessions.
-    @ivar admission: What a client network may have; L{None} where nothing limits that.
-    """
-
-    route: Route
-    reactor: Any
-    deadlines: Deadlines
-    dialer: Dialer
-    seconds: dict[str, float]
-    listeners: Sequence[tuple[str, int]]
-    observers: tuple[ISessionObserver, ...]
-    admission: Admission | None
-
-    def ended(self, session: Session, outcome: str, reason: str) -> None:
-        """
-        A session is over.
-        """
 
 
 class Session:
@@ -94,6 +64,7 @@ class Session:
     @ivar started: When the client connected, in seconds of the reactor's clock.
     @ivar relay: What carries the bytes, once both sides are open.
     @ivar chain: Its protocol handlers, if there are any, once they are made.
+    @ivar admitted: By what it was let in, where that is asked about again; L{None} elsewhere.
     """
 
     __slots__ = (
@@ -102,7 +73,9 @@ class Session:
         "_opening",
         "_over",
         "_setUp",
+        "_until",
         "_verdict",
+        "admitted",
         "bucket",
         "chain",
         "clientCertificate",
@@ -136,8 +109,10 @@ class Session:
         self.proxied: Proxied | None = None
         self.target = self.user = self.clientCertificate = self.uniqueId = self.downgrade = ""
         self.upstream: Address | IStreamClientEndpoint | None = None
+        self.admitted: Admitted | None = None
         self.bucket = 0
         self._end = 0.0
+        self._until = inf, ""
         self.relay: Relay | None = None
         self.chain: Chain | None = None
         self._opening: Any = None
@@ -160,10 +135,23 @@ class Session:
         self.phase = phase
         limit = keeper.seconds[phase]
         self._end = end = keeper.reactor.seconds() + limit if limit else inf
-        if not self.bucket or end < self.bucket * GRANULARITY:
-            keeper.deadlines.watch(self)  # Otherwise it is looked at early enough.
+        self._watch(end)
         if keeper.observers:
             self._tell("entered", phase)
+
+    def endBy(self, when: float, reason: str) -> None:
+        """
+        Have the session end at some time at the latest, whatever it is at then.
+
+        @param when: That time, in seconds of the reactor's clock.
+        @param reason: One sentence.
+        """
+        self._until = min(self._until, (when, reason))
+        self._watch(when)
+
+    def _watch(self, end: float) -> None:
+        if not self.bucket or end < self.bucket * GRANULARITY:
+            self.keeper.deadlines.watch(self)  # Otherwise it is looked at early enough.
 
     def _tell(self, what: str, *facts: str) -> None:
         """
@@ -179,17 +167,21 @@ class Session:
         """
         Tell when the phase, or the whole session, has to be over.
         """
-        end = self._end
+        end, until = self._end, self._until[0]
         if self.relay is not None and end != inf:
             # The relay's clock may be late by a tick.
             end = self.relay.active + GRANULARITY + self.keeper.seconds[self.phase]
         lifetime = self.route.limits.lifetime
-        return min(end, self.started + lifetime) if lifetime else end
+        return min(end, until, self.started + lifetime) if lifetime else min(end, until)
 
     def expired(self) -> None:
         """
         The deadline has passed.
         """
+        until, reason = self._until
+        if self.keeper.reactor.seconds() >= until:
+            self.phase = "lifetime"
+            return self.cut("expired", reason)
         if self.route.limits.lifetime and self.keeper.reactor.seconds() >= self.started + self.route.limits.lifetime:
             self.phase = "lifetime"
         elif self.relay is not None and self.relay.drains():

@@ -43,11 +43,11 @@ MODES: Final = {
     "passthrough": "bytes as they are: chooses an upstream by the client's hello, and cannot read the rest",
     "connect": "HTTP CONNECT from the client, on TCP or TLS: tunnels to the targets that a list allows",
     "sequential-client": "HTTP CONNECT from this machine: tunnels by way of reverse proxies, in TLS with a certificate",
+    "sequential-server": "CONNECT inside TLS with client certificates: tunnels to what those are granted",
 }
 """Each mode in one line."""
 
 LATER_MODES: Final = (
-    "sequential-server",
     "intercept",
     "seal-client",
     "seal-relay",
@@ -56,7 +56,7 @@ LATER_MODES: Final = (
 LATER: Final = {
     "": {"tls_policy"},
     "proxy": {"workers"},
-    "route": {"grant", "workers"},
+    "route": {"workers"},
     "route.tls": set(),
     "route.upstream_tls": set(),
     "route.limits": set(),
@@ -293,13 +293,13 @@ BESIDE_CERT: Final = {
 
 _TABLES: Final = (
     (RouteSettings, ("route",), "", "The route"),
-    (TargetSettings, ("route", "targets"), "", "Targets (connect)"),
-    (ServerPolicy, ("route", "tls"), "", "TLS toward the client (offload, bridge, connect)"),
+    (TargetSettings, ("route", "targets"), "", "Targets (connect, sequential-server)"),
+    (ServerPolicy, ("route", "tls"), "", "TLS toward the client (offload, bridge, connect, sequential-server)"),
     (
         ClientPolicy,
         ("route", "upstream_tls"),
         "upstream-",
-        "TLS toward the upstream (encrypt, bridge, sequential)",
+        "TLS toward the upstream (encrypt, bridge, sequential-client)",
     ),
     (ProxySettings, ("proxy",), "", "The process"),
 )

@@ -16,9 +16,10 @@ from typing import Any, Final
 from attrs import asdict, fields
 from OpenSSL import SSL
 
+from tlsproxy.grants import Grant
 from tlsproxy.route import Route
 from tlsproxy.rules import Rule
-from tlsproxy.tls.certificates import Identity, describe
+from tlsproxy.tls.certificates import Identity, describe, subjectOf
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
 from tlsproxy.tls.demands import speaksForOthers
 from tlsproxy.tls.policy import HostPolicy, Policy, ServerPolicy, snake
@@ -58,7 +59,13 @@ def summary(route: Route, now: datetime) -> Summary:
             "allow": [str(one) for one in pattern.targets.allow],
             "deny": [str(one) for one in pattern.targets.deny],
         }
+    if hasattr(pattern, "users"):
         told["asks_for_passwords"] = pattern.users is not None
+    if getattr(pattern, "grants", None) is not None:
+        told["grants"] = [_granted(grant) for grant in pattern.grants]
+    if getattr(pattern, "how", None) is not None:
+        told |= _plain(pattern.how, ()) | {"downgrade": pattern.how.value}
+        del told["value"]
     if getattr(pattern, "tls", None) is not None:
         told["tls"] = _server(pattern.tls, now)
     if getattr(pattern, "upstreamTLS", None) is not None:
@@ -113,6 +120,21 @@ def _rule(rule: Rule) -> str:
     ]
     does = f"dial {rule.upstream}" if rule.upstream is not None else f"refuse by {rule.refuse}"
     return f"{' and '.join(conditions) or 'anybody'}: {does}"
+
+
+def _granted(grant: Grant) -> str:
+    allowed = grant.allowed
+    words = {
+        "cn": sorted(allowed.cn),
+        "dns": sorted(allowed.dns),
+        "uri": ["/".join(segments) for segments in allowed.uri],
+        "email": ["@".join(parts) for parts in sorted(allowed.email)],
+        "pin": [f"sha256:{pin.hex()}" for pin in sorted(allowed.pins)],
+    }
+    who = " or ".join(f"{key} {' or '.join(some)}" for key, some in words.items() if some)
+    issuers = " or ".join(subjectOf(one) for one in grant.issuers)
+    inside = f", and inside {' or '.join(grant.sni)}" if grant.sni else ""
+    return f"{who}, issued by {issuers}: {' or '.join(map(str, grant.targets))}{inside}"
 
 
 # -- TLS ------------------------------------------------------------------------------------------------------------

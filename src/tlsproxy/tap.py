@@ -114,7 +114,7 @@ class Options(usage.Options):
             "       twistd -n tlsproxy --config FILE.toml",
             "",
             "Modes:",
-            *(f"  {mode:<12} {help}" for mode, help in MODES.items()),
+            *(f"  {mode:<17} {help}" for mode, help in MODES.items()),
             "",
             "A mode alone runs its demo: twistd -n tlsproxy --mode bridge",
         ]
@@ -215,6 +215,11 @@ class Options(usage.Options):
             raise usage.UsageError(f"--mode {mode} is not yet supported")
         if mode not in MODES:
             raise usage.UsageError(f"--mode {mode!r} is not one of {', '.join(MODES)}" + suggest(mode, MODES))
+        if mode == "sequential-server" and set(self.given) - _DEMO:
+            raise usage.UsageError(
+                "--mode sequential-server has no option for who may reach what: "
+                "write that as [[route.grant]] into a file for --config"
+            )
         if not set(self.given) - _DEMO:
             return self._readDemo(mode, now)
         return build(self._document(), self._base, now, kept=self._kept)

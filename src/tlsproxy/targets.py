@@ -248,7 +248,14 @@ class Targets:
         elif not any(one.opens(port) and (one.network is not None or one.names(host)) for one in self.allow):
             raise _refuse(host, port, f"is not in {self.origin}")
 
-    def permitted(self, host: str, port: int, addresses: Sequence[str], own: Callable[[str, int], bool]) -> list[str]:
+    def permitted(
+        self,
+        host: str,
+        port: int,
+        addresses: Sequence[str],
+        own: Callable[[str, int], bool],
+        beside: Targets | None = None,
+    ) -> list[str]:
         """
         Find the addresses that may be dialed.
 
@@ -259,6 +266,8 @@ class Targets:
         @param addresses: What the name resolved to; for an address, it alone.
         @param own: Tells whether an address and a port lead to a listener of this proxy.  Asked only about what would
             be permitted otherwise.
+        @param beside: Another list that is asked, too: what an address or a network of its C{allow} covers is meant,
+            although it leads back to this machine.
         @return: At least one, in the order given and each once; IPv4-mapped ones as IPv4.
         @raise TargetRefused: None is left; the sentence tells why the first was refused.
         """
@@ -272,7 +281,7 @@ class Targets:
             except ValueError as e:
                 reasons.append(f"is refused: {e}")
                 continue
-            reason = self._refused(host, address, port, own)
+            reason = self._refused(host, address, port, own, beside)
             if not reason:
                 found[str(address)] = None
             elif address == literal:
@@ -314,7 +323,12 @@ class Targets:
         return f"is not in {self.origin}"
 
     def _refused(
-        self, host: str, address: IPv4Address | IPv6Address, port: int, own: Callable[[str, int], bool]
+        self,
+        host: str,
+        address: IPv4Address | IPv6Address,
+        port: int,
+        own: Callable[[str, int], bool],
+        beside: Targets | None,
     ) -> str:
         """
         Say why an address may not be dialed; C{""} where it may.
@@ -322,14 +336,15 @@ class Targets:
         denied = self._denied(address, port)
         if denied or self._covered(address, port):
             return denied
+        meant = beside is not None and beside._covered(address, port)
         words = special(address)
-        if words:
+        if words and not meant:
             return f"is {words}, and no address or network in {self.origin} covers it"
         unlisted = self._unlisted(host, address, port)
         if unlisted:
             return unlisted
         for one in (address, *(inner for inner, _ in embedded(address))):
-            if own(str(one), port):
+            if not meant and own(str(one), port):
                 return f"is a listener of this proxy, and no address or network in {self.origin} covers it"
         return ""
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 from attrs import evolve
 
 from tlsproxy.keeping import Kept, filesOf
+from tlsproxy.patterns.sequentialserver import SequentialServer
 from tlsproxy.reading import Reader
 from tlsproxy.settings import BESIDE_CERT
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
@@ -62,6 +63,8 @@ class TLSReader:
         @return: L{None} where something is wrong with it.
         """
         policy = self.serverPolicy(table, path)
+        if mode == "sequential-server":
+            return self._sequential(policy, path)
         if policy.mirrors and mode == "offload":
             self._reader.tell(
                 f"{path}.alpn", '"mirror" asks the upstream, which speaks no TLS in mode offload: name the protocols'
@@ -70,6 +73,24 @@ class TLSReader:
             self._reader.tell(f"{path}.alpn", 'mode connect speaks "http/1.1" only')
         loaded = self._load(path, policy, "", lambda: ServerTLS.load(policy, self._now, path))
         return None if policy.mirrors and mode != "bridge" else loaded
+
+    def _sequential(self, policy: ServerPolicy, path: str) -> ServerTLS | None:
+        """
+        Read the TLS of a mode that knows its clients by their certificates.
+        """
+        if policy.alpn:
+            self._reader.tell(f"{path}.alpn", "mode sequential-server chooses the protocol itself: leave this out")
+        asked: tuple[tuple[ServerPolicy | HostPolicy, str], ...] = (
+            (policy, path),
+            *((host, f"{path}.host[{number}]") for number, host in enumerate(policy.host)),
+        )
+        for one, place in asked:
+            if one.clientAuth in ("none", "optional"):
+                self._reader.tell(f"{place}.client_auth", "mode sequential-server lets nobody in without a certificate")
+            elif not one.clientCa and not (one is policy and policy.host):
+                self._reader.tell(f"{place}.client_ca", "say which CA issues the certificates of the clients")
+        policy = evolve(policy, alpn=SequentialServer.alpn)
+        return self._load(path, policy, "", lambda: ServerTLS.load(policy, self._now, path))
 
     def _hosts(self, tables: object, path: str) -> tuple[HostPolicy, ...]:
         """

@@ -6,7 +6,7 @@ From the tables of a route whose clients name the target to its pattern.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tlsproxy.address import Address
@@ -18,23 +18,26 @@ from tlsproxy.settings import RouteSettings, TargetSettings
 from tlsproxy.targets import Target, Targets, parseTarget
 from tlsproxy.tls.contexts import ServerTLS
 
-__all__ = ["readConnect", "readTargets"]
+__all__ = ["readConnect", "readTargets", "warnEverywhere"]
 
 
-def readTargets(reader: Reader, table: Mapping[str, Any], path: str, warnings: list[str]) -> Targets:
+def readTargets(
+    reader: Reader, table: Mapping[str, Any], path: str, warnings: list[str], needed: bool = True
+) -> Targets:
     """
     Read C{[route.targets]}.
 
     @param table: The route's.
     @param path: The key of that.
     @param warnings: Gets what is doubtful.
+    @param needed: Whether nothing can be reached without it.
     """
     lists = reader.settings(TargetSettings, table.get("targets", {}), f"{path}.targets")
-    if not lists.allow:
+    if needed and not lists.allow:
         reader.tell(f"{path}.targets.allow", "say what clients may ask for, as in *.example.com:443")
     allow = reader.each(lists.allow, f"{path}.targets.allow", lambda text: parseTarget(text, True))
     deny = reader.each(lists.deny, f"{path}.targets.deny", lambda text: parseTarget(text, False))
-    warnings += [_everywhere(one, "[route.targets]") for one in allow if _holdsLoopback(one)]
+    warnEverywhere(allow, "[route.targets]", warnings)
     return Targets(allow=allow, deny=deny)
 
 
@@ -84,8 +87,16 @@ def _holdsLoopback(target: Target) -> bool:
     return network is not None and network.prefixlen < 64 and ipaddress.IPv6Address("::1") in network
 
 
-def _everywhere(target: Target, where: str) -> str:
-    return (
+def warnEverywhere(targets: Iterable[Target], where: str, warnings: list[str]) -> None:
+    """
+    Warn of targets that lead back to this machine without having been meant to.
+
+    @param where: Where they stand.
+    @param warnings: Gets it.
+    """
+    warnings += [
         f"{target} of {where} allows loopback, cloud metadata and this proxy's own ports, too: "
         "for all other hosts, write *:PORT"
-    )
+        for target in targets
+        if _holdsLoopback(target)
+    ]

@@ -87,6 +87,8 @@ def tunnelTo(port: int) -> Callable[[ssl.SSLSocket], None]:
                     if one in ready:
                         data = one.recv(16384)
                         if not data:
+                            if other is near:
+                                near.unwrap()
                             return
                         other.sendall(data)
 

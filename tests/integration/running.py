@@ -50,7 +50,8 @@ _SESSION = re.compile(
     r'(?: id=(?P<uniqueId>"[^"]*"|\S+))?'
     r"(?: user=(?P<user>\S+))? sni=(?P<sni>\S+)"
     r"(?: ja4=(?P<ja4>\S+) versions=(?P<versions>\S+) groups=(?P<groups>\S+) alpn=(?P<alpn>\S+))? tls=(?P<tls>\S+)"
-    r"(?: target=(?P<target>\S+))? upstream=(?P<upstream>\S+) upstream_tls=(?P<upstreamTLS>\S+)"
+    r"(?: target=(?P<target>\S+))?(?: downgrade=(?P<downgrade>\S+))?"
+    r" upstream=(?P<upstream>\S+) upstream_tls=(?P<upstreamTLS>\S+)"
     r" in=(?P<received>\d+) out=(?P<sent>\d+) "
     r"seconds=(?P<seconds>[\d.]+) outcome=(?P<outcome>\S+)"
     r'(?: client_cert="(?P<certificate>.*?)")?(?: phase=(?P<phase>\S+) reason="(?P<reason>.*)")?$',
@@ -299,14 +300,16 @@ def toml(routes: Sequence[Mapping[str, Any]]) -> str:
     """
     Write a configuration.
 
-    @param routes: The keys of each route; a mapping is a table, and C{rule}, C{handler} and C{host} of C{tls} are
+    @param routes: The keys of each route; a mapping is a table, and C{rule}, C{handler}, C{grant} and C{host} of C{tls} are
         lists of tables.
     """
     lines = []
     for route in routes:
         lines.append("[[route]]")
         tables = [("[route.{}]", name, keys) for name, keys in route.items() if isinstance(keys, Mapping)]
-        tables += [("[[route.{}]]", name, keys) for name in ("rule", "handler") for keys in route.get(name, ())]
+        tables += [
+            ("[[route.{}]]", name, keys) for name in ("rule", "handler", "grant") for keys in route.get(name, ())
+        ]
         inner = {name for _, name, _ in tables}
         lines += [f"{key} = {json.dumps(value)}" for key, value in route.items() if key not in inner]
         hosts = [("[[route.tls.{}]]", "host", keys) for keys in route.get("tls", {}).get("host", ())]

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import socket
 import ssl
-import struct
-import time
 
-from tests.integration.clientproxying import SHOP, ClientProxyCase, page, says, tunnelTo
+from tests.integration.clientproxying import SHOP, ClientProxyCase, page, tunnelTo
 from tests.integration.running import Certificates, freePort
-from tests.integration.talking import Listener, Server, serverContext
+from tests.integration.talking import Listener, Server, Talker, serverContext
 
 
 class TunnelTests(ClientProxyCase):
@@ -59,45 +57,55 @@ class TunnelTests(ClientProxyCase):
 
     def test_identities(self) -> None:
         """
-        Of several certificates the reverse proxy gets the one that it accepts, with its chain; which may be PKCS#12.
+        Of several certificates, in whatever files, the reverse proxy gets the one that it accepts; where there is none
+        of its CAs, it is told so.
         """
         guests = Certificates(self.folder, "guests")
         folder = self.folder / "mine"
         folder.mkdir()
         for stem, authority in (("a", guests), ("b", self.staff)):
-            made = authority.issue(f"{stem}-made", ["laptop"], commonName=stem)
-            made.rename(folder / f"{stem}.pem")
-        reverse = self.reverse(tunnelTo(self.origin().port))
-        proxy = self.start(reverse.port, upstream={"cert": str(folder)})
-        self.assertEqual("hello\n", self.fetch(proxy)[0])
-        self.assertEqual(["b"], reverse.subjects)
-        other = self.reverse(tunnelTo(1), authorities=[self.dmz.ca])
-        second = self.start(other.port, upstream={"cert": str(folder)})
-        status, body = self.ask(second)
+            authority.issue(stem, ["laptop"], commonName=stem).rename(folder / f"{stem}.pem")
+        seen = []
+
+        def answer(talker: Talker) -> None:
+            assert talker.tls is not None
+            seen.append(talker.tls.get_peer_certificate(as_cryptography=True).subject.rfc4514_string())
+            talker.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+            talker.endWrite()
+
+        context = serverContext(self.reverseCertificate, ca=self.staff.ca)
+        context.load_client_ca(str(self.staff.ca).encode())
+        proxy = self.start(Server(self, answer, context).port, upstream={"cert": str(folder)})
+        self.assertEqual("HTTP/1.1 403 Forbidden", self.ask(proxy)[0])
+        self.assertEqual(["CN=b"], seen)
+        (folder / "b.pem").unlink()
+        guests.issue("c", ["laptop"]).rename(folder / "c.pem")
+        proxy = self.start(Server(self, answer, context).port, upstream={"cert": str(folder)})
+        status, body = self.ask(proxy)
         self.assertEqual("HTTP/1.1 502 Bad Gateway", status)
-        self.assertIn("none of ours", body)
+        self.assertIn("TLS with the reverse proxy dmz failed: it accepts certificates of 1 CAs, and none of ours", body)
 
     def test_direct(self) -> None:
         """
-        What the mapping lets go directly is dialed without any certificate; what it refuses, or does not have, is not.
+        What the mapping lets go directly is dialed without any certificate; what it refuses, or does not have, is not,
+        nor what leads back to this machine without having been meant to.
         """
         target = Listener(self)
         where = f"127.0.0.1:{target.port}"
-        extra = (
-            f'[[map]]\nhosts = ["127.0.0.2:*"]\nrefuse = true\n[[map]]\nhosts = ["{where}", "localhost:*"]\ndirect = true'
-        )
+        ways = (("127.0.0.2:*", "refuse"), (where, "direct"), ("localhost:*", "direct"))
+        extra = "".join(f'[[map]]\nhosts = ["{hosts}"]\n{way} = true\n' for hosts, way in ways)
         proxy = self.start(freePort(), extra=extra)
-        port = proxy.port("sequential-client")
-        with socket.create_connection(("127.0.0.1", port), 20) as sock:
+        with socket.create_connection(("127.0.0.1", proxy.port("sequential-client")), 20) as sock:
             sock.sendall(f"CONNECT {where} HTTP/1.1\r\nHost: {where}\r\n\r\n".encode())
             self.assertTrue(sock.recv(4096).startswith(b"HTTP/1.1 200 "))
             far = target.accept()
             far.send(b"greeting")
             self.assertEqual(b"greeting", sock.recv(100))
+            far.close()
         for asked in ("127.0.0.2:5", "other.invalid:443", f"localhost:{target.port}"):
-            self.assertEqual(
-                ("HTTP/1.1 403 Forbidden", "this proxy does not "), (self.ask(proxy, asked)[0], self.ask(proxy, asked)[1][:20])
-            )
+            status, body = self.ask(proxy, asked)
+            self.assertEqual("HTTP/1.1 403 Forbidden", status)
+            self.assertTrue(body.startswith("this proxy does not "), body)
         self.assertFalse(target.waiting())
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.dialing import refusal
 from tests.patterns.connecting import ESTABLISHED, PASSWORD, TARGET, ConnectCase, ask, credentials, users
-from tlsproxy.patterns import connect
+from tlsproxy import tunnels
 from tlsproxy.testing.streampeers import Peer
 
 FORBIDDEN = "this proxy does not allow a tunnel to shop.example:443"
@@ -83,7 +83,7 @@ class AddressTests(ConnectCase):
         """
         A listener on all addresses is one on each of this machine's.
         """
-        self.patch(connect, "isLocal", lambda address: address == "192.0.2.1")
+        self.patch(tunnels, "isLocal", lambda address: address == "192.0.2.1")
         self.proxy(listeners=[("::", 443)])
         self.forbidden(
             "shop.example:443 is refused: its address 192.0.2.1 is a listener of this proxy, "

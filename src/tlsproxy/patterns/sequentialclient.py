@@ -14,60 +14,41 @@ from collections.abc import Callable
 from typing import Final
 
 from attrs import field, frozen
-from twisted.internet.defer import CancelledError
 from zope.interface import implementer
 
 from tlsproxy.address import TCP
 from tlsproxy.asking import Answer, askForTunnel
-from tlsproxy.connecting import isLocal
 from tlsproxy.downgrade import ALPN, Downgrade, Inner, follow
 from tlsproxy.end import End
-from tlsproxy.errors import AdmissionRefused, Answered, DialFailed, SessionError
+from tlsproxy.errors import DialFailed, SessionError
 from tlsproxy.given import takes
 from tlsproxy.interfaces import OUTWARD, IPattern
+from tlsproxy.lifetimes import endWith, wallClock
 from tlsproxy.loopback import PipedEnd
 from tlsproxy.mapping import Entry, Mapping, ReverseProxy, canonical
-from tlsproxy.opening import Opening, negotiate
-from tlsproxy.passwords import Busy, NotAuthenticated, Users
-from tlsproxy.patterns.connect import BUSY, CHALLENGE, PAC, checkUser, readRequest
+from tlsproxy.passwords import Users
 from tlsproxy.peeruser import PeerUnknown, userOf
 from tlsproxy.session import Session
-from tlsproxy.side import FarSide, NearSide
 from tlsproxy.steps import authorize, dial, dialAddresses
-from tlsproxy.targets import TargetRefused, ownListener
+from tlsproxy.targets import TargetRefused
 from tlsproxy.tls.explain import LATE_REFUSALS
+from tlsproxy.tunnels import LATE, checkUser, ownOf, request, stand
 from tlsproxy.upstreamproxy import UpstreamProxy
-from tlsproxy.wire.connect import ESTABLISHED, Request, RequestReader, RequestRefused, connectHead, response
-from tlsproxy.wire.pac import PAC_TYPE, mappedPacFile
+from tlsproxy.wire.connect import ESTABLISHED, Request, connectHead
+from tlsproxy.wire.pac import mappedPacFile
 
 __all__ = ["SequentialClient"]
 
 _HTTP: Final = "http/1.1"
 _LATE: Final = {
-    "head": (408, "the request did not come in time"),
-    "route": (503, BUSY),
-    "dial": (504, "what leads to the target did not answer in time"),
+    **LATE,
+    "dial": (504, "neither the target nor a reverse proxy on the way to it answered in time"),
     "upstream_handshake": (504, "the reverse proxy did not finish the TLS handshake in time"),
     "negotiate": (504, "the reverse proxy did not answer in time"),
-    "downgrade": (504, "the reverse proxy did not end TLS in time"),
 }
-_PASSED_ON: Final = frozenset({403, 404, 429, 502, 503, 504})
+_PASSED_ON: Final = frozenset({502, 503, 504})
 """What a reverse proxy says that a browser understands of this proxy, too."""
 _STRANGER: Final = "this proxy serves the processes of its own user only"
-
-
-class _Refused(AdmissionRefused):
-    """
-    The client does not get what it asks for.
-
-    @ivar status: The status that tells it.
-    @ivar public: The sentence that does.
-    """
-
-    def __init__(self, status: int, public: str, sentence: str = "") -> None:
-        super().__init__(sentence or public)
-        self.status = status
-        self.public = public
 
 
 @implementer(IPattern)
@@ -98,120 +79,78 @@ class SequentialClient:
         The request and who makes it, what the mapping says of its target, and then the way there.  The client is told
         what became of it.
         """
-        reader = RequestReader()
-        try:
-            request = await readRequest(session, reader)
-            if request.method == "CONNECT":
-                session.target = str(TCP(request.host, request.port))
-            await self._knowClient(session, request)
-            if request.method != "CONNECT":
-                self._serve(session, request, reader.bodyless)
-            entry = self._look(request)
+        ways: list[tuple[Entry, str]] = []
+
+        async def reach(asked: Request, where: TCP) -> End:
+            self._knowClient(session)
+            if self.users is not None:
+                await checkUser(session, self.users, asked.authorization)
+            entry = self._look(where)
             await authorize(session)
             if entry.via is None:
-                far = await self._reachDirectly(session, request, entry)
-                agreed = ""
+                far, agreed = await self._reachDirectly(session, where, entry), ""
             else:
-                far, agreed = await self._reach(session, request, entry.via)
-        except RequestRefused as e:
-            session.target = reader.target.partition("?")[0] if "@" not in reader.target else ""
-            session.answer(response(e.status, str(e), e.headers, bodyless=reader.bodyless))
-            raise AdmissionRefused(str(e)) from e
-        except NotAuthenticated:
-            session.answer(response(407, "this proxy wants a user's name and password", CHALLENGE))
-            raise
-        except Busy:
-            session.answer(response(503, BUSY))
-            raise
-        except _Refused as e:
-            session.answer(response(e.status, e.public, bodyless=reader.bodyless))
-            raise
-        except TargetRefused as e:
-            session.answer(response(403, e.public))
-            raise
-        except AdmissionRefused:
-            session.answer(response(403, "this proxy does not let you in"))
-            raise
-        except DialFailed as e:
-            session.answer(response(e.status, str(e)))
-            raise
-        except CancelledError:
-            if session.late and session.phase in _LATE:
-                session.answer(response(*_LATE[session.phase]))
-            raise
-        await session.near.write(ESTABLISHED)
-        if session.route.handlers:
-            opening = Opening(session, None)
-            await negotiate(session, NearSide(opening, False), FarSide(opening, False, False))
+                far, agreed = await self._reach(session, where, entry.via)
+            ways.append((entry, agreed))
+            return far
+
+        def pac(asked: Request) -> str:
+            self._knowClient(session)
+            hosts = [(one.pattern, one.network, one.ports) for entry in self.mapping.entries for one in entry.hosts]
+            return mappedPacFile(asked.authority, hosts)
+
+        asked, far = await request(session, reach, False, self.users is not None, pac, _LATE)
+        ((entry, agreed),) = ways
+        await stand(session, ESTABLISHED)
         if agreed:
-            inner = Inner(host=canonical(request.host), names=entry.sni)
+            inner = Inner(host=canonical(asked.host), names=entry.sni)
             await follow(session, OUTWARD, agreed, self.downgrade, inner)
         return session.near, far
 
-    async def _knowClient(self, session: Session, request: Request) -> None:
+    def _knowClient(self, session: Session) -> None:
         """
-        See that the client may use the certificate of this proxy.
+        See that the client is a process of this process's own user, where that is what is asked.
 
-        @raise AdmissionRefused: It may not.
+        @raise TargetRefused: It is not, or that cannot be told.
         """
         if session.proxied is not None or isinstance(session.near, PipedEnd):
-            raise _Refused(403, _STRANGER, "the client does not connect by itself, so it cannot be told whose it is")
+            raise TargetRefused("the client does not connect by itself, so it cannot be told whose it is", _STRANGER)
         if self.users is not None:
-            if request.method == "CONNECT":
-                await checkUser(session, self.users, request.authorization)
             return
         try:
             user = self.userOf(session.near.socket)
         except PeerUnknown as e:
-            raise _Refused(403, _STRANGER, str(e)) from None
+            raise TargetRefused(str(e), _STRANGER) from None
         if user != os.geteuid():
-            raise _Refused(403, _STRANGER, f"the client is a process of user id {user}, and this one of {os.geteuid()}")
+            words = f"the client is a process of user id {user}, and this is one of user id {os.geteuid()}"
+            raise TargetRefused(words, _STRANGER)
 
-    def _serve(self, session: Session, request: Request, bodyless: bool) -> None:
-        """
-        Answer a request to the proxy itself.
-
-        @raise Answered: It has been.
-        """
-        if request.target.partition("?")[0] != PAC:
-            raise RequestRefused(f"there is nothing here but {PAC}; this proxy makes tunnels, by CONNECT", 404)
-        hosts = [(one.pattern, one.network, one.ports) for entry in self.mapping.entries for one in entry.hosts]
-        try:
-            text = mappedPacFile(request.authority, hosts)
-        except ValueError as e:
-            raise RequestRefused(str(e)) from e
-        session.answer(response(200, text, (), PAC_TYPE, bodyless))
-        raise Answered(f"the client asked for {PAC}")
-
-    def _look(self, request: Request) -> Entry:
+    def _look(self, where: TCP) -> Entry:
         """
         Look into the mapping.
 
-        @raise AdmissionRefused: The target is refused.
+        @raise TargetRefused: The target is refused.
         """
-        where = str(TCP(request.host, request.port))
         public = f"this proxy does not make tunnels to {where}"
         try:
-            entry = self.mapping.find(request.host, request.port)
+            entry = self.mapping.find(where.host, where.port)
         except ValueError:
-            raise _Refused(403, "this proxy does not make tunnels to such a host", f"{where} is no host") from None
+            raise TargetRefused(f"{where} is no host", "this proxy does not make tunnels to such a host") from None
         if entry is None:
-            raise _Refused(403, public, f"{where} is not in the mapping")
+            raise TargetRefused(f"{where} is not in the mapping", public)
         if entry.via is None and not entry.direct:
-            raise _Refused(403, public, f"{where} is refused by the mapping")
+            raise TargetRefused(f"{where} is refused by the mapping", public)
         return entry
 
-    async def _reachDirectly(self, session: Session, request: Request, entry: Entry) -> End:
-        where = TCP(request.host, request.port)
+    async def _reachDirectly(self, session: Session, where: TCP, entry: Entry) -> End:
         session.enter("dial")
         found = await session.keeper.dialer.lookUp(where)
-        own = ownListener(session.keeper.listeners, isLocal)
-        permitted = entry.targets.permitted(where.host, where.port, found, own)
+        permitted = entry.targets.permitted(where.host, where.port, found, ownOf(session))
         return await dialAddresses(session, where, permitted)
 
     # -- by way of a reverse proxy ----------------------------------------------------------------------------------
 
-    async def _reach(self, session: Session, request: Request, via: ReverseProxy) -> tuple[End, str]:
+    async def _reach(self, session: Session, where: TCP, via: ReverseProxy) -> tuple[End, str]:
         """
         Have a reverse proxy connect with the target.
 
@@ -228,28 +167,30 @@ class SequentialClient:
             known = spoken == ALPN.encode() and connection.get_protocol_version_name() == "TLSv1.3"
             wishes = self.downgrade.wishes if known and not stream.resumed() else ()
             session.enter("negotiate")
-            head = connectHead(canonical(request.host), request.port, wishes)
-            answer = await askForTunnel(far, head)
-        except DialFailed as e:
-            raise DialFailed(str(e).replace("the upstream", "the reverse proxy", 1), e.status) from e
-        except AdmissionRefused:
+            answer = await askForTunnel(far, connectHead(canonical(where.host), where.port, wishes))
+        except DialFailed:
             raise
         except SessionError as e:
             raise _failed(session, who, e) from e
-        return far, self._heed(answer, wishes, who)
+        agreed = self._heed(answer, wishes, who)
+        shown = connection.get_certificate(as_cryptography=True)
+        if shown is not None:
+            endWith(session, [shown], wallClock())
+        return far, agreed
 
     async def _dial(self, session: Session, via: ReverseProxy, who: str) -> End:
+        """
+        Reach a reverse proxy, which is held as who it is in messages.
+        """
         proxy = self.upstreamProxy
-        if proxy is None:
-            far = await dial(session, via.address)
-            far.who = who
-            return far
+        what = "reverse proxy" if proxy is None else "upstream_proxy"
         try:
-            far = await dial(session, proxy.address)
+            far = await dial(session, via.address if proxy is None else proxy.address)
         except DialFailed as e:
-            raise DialFailed(str(e).replace("the upstream", "the upstream_proxy", 1), e.status) from e
-        far.who = f"the upstream_proxy {proxy.address}"
-        await proxy.ask(far, via.address)
+            raise DialFailed(str(e).replace("the upstream", f"the {what}", 1), e.status) from e
+        if proxy is not None:
+            far.who = f"the {what} {proxy.address}"
+            await proxy.ask(far, via.address)
         session.upstream, far.who = via.address, who
         return far
 
@@ -258,18 +199,18 @@ class SequentialClient:
         Take the answer of a reverse proxy.
 
         @return: What was agreed on for TLS.
-        @raise AdmissionRefused: It refuses.
-        @raise DialFailed: It answers what it cannot.
+        @raise TargetRefused: It does not let us there.
+        @raise DialFailed: It cannot reach the target, or answers what it cannot.
         """
-        status = answer.status
         if answer.established:
             if answer.agreed is not None and answer.agreed not in wishes:
                 raise DialFailed(f"{who} wants to take TLS off in a way that was not offered")
             return answer.agreed or "none"
-        if status not in _PASSED_ON:
+        sentence = f"{who} {answer.words}"
+        if 400 <= answer.status < 500:
             # What is asked of us, such as a password, is not for the client.
-            status = 403 if 400 <= status < 500 else 502
-        raise _Refused(status, f"{who} {answer.words}")
+            raise TargetRefused(sentence, sentence)
+        raise DialFailed(sentence, answer.status if answer.status in _PASSED_ON else 502)
 
 
 def _failed(session: Session, who: str, problem: SessionError) -> DialFailed:

@@ -18,14 +18,26 @@ from typing import Final, TypeVar
 
 from attrs import frozen
 from cryptography import x509
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from tlsproxy.tls.pem import UNDECODABLE
 from tlsproxy.tls.policy import ClientPolicy, HostPolicy, ServerPolicy
 from tlsproxy.tls.printing import few
 from tlsproxy.wire.host import asciiName, isLiteral
 
-__all__ = ["Allowed", "commonNameOf", "namesOf", "parseDNS", "parseName", "parsePin", "parseURI", "pinOf", "pinText"]
+__all__ = [
+    "Allowed",
+    "commonNameOf",
+    "isForClients",
+    "namesOf",
+    "parseDNS",
+    "parseEmail",
+    "parseName",
+    "parsePin",
+    "parseURI",
+    "pinOf",
+    "pinText",
+]
 
 T = TypeVar("T")
 
@@ -48,7 +60,7 @@ def parseName(word: str) -> str:
     if not word or not word.isprintable() or word != word.strip():
         raise ValueError(f"{word!r} is no name that a certificate could show")
     if "*" in word:
-        raise ValueError(f"{word!r} has a wildcard, which only allow_uri takes: write the whole name")
+        raise ValueError(f"{word!r} has a wildcard, which only URIs take: write the whole name")
     return word
 
 
@@ -60,10 +72,10 @@ def parseDNS(word: str) -> str:
     @raise ValueError: It cannot be one.
     """
     if "*" in word:
-        raise ValueError(f"{word!r} has a wildcard, which only allow_uri takes: write the whole name")
+        raise ValueError(f"{word!r} has a wildcard, which only URIs take: write the whole name")
     name = asciiName(word)
     if isLiteral(name):
-        raise ValueError(f"{word!r} is an address: allow_dns takes names")
+        raise ValueError(f"{word!r} is an address, and no DNS name")
     return name.lower()
 
 
@@ -84,6 +96,24 @@ def parseURI(word: str) -> tuple[str, ...]:
         if "*" in one and one not in ("*", "**"):
             raise ValueError(f"{word!r} has a wildcard in {one!r}: * and ** stand for whole segments between slashes")
     return segments
+
+
+def parseEmail(word: str) -> tuple[str, str]:
+    """
+    Take an e-mail address, or C{*@} and a domain for all of that.
+
+    @return: What stands before the @, and the domain in ASCII and lower case.
+    @raise ValueError: It cannot be one.
+    """
+    local, at, domain = word.rpartition("@")
+    if not at or not local or not domain or "@" in local or not local.isascii() or not local.isprintable():
+        raise ValueError(f"{word!r} is no e-mail address: write NAME@DOMAIN, or *@DOMAIN for all of a domain")
+    if "*" in domain or ("*" in local and local != "*"):
+        raise ValueError(f"{word!r} has a wildcard where none may be: write *@DOMAIN for all of a domain")
+    name = asciiName(domain)
+    if isLiteral(name):
+        raise ValueError(f"{word!r} has an address behind its @: write a domain there")
+    return local, name.lower()
 
 
 def parsePin(word: str) -> bytes:
@@ -152,6 +182,7 @@ class Allowed:
     @ivar dns: DNS names, in lower case.
     @ivar uri: Patterns of URIs, as L{parseURI} has them.
     @ivar pins: Hashes of keys.
+    @ivar email: E-mail addresses, as L{parseEmail} has them.
     """
 
     cn: frozenset[str] = frozenset()
@@ -159,6 +190,7 @@ class Allowed:
     dns: frozenset[str] = frozenset()
     uri: tuple[tuple[str, ...], ...] = ()
     pins: frozenset[bytes] = frozenset()
+    email: frozenset[tuple[str, str]] = frozenset()
 
     @classmethod
     def read(cls, words: ServerPolicy | HostPolicy | ClientPolicy, tell: Callable[[str, str], None]) -> Allowed:
@@ -195,6 +227,7 @@ class Allowed:
             and self.dns <= other.dns
             and set(self.uri) <= set(other.uri)
             and self.pins <= other.pins
+            and self.email <= other.email
         )
 
     def matches(self, certificate: x509.Certificate) -> bool:
@@ -211,6 +244,8 @@ class Allowed:
         if self.dns and any(
             one.isascii() and one.lower() in self.dns for one in _alternatives(certificate, x509.DNSName)
         ):
+            return True
+        if self.email and any(_matchesEmail(self.email, one) for one in _alternatives(certificate, x509.RFC822Name)):
             return True
         if self.uri:
             uris = _alternatives(certificate, x509.UniformResourceIdentifier)
@@ -259,7 +294,7 @@ def _nameBytes(attribute: x509.NameAttribute[str | bytes]) -> bytes:
 
 
 def _alternatives(
-    certificate: x509.Certificate, kind: type[x509.DNSName | x509.UniformResourceIdentifier]
+    certificate: x509.Certificate, kind: type[x509.DNSName | x509.RFC822Name | x509.UniformResourceIdentifier]
 ) -> list[str]:
     """
     Find the alternative names of some kind.
@@ -269,6 +304,16 @@ def _alternatives(
     except (x509.ExtensionNotFound, *UNDECODABLE):
         return []
     return [each.value for each in names if isinstance(each, kind)]
+
+
+def _matchesEmail(patterns: frozenset[tuple[str, str]], address: str) -> bool:
+    """
+    Tell whether an address is among others.  One with several @ can be read in more than one way.
+    """
+    local, _, domain = address.partition("@")
+    if not local or "@" in domain or not address.isascii() or not address.isprintable():
+        return False
+    return not patterns.isdisjoint({(local, domain.lower()), ("*", domain.lower())})
 
 
 def _matchesURI(pattern: tuple[str, ...], uri: str) -> bool:
@@ -312,5 +357,18 @@ def namesOf(certificate: x509.Certificate) -> str:
     """
     names = [f"OU {one}" for one in _subject(certificate, NameOID.ORGANIZATIONAL_UNIT_NAME)]
     names += [f"DNS {one}" for one in _alternatives(certificate, x509.DNSName)]
+    names += [f"e-mail {one}" for one in _alternatives(certificate, x509.RFC822Name)]
     names += [f"URI {one}" for one in _alternatives(certificate, x509.UniformResourceIdentifier)]
     return few(names)
+
+
+def isForClients(certificate: x509.Certificate) -> bool:
+    """
+    Tell whether a certificate says that it is for TLS clients (RFC 5280, section 4.2.1.12); to say nothing of it, or
+    that it is for anything, is not enough.
+    """
+    try:
+        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (x509.ExtensionNotFound, *UNDECODABLE):
+        return False
+    return ExtendedKeyUsageOID.CLIENT_AUTH in usages

@@ -21,7 +21,17 @@ from tlsproxy.tls.keys import PrivateKey, belongs, keyFamily, keyType
 from tlsproxy.tls.pem import UNDECODABLE, readPEM
 from tlsproxy.tls.printing import printable, shortPrintable
 
-__all__ = ["Identity", "arrange", "describe", "issuerOf", "loadAuthorities", "loadIdentity", "serverNames", "validity"]
+__all__ = [
+    "Identity",
+    "arrange",
+    "describe",
+    "issuerOf",
+    "loadAuthorities",
+    "loadIdentity",
+    "serverNames",
+    "subjectOf",
+    "validity",
+]
 
 _SOON = timedelta(days=14)
 
@@ -157,7 +167,7 @@ def describe(certificate: x509.Certificate) -> str:
         until = certificate.not_valid_after_utc.date().isoformat()
     except ValueError:
         until = "a date that cannot be read"
-    return f"{_subject(certificate)}, issued by {issuerOf(certificate)}, until {until}"
+    return f"{subjectOf(certificate)}, issued by {issuerOf(certificate)}, until {until}"
 
 
 def serverNames(certificate: x509.Certificate) -> tuple[str, ...]:
@@ -178,7 +188,7 @@ def serverNames(certificate: x509.Certificate) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _subject(certificate: x509.Certificate) -> str:
+def subjectOf(certificate: x509.Certificate) -> str:
     """
     Name the holder of a certificate: by its subject, or by its first alternative name where the subject is empty.
     """

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from attrs import Attribute, evolve, field, frozen
+from cryptography import x509
 from OpenSSL import SSL
 
 from tlsproxy.errors import AdmissionRefused, HandshakeFailed
@@ -231,6 +232,14 @@ class ServerTLS:
         Whether nobody is let in without a certificate.
         """
         return self._demands.everybody
+
+    @property
+    def authorities(self) -> tuple[x509.Certificate, ...]:
+        """
+        All that certificates of clients are verified by.
+        """
+        asking = [each.verification for each in self._demands.all if each.verification is not None]
+        return tuple(dict.fromkeys(authority for one in asking for authority in one.authorities))
 
     @property
     def resumes(self) -> bool:

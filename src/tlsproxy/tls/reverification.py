@@ -1,0 +1,100 @@
+# -*- test-case-name: tests.tls.test_reverification -*-
+"""
+The verdict on a certificate, once more: a tunnel may last longer than the CA, the list of revoked certificates or the
+rule that let it in, and its TLS may be gone by then.
+
+OpenSSL builds and verifies the chain as in a handshake.  What it says of lists there, a callback of ours corrects, and
+here it can have none; so lists are asked by themselves, to the same effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from OpenSSL import crypto
+
+from tlsproxy.tls.certificates import describe, issuerOf
+from tlsproxy.tls.pem import UNDECODABLE
+from tlsproxy.tls.verification import Verification
+
+__all__ = ["NoLongerValid", "verifyAgain"]
+
+_UNKNOWN: Final = "nobody can say whether {it} has been revoked"
+
+
+class NoLongerValid(ValueError):
+    """
+    A certificate that was let in would not be any more.  The text is the end of a sentence.
+    """
+
+
+def verifyAgain(
+    verification: Verification, chain: Sequence[x509.Certificate], now: datetime
+) -> tuple[x509.Certificate, ...]:
+    """
+    Verify a certificate that was verified before, by what may be other rules.
+
+    @param verification: What is asked of it now.
+    @param chain: It, and those that it was verified by.
+    @param now: The time that it has to be valid at, with its time zone.
+    @return: It, and those that it is verified by now.
+    @raise NoLongerValid: It is not let in any more.
+    """
+    store = crypto.X509Store()
+    store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
+    store.set_time(now.replace(tzinfo=None))
+    for authority in verification.authorities:
+        store.add_cert(crypto.X509.from_cryptography(authority))
+    leaf, *issuers = map(crypto.X509.from_cryptography, chain)
+    try:
+        found = crypto.X509StoreContext(store, leaf, issuers).get_verified_chain()
+        path = tuple(each.to_cryptography() for each in found)
+        for number, each in enumerate(path if verification.lists else ()):
+            if each not in verification.authorities:
+                # What ends a path is an authority, so there is one behind each other certificate.
+                _knowUnrevoked(each, path[number + 1], verification.lists, now, "it" if number == 0 else describe(each))
+        why = verification.whyNot(path[0])
+    except crypto.X509StoreContextError as e:
+        raise NoLongerValid(str(e)) from e
+    except UNDECODABLE as e:
+        if isinstance(e, NoLongerValid):
+            raise
+        raise NoLongerValid("it cannot be read") from e
+    if why:
+        raise NoLongerValid(why)
+    return path
+
+
+def _knowUnrevoked(
+    certificate: x509.Certificate,
+    issuer: x509.Certificate,
+    lists: Sequence[x509.CertificateRevocationList],
+    now: datetime,
+    it: str,
+) -> None:
+    """
+    See that a list says of a certificate that it has not been revoked.
+    """
+    current = False
+    for each in lists:
+        if each.issuer != certificate.issuer or not _isOf(each, issuer):
+            continue
+        if each.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None:
+            raise NoLongerValid(f"{it} has been revoked, says the CRL of {issuerOf(certificate)}")
+        until = each.next_update_utc
+        current = current or (each.last_update_utc <= now and (until is None or now <= until))
+    if not current:
+        raise NoLongerValid(f"there is no CRL of {issuerOf(certificate)} that is good now, so {_UNKNOWN.format(it=it)}")
+
+
+def _isOf(each: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
+    try:
+        return each.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]
+    except (ValueError, TypeError):
+        return False
+    except UnsupportedAlgorithm:
+        return True  # It was seen to be an authority's when it was loaded.
