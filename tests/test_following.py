@@ -134,7 +134,9 @@ class Whole(TunnelCase):
         """
         A server that wants another key share gets one, and TLS comes off behind that.
         """
-        browser = self.both(origin=lambda sock: TLSPeer(sock, "TLSv1.3", server=True, context=serving("origin", "P-384")))
+        browser = self.both(
+            origin=lambda sock: TLSPeer(sock, "TLSv1.3", server=True, context=serving("origin", "P-384"))
+        )
         self.settle(lambda: browser.ready)
         (origin,) = self.origins.peers
         self.settle(lambda: origin.ready)

@@ -106,7 +106,7 @@ class ConvertTests(SynchronousTestCase):
         """
         for cls, name, value in (
             (ClientPolicy, "auth", "dane"),
-            (RouteSettings, "mode", "sequential-client"),
+            (RouteSettings, "mode", "intercept"),
             (RouteSettings, "upstream", [{"address": "a:1"}]),
             (RuleSettings, "upstream", ["a:1", "b:1"]),
         ):

@@ -71,6 +71,10 @@ class Entry:
     direct: bool = field(default=False, validator=[takes("True or False", bool), _isOneWay])
     sni: tuple[str, ...] = field(default=(), converter=_inOrder, validator=takes("a server name", str, several=True))
 
+    def __str__(self) -> str:
+        way = f"via {self.via}" if self.via is not None else "direct" if self.direct else "refuse"
+        return f"{', '.join(map(str, self.hosts))}: {way}"
+
     def holds(self, host: str, port: int) -> bool:
         """
         Tell whether a host and its port are among these.

@@ -169,9 +169,9 @@ class RouteSettings:
         "",
         "sequential-client: proxy by which reverse proxies are reached: http://[USER@]HOST:PORT or "
         "socks5://[USER@]HOST:PORT",
-        metavar="URL",
+        option="",  # On the command line, it would look like a key of upstream_tls.
     )
-    upstreamProxyPasswordFile: str = option("", "file with that user's password, on one line", kind="file")
+    upstreamProxyPasswordFile: str = option("", "file with that user's password, on one line", kind="file", option="")
     downgrade: str = option(
         "handshake",
         'sequential modes: when both ends take the TLS between them off: "none", "handshake" (once the TLS inside it '

@@ -66,6 +66,9 @@ def summary(route: Route, now: datetime) -> Summary:
     if getattr(pattern, "how", None) is not None:
         told |= _plain(pattern.how, ()) | {"downgrade": pattern.how.value}
         del told["value"]
+    if getattr(pattern, "mapping", None) is not None:
+        told["mapping"] = [str(entry) for entry in pattern.mapping.entries]
+        told["asks_for_passwords"] = pattern.users is not None
     if getattr(pattern, "tls", None) is not None:
         told["tls"] = _server(pattern.tls, now)
     if getattr(pattern, "upstreamTLS", None) is not None:

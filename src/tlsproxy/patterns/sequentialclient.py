@@ -31,6 +31,7 @@ from tlsproxy.peeruser import PeerUnknown, userOf
 from tlsproxy.session import Session
 from tlsproxy.steps import authorize, dial, dialAddresses
 from tlsproxy.targets import TargetRefused
+from tlsproxy.tls.contexts import ClientTLS
 from tlsproxy.tls.explain import LATE_REFUSALS
 from tlsproxy.tunnels import LATE, checkUser, ownOf, request, stand
 from tlsproxy.upstreamproxy import UpstreamProxy
@@ -73,6 +74,13 @@ class SequentialClient:
     downgrade: Downgrade = field(default=Downgrade(), validator=takes("Downgrade(...)", Downgrade))
     upstreamProxy: UpstreamProxy | None = field(default=None, validator=takes("an UpstreamProxy", UpstreamProxy, None))
     userOf: Callable[..., int] = field(default=userOf, eq=False, repr=False)
+
+    @property
+    def upstreamTLS(self) -> ClientTLS | None:
+        """
+        The TLS toward reverse proxies, with the name of the first.
+        """
+        return next((one.tls for one in self.mapping.reverseProxies), None)
 
     async def open(self, session: Session) -> tuple[End, End]:
         """
