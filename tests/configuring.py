@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -173,16 +174,18 @@ class ConfigurationTestCase(SynchronousTestCase):
         path.write_text(text, "utf-8")
         return str(path)
 
-    def fileProblems(self, text: str) -> list[str]:
+    def fileProblems(self, text: str, others: Sequence[str] = ()) -> list[str]:
         """
         Load a file that is expected to be bad.
 
+        @param others: Further files that something may be wrong with.
         @return: What is told, without the file's name.
         """
         file = self.file(text)
         error = self.assertRaises(ConfigurationError, loadFile, file, NOW)
         told = [str(problem) for problem in error.problems]
+        heads = tuple(f"{one}:" for one in (file, *(self.folder / other for other in others)))
         for problem in told:
             self.assertOneSentence(problem)
-            self.assertTrue(problem.startswith(f"{file}:"), problem)
-        return [problem.removeprefix(f"{file}:") for problem in told]
+            self.assertTrue(problem.startswith(heads), problem)
+        return [next(problem.removeprefix(head) for head in heads if problem.startswith(head)) for problem in told]
