@@ -6,6 +6,7 @@ library, which knows TLS, CONNECT, and no way to take TLS off.
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import ssl
@@ -59,7 +60,15 @@ class ReverseProxy(Server):
 
     def _answerIt(self, talker: Talker) -> None:
         talker.socket.settimeout(20)
-        with self.context.wrap_socket(talker.socket, server_side=True) as sock:
+        with self.context.wrap_socket(talker.socket, server_side=True, do_handshake_on_connect=False) as sock:
+            try:
+                sock.do_handshake()
+            except ssl.SSLError:
+                # What is unread would make the close a reset, which may overtake the alert.
+                socket.socket.shutdown(sock, socket.SHUT_WR)
+                while os.read(sock.fileno(), 4096):
+                    pass
+                return
             head = b""
             while not head.endswith(b"\r\n\r\n"):
                 piece = sock.recv(1)

@@ -22,7 +22,7 @@ from tlsproxy.downgrade import ALPN, Downgrade, Inner, follow
 from tlsproxy.end import End
 from tlsproxy.errors import DialFailed, SessionError
 from tlsproxy.given import takes
-from tlsproxy.interfaces import OUTWARD, IPattern
+from tlsproxy.interfaces import ENDED, OUTWARD, IPattern
 from tlsproxy.lifetimes import endWith, wallClock
 from tlsproxy.loopback import PipedEnd
 from tlsproxy.mapping import Entry, Mapping, ReverseProxy, canonical
@@ -32,7 +32,7 @@ from tlsproxy.session import Session
 from tlsproxy.steps import authorize, dial, dialAddresses
 from tlsproxy.targets import TargetRefused
 from tlsproxy.tls.contexts import ClientTLS
-from tlsproxy.tls.explain import LATE_REFUSALS
+from tlsproxy.tls.explain import explainLate
 from tlsproxy.tunnels import LATE, checkUser, ownOf, request, stand
 from tlsproxy.upstreamproxy import UpstreamProxy
 from tlsproxy.wire.connect import ESTABLISHED, Request, connectHead
@@ -175,6 +175,10 @@ class SequentialClient:
             known = spoken == ALPN.encode() and connection.get_protocol_version_name() == "TLSv1.3"
             wishes = self.downgrade.wishes if known and not stream.resumed() else ()
             session.enter("negotiate")
+            # Where it has refused our certificate and reset the connection, to write would be to lose its alert.
+            stream.peek(1)
+            if stream.state >= ENDED:
+                await far.peek(1)
             answer = await askForTunnel(far, connectHead(canonical(where.host), where.port, wishes))
         except DialFailed:
             raise
@@ -227,10 +231,10 @@ def _failed(session: Session, who: str, problem: SessionError) -> DialFailed:
     """
     far = session.far
     stream = None if far is None else far.tls
-    alert = None if stream is None else stream.alert()
+    refusal = explainLate(stream, who) if stream is not None else ""
+    if refusal:
+        return DialFailed(refusal, 403)
     sentence = str(problem)
-    if alert is not None and not alert[1] and alert[0] in LATE_REFUSALS:
-        return DialFailed(sentence, 403)
     if session.phase == "negotiate" and problem.outcome in ("ended", "reset"):
         # In TLS 1.3 a server judges our certificate when we have long finished.
         sentence += "; perhaps it does not accept our certificate: its own log says why"

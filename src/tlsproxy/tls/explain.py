@@ -16,7 +16,7 @@ from tlsproxy.tls.native import TLSStream
 from tlsproxy.tls.pem import UNDECODABLE
 from tlsproxy.tls.printing import few
 
-__all__ = ["ALERTS", "LATE_REFUSALS", "explainFailure", "explainHandshake"]
+__all__ = ["ALERTS", "LATE_REFUSALS", "explainFailure", "explainHandshake", "explainLate"]
 
 ALERTS: Final = {
     0: "close_notify",
@@ -156,3 +156,18 @@ def explainFailure(stream: TLSStream, peer: str) -> str:
     if isinstance(stream.problem, SSL.Error):
         return _sentence(stream, stream.problem, peer, "", established=True)
     return f"{peer} broke TLS"
+
+
+def explainLate(stream: TLSStream, peer: str) -> str:
+    """
+    Say why a server refuses our certificate, which in TLS 1.3 it does after the handshake.
+
+    @param stream: The stream, right after the call that failed.
+    @param peer: What the server is called in messages.
+    @return: C{""} where that is not why it failed.
+    """
+    alert = stream.alert()
+    if alert is None or alert[1] or alert[0] not in LATE_REFUSALS:
+        return ""
+    meant = REFUSALS[alert[0]]
+    return f"{peer} broke TLS off{_alertWords(stream)}: {meant.words}{meant.remedy(False)}"
