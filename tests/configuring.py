@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,25 @@ ROUTES: dict[str, dict[str, Any]] = {
         "tls": {"cert": "server.pem", "client_ca": "ca.pem"},
         "grant": [{"cn": "Ann", "targets": "*.example:443"}],
     },
+    "sequential-client": {
+        "mode": "sequential-client",
+        "listen": "127.0.0.1:3128",
+        "mapping": "mapping.toml",
+        "upstream_tls": {"ca": "ca.pem", "cert": "server.pem"},
+    },
 }
 """A good route of each mode."""
+
+MAPPING = """
+[[reverse_proxy]]
+name = "dmz"
+address = "dmz.example:443"
+
+[[map]]
+hosts = ["*.bank.example:443"]
+via = "dmz"
+"""
+"""A good mapping."""
 
 PIN = "sha256/" + "A" * 43 + "="
 """The hash of a key that nobody has."""
@@ -68,7 +86,7 @@ class ConfigurationTestCase(SynchronousTestCase):
     A test in a folder with certificates.
 
     @ivar folder: The folder: C{ca.pem}, C{server.pem} (chain and key), C{chain.pem} and C{key.pem} (the same, apart),
-        C{ca.crl}, a list on which nobody is revoked, and C{users.txt}, a file of users.
+        C{ca.crl}, a list on which nobody is revoked, C{users.txt}, a file of users, and C{mapping.toml}, a mapping.
     """
 
     def setUp(self) -> None:
@@ -87,6 +105,7 @@ class ConfigurationTestCase(SynchronousTestCase):
         write(str(self.folder / "key.pem"), self.server.keyPEM())
         write(str(self.folder / "ca.crl"), revoking(self.ca))
         write(str(self.folder / "users.txt"), USER.encode())
+        write(str(self.folder / "mapping.toml"), MAPPING.encode())
 
     def document(self, mode: str = "bridge", /, **more: Any) -> dict[str, Any]:
         """
@@ -155,16 +174,18 @@ class ConfigurationTestCase(SynchronousTestCase):
         path.write_text(text, "utf-8")
         return str(path)
 
-    def fileProblems(self, text: str) -> list[str]:
+    def fileProblems(self, text: str, others: Sequence[str] = ()) -> list[str]:
         """
         Load a file that is expected to be bad.
 
+        @param others: Further files that something may be wrong with.
         @return: What is told, without the file's name.
         """
         file = self.file(text)
         error = self.assertRaises(ConfigurationError, loadFile, file, NOW)
         told = [str(problem) for problem in error.problems]
+        heads = tuple(f"{one}:" for one in (file, *(self.folder / other for other in others)))
         for problem in told:
             self.assertOneSentence(problem)
-            self.assertTrue(problem.startswith(f"{file}:"), problem)
-        return [problem.removeprefix(f"{file}:") for problem in told]
+            self.assertTrue(problem.startswith(heads), problem)
+        return [next(problem.removeprefix(head) for head in heads if problem.startswith(head)) for problem in told]

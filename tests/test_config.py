@@ -30,7 +30,7 @@ VALUES: dict[tuple[type[Any], str], tuple[Any, Any]] = {
     (ServerPolicy, "groups"): (["X25519", "P-256"], "X25519:P-256"),
     (ServerPolicy, "cert"): ("server.pem", (CertificateFiles("{folder}/server.pem"),)),
     (ServerPolicy, "unknownSni"): ("refuse", "refuse"),
-    (ClientPolicy, "cert"): ("server.pem", CertificateFiles("{folder}/server.pem")),
+    (ClientPolicy, "cert"): ("server.pem", (CertificateFiles("{folder}/server.pem"),)),
     (ServerPolicy, "clientCa"): (["ca.pem"], ("{folder}/ca.pem",)),
     (ServerPolicy, "clientAuth"): ("none", "none"),
     (ServerPolicy, "crl"): (["ca.crl"], ("{folder}/ca.crl",)),

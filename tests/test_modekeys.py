@@ -14,15 +14,17 @@ TAKEN: dict[str, tuple[str, ...]] = {
     "upstream": ("offload", "encrypt", "bridge", "passthrough"),
     "rule": ("offload", "encrypt", "bridge", "passthrough"),
     "tls": ("offload", "bridge", "connect", "sequential-server"),
-    "upstream_tls": ("encrypt", "bridge"),
+    "upstream_tls": ("encrypt", "bridge", "sequential-client"),
     "require_tls": ("passthrough",),
     "targets": ("connect", "sequential-server"),
-    "users": ("connect",),
+    "users": ("connect", "sequential-client"),
     "grant": ("sequential-server",),
-    "downgrade": ("sequential-server",),
-    "unsafe_connect": ("sequential-server",),
-    "take_off": ("sequential-server",),
-    "framing": ("sequential-server",),
+    "downgrade": ("sequential-client", "sequential-server"),
+    "unsafe_connect": ("sequential-client", "sequential-server"),
+    "take_off": ("sequential-client", "sequential-server"),
+    "framing": ("sequential-client", "sequential-server"),
+    "mapping": ("sequential-client",),
+    "upstream_proxy": ("sequential-client",),
 }
 """Which modes take a key that others do not."""
 
@@ -39,6 +41,8 @@ GIVEN: dict[str, Any] = {
     "unsafe_connect": True,
     "take_off": "loopback",
     "framing": "always",
+    "mapping": "mapping.toml",
+    "upstream_proxy": "http://proxy.example:3128",
 }
 """A good value of each."""
 
@@ -88,6 +92,10 @@ class KeyTests(ConfigurationTestCase):
             ("connect", "rule", "dials what its clients ask for, as far as [route.targets] allows it"),
             ("connect", "upstream_tls", "speaks no TLS with its targets"),
             ("connect", "grant", "has no grants, only [route.targets]"),
+            ("sequential-client", "upstream", "dials what its mapping says"),
+            ("sequential-client", "rule", "goes by its mapping"),
+            ("sequential-client", "targets", "goes by its mapping"),
+            ("sequential-client", "tls", "speaks no TLS with its clients, which are on this machine"),
             ("sequential-server", "upstream", "dials what its clients ask for"),
             ("sequential-server", "rule", "dials what its clients ask for, as far as it is granted"),
             ("sequential-server", "upstream_tls", "speaks no TLS with its targets"),

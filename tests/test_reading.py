@@ -154,7 +154,7 @@ class ReaderTests(ConfigurationTestCase):
         ):
             table = {"cert": given, key: "k"}
             self.assertEqual((read,), self.reader.settings(ServerPolicy, table, "route[0].tls").cert)
-            self.assertEqual(read, self.reader.settings(ClientPolicy, table, "route[0].upstream_tls").cert)
+            self.assertEqual((read,), self.reader.settings(ClientPolicy, table, "route[0].upstream_tls").cert)
         self.assertEqual([], self.told())
 
     def test_noPair(self) -> None:

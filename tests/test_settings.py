@@ -98,8 +98,10 @@ class TableTests(SynchronousTestCase):
         What can be given again says so.
         """
         again = {name for name, option in OPTIONS.items() if "repeat for more" in option.help}
-        self.assertLessEqual({"cert", "client-ca", "allow-cn", "pins", "upstream-ca", "deny-target"}, again)
-        self.assertFalse({"alpn", "groups", "key", "upstream-cert", "listen"} & again)
+        self.assertLessEqual(
+            {"cert", "client-ca", "allow-cn", "pins", "upstream-ca", "upstream-cert", "deny-target"}, again
+        )
+        self.assertFalse({"alpn", "groups", "key", "listen"} & again)
 
     def test_modes(self) -> None:
         """

@@ -30,6 +30,7 @@ FULL = {
     ),
     "passthrough": ("--listen", "127.0.0.1:0", "--upstream", "origin.example:443"),
     "connect": ("--listen", "127.0.0.1:0", "--allow-target", "*.example:443"),
+    "sequential-client": ("--listen", "127.0.0.1:0", "--mapping", "mapping.toml", "--upstream-ca", "ca.pem"),
 }
 """What each mode cannot do without."""
 
@@ -153,7 +154,7 @@ class UsageTests(CommandLineTestCase):
         Only what is a list may be given more than once.
         """
         for name in OPTIONS:
-            if name == "mode" or OPTIONS[name].kind in ("certificate", "certificates", "files", "list", "protocols"):
+            if name == "mode" or OPTIONS[name].kind in ("certificates", "files", "list", "protocols"):
                 continue
             (told,) = self.refused(2, "--mode=bridge", f"--{name}=a", f"--{name}=b")
             self.assertIn("give it once", told)
@@ -221,7 +222,10 @@ class ReadTests(CommandLineTestCase):
         values |= {"drain": "5", "watch": "false"}
         values |= {"max-connections": "5", "max-client-connections": "6", "max-client-handshakes": "7"}
         values |= {"client-prefix-ipv4": "24", "client-prefix-ipv6": "48", "status": "9"}
+        values |= {"mapping": "mapping.toml", "downgrade": "none", "unsafe-connect": "true", "take-off": "loopback"}
+        values |= {"framing": "always"}
         modes = {"require-tls": "passthrough", "users": "connect", "allow-target": "connect", "deny-target": "connect"}
+        modes |= dict.fromkeys(("mapping", "downgrade", "unsafe-connect", "take-off", "framing"), "sequential-client")
         for name, option in OPTIONS.items():
             if name == "mode":
                 continue

@@ -7,9 +7,6 @@ Everything is checked before anything starts, and all that is wrong is told at o
 
 from __future__ import annotations
 
-import json
-import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,15 +15,14 @@ from typing import Any
 from attrs import evolve, field, frozen
 
 from tlsproxy.address import Address
-from tlsproxy.errors import ConfigurationError, Problem
+from tlsproxy.errors import ConfigurationError
 from tlsproxy.installed import Installed
 from tlsproxy.keeping import Kept
 from tlsproxy.reading import Reader, spell
 from tlsproxy.route import Route
 from tlsproxy.routes import RouteReader
 from tlsproxy.settings import LATER, ProxySettings
-from tlsproxy.tls.files import readWhole
-from tlsproxy.tomllines import findLines
+from tlsproxy.tomlfile import TOMLFile
 from tlsproxy.values import suggest
 from tlsproxy.watching import Signature, signatureOf
 
@@ -131,41 +127,14 @@ def loadFile(
     """
     mine = {str(Path(file).absolute()): signatureOf(file)}
     try:
-        content = readWhole(file)[0].decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-    except OSError as e:
-        raise ConfigurationError([Problem("", e.strerror or "it cannot be read", file)], mine) from e
-    except UnicodeDecodeError as e:
-        raise ConfigurationError([Problem("", "it is not UTF-8 text", file)], mine) from e
-    try:
-        document = tomllib.loads(content)
-    except tomllib.TOMLDecodeError as e:
-        line = re.search(r"line (\d+)", str(e))
-        number = int(line[1]) if line else max(1, len(content.splitlines()))
-        raise ConfigurationError([Problem("", f"it is not TOML: {e}", file, number)], mine) from e
-    except RecursionError as e:
-        raise ConfigurationError([Problem("", "it is nested too deep", file)], mine) from e
+        read = TOMLFile.read(file)
+    except ConfigurationError as e:
+        raise ConfigurationError(e.problems, mine) from e
+    document = read.document
     if complete is not None:
         complete(document)
     try:
         configuration = build(document, Path(file).resolve().parent, now or datetime.now(UTC), installed, kept)
     except ConfigurationError as e:
-        lines = findLines(content)
-        raise ConfigurationError(
-            [Problem(_place(one.key), one.sentence, file, _line(one.key, lines)) for one in e.problems],
-            {**e.files, **mine},
-        ) from None
+        raise ConfigurationError(read.place(e.problems), {**e.files, **mine}) from None
     return evolve(configuration, files={**configuration.files, **mine})
-
-
-def _place(key: str) -> str:
-    return re.sub(r'("(?:[^"\\]|\\.)*")|\[\d+\]', r"\1", key)
-
-
-def _line(key: str, lines: Mapping[tuple[str | int, ...], int]) -> int:
-    parts = re.findall(r'\[(\d+)\]|("(?:[^"\\]|\\.)*")|([^.\[\]"]+)', key)
-    path: tuple[str | int, ...] = tuple(
-        int(position) if position else json.loads(quoted) if quoted else bare for position, quoted, bare in parts
-    )
-    while path and path not in lines:
-        path = path[:-1]
-    return lines.get(path, 1)

@@ -28,7 +28,7 @@ _SYSTEM: Final = (
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
 )
 """Where systems have the authorities that they trust."""
-_FILES: Final = frozenset({"certificate", "certificates", "file", "files"})
+_FILES: Final = frozenset({"certificates", "file", "files"})
 """The kinds of options that name what is read."""
 
 

@@ -33,6 +33,9 @@ TAKES: Final[Mapping[str, frozenset[str]]] = {
     "bridge": frozenset({"upstream", "rule", "tls", "upstream_tls", *_SENDS}),
     "passthrough": frozenset({"upstream", "rule", "require_tls", *_SENDS}),
     "connect": frozenset({"tls", "targets", "users"}),
+    "sequential-client": frozenset(
+        {"upstream_tls", "users", "mapping", "upstream_proxy", "upstream_proxy_password_file", *_DOWNGRADE}
+    ),
     "sequential-server": frozenset({"tls", "targets", "grant", *_DOWNGRADE}),
 }
 """Which of the keys that not every mode takes a mode takes."""
@@ -47,6 +50,11 @@ _WHY_NOT: Final = {
     ("connect", "upstream"): "mode connect dials what its clients ask for",
     ("connect", "rule"): "mode connect dials what its clients ask for, as far as [route.targets] allows it",
     ("connect", "send_proxy"): "mode connect dials targets that expect no PROXY header",
+    ("sequential-client", "upstream"): "mode sequential-client dials what its mapping says",
+    ("sequential-client", "rule"): "mode sequential-client goes by its mapping",
+    ("sequential-client", "targets"): "mode sequential-client goes by its mapping",
+    ("sequential-client", "send_proxy"): "mode sequential-client dials reverse proxies that expect no PROXY header",
+    ("sequential-client", "tls"): "mode sequential-client speaks no TLS with its clients, which are on this machine",
     ("sequential-server", "upstream"): "mode sequential-server dials what its clients ask for",
     ("sequential-server", "rule"): "mode sequential-server dials what its clients ask for, as far as it is granted",
     ("sequential-server", "send_proxy"): "mode sequential-server dials targets that expect no PROXY header",

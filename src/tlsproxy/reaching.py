@@ -79,6 +79,8 @@ def placesOf(routes: Sequence[Route]) -> list[Place]:
         upstream = getattr(pattern, "upstream", None)
         if isinstance(upstream, (TCP, Unix)):
             found.append(Place(route.name, (*key, "upstream"), upstream, tls))
+        for via in getattr(getattr(pattern, "mapping", None), "reverseProxies", ()):
+            found.append(Place(route.name, (*key, "mapping"), via.address, via.tls))
         for position, rule in enumerate(route.rules):
             if isinstance(rule.upstream, (TCP, Unix)):
                 its = (rule.upstreamTLS or tls) if tls is not None else None

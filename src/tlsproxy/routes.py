@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from tlsproxy.address import TCP, Address
+from tlsproxy.clienttables import readClient
 from tlsproxy.handlertables import Told, readHandlers, tellTLS, whyBlind
 from tlsproxy.installed import Installed
 from tlsproxy.interfaces import FAR, IPattern
@@ -147,6 +148,8 @@ class RouteReader:
         takes = TAKES[mode]
         upstream = self._upstream(settings, path)
         tls = upstreamTLS = None
+        if mode == "sequential-client":
+            return readClient(self._reader, self._tls, settings, table, path, listen, self.warnings), ()
         if "upstream_tls" in takes:
             host = None if upstream is None else hostOf(upstream)
             upstreamTLS = self._tls.client(table.get("upstream_tls", {}), f"{path}.upstream_tls", host, mode)

@@ -42,12 +42,12 @@ MODES: Final = {
     "bridge": "TLS toward the client, TLS of its own to the upstream: decrypts, and encrypts again",
     "passthrough": "bytes as they are: chooses an upstream by the client's hello, and cannot read the rest",
     "connect": "HTTP CONNECT from the client, on TCP or TLS: tunnels to the targets that a list allows",
+    "sequential-client": "HTTP CONNECT from this machine: tunnels by way of reverse proxies, in TLS with a certificate",
     "sequential-server": "CONNECT inside TLS with client certificates: tunnels to what those are granted",
 }
 """Each mode in one line."""
 
 LATER_MODES: Final = (
-    "sequential-client",
     "intercept",
     "seal-client",
     "seal-relay",
@@ -65,7 +65,6 @@ LATER: Final = {
 """Words that are kept for what is to come."""
 
 _METAVARS: Final = {
-    "certificate": "FILE",
     "certificates": "FILE",
     "files": "FILE",
     "boolean": "true|false",
@@ -158,10 +157,21 @@ class RouteSettings:
         kind="list",
         metavar="WORD",
     )
-    users: str = option("", "connect: file of who may use it, NAME:HASH a line, made by: tlsproxy passwd", kind="file")
+    users: str = option(
+        "",
+        "connect, sequential-client: file of who may use it, NAME:HASH a line, made by: tlsproxy passwd",
+        kind="file",
+    )
     mapping: str = option(
         "", "sequential-client: file that says which hosts are reached by way of which reverse proxy", kind="file"
     )
+    upstreamProxy: str = option(
+        "",
+        "sequential-client: proxy by which reverse proxies are reached: http://[USER@]HOST:PORT or "
+        "socks5://[USER@]HOST:PORT",
+        option="",  # On the command line, it would look like a key of upstream_tls.
+    )
+    upstreamProxyPasswordFile: str = option("", "file with that user's password, on one line", kind="file", option="")
     downgrade: str = option(
         "handshake",
         'sequential modes: when both ends take the TLS between them off: "none", "handshake" (once the TLS inside it '
@@ -285,7 +295,12 @@ _TABLES: Final = (
     (RouteSettings, ("route",), "", "The route"),
     (TargetSettings, ("route", "targets"), "", "Targets (connect, sequential-server)"),
     (ServerPolicy, ("route", "tls"), "", "TLS toward the client (offload, bridge, connect, sequential-server)"),
-    (ClientPolicy, ("route", "upstream_tls"), "upstream-", "TLS toward the upstream (encrypt, bridge)"),
+    (
+        ClientPolicy,
+        ("route", "upstream_tls"),
+        "upstream-",
+        "TLS toward the upstream (encrypt, bridge, sequential-client)",
+    ),
     (ProxySettings, ("proxy",), "", "The process"),
 )
 

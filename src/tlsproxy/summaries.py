@@ -66,6 +66,9 @@ def summary(route: Route, now: datetime) -> Summary:
     if getattr(pattern, "how", None) is not None:
         told |= _plain(pattern.how, ()) | {"downgrade": pattern.how.value}
         del told["value"]
+    if getattr(pattern, "mapping", None) is not None:
+        told["mapping"] = [str(entry) for entry in pattern.mapping.entries]
+        told["asks_for_passwords"] = pattern.users is not None
     if getattr(pattern, "tls", None) is not None:
         told["tls"] = _server(pattern.tls, now)
     if getattr(pattern, "upstreamTLS", None) is not None:
@@ -168,8 +171,8 @@ def _client(tls: ClientTLS, now: datetime) -> Summary:
     told = _shared(policy, tls.context)
     alone = "by its key alone" if policy.pins else "not at all"
     told["verified"] = alone if policy.auth == "none" else f"for {tls.name or 'the host of each rule'}"
-    if tls.identity is not None:
-        told["certificates"] = [_certificate(tls.identity, now)]
+    if tls.identities:
+        told["certificates"] = [_certificate(identity, now) for identity in tls.identities]
     unused = {"ca"} if policy.auth == "none" else set()
     return told | _plain(policy, {*told, *map(snake, _SHARED), "name", "auth", "allow_all", *unused})
 

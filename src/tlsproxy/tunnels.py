@@ -5,39 +5,46 @@ What all modes have in common whose clients ask for tunnels: the head of the req
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.threads import deferToThreadPool
 
 from tlsproxy.address import TCP
 from tlsproxy.connecting import isLocal
 from tlsproxy.end import End
 from tlsproxy.errors import AdmissionRefused, Answered, DialFailed, PeerEnded
 from tlsproxy.opening import Opening, negotiate
-from tlsproxy.passwords import Busy, NotAuthenticated
+from tlsproxy.passwords import Busy, NotAuthenticated, Users
 from tlsproxy.session import Session
 from tlsproxy.side import FarSide, NearSide
 from tlsproxy.targets import TargetRefused, ownListener
 from tlsproxy.wire.connect import Request, RequestReader, RequestRefused, response
 from tlsproxy.wire.pac import PAC_TYPE, pacFile
 
-__all__ = ["ownOf", "request", "stand"]
+__all__ = ["LATE", "checkUser", "ownOf", "request", "stand"]
 
 _PAC: Final = "/proxy.pac"
 _CHALLENGE: Final = (("Proxy-Authenticate", 'Basic realm="tlsproxy", charset="UTF-8"'),)
 """RFC 7617, section 2."""
 _BUSY: Final = "too many others wait for their passwords to be verified; try again later"
 _UNDECIDED: Final = "whether you may use this proxy was not decided in time; try again later"
-_LATE: Final = {
+LATE: Final = {
     "head": (408, "the request did not come in time"),
     "route": (503, _UNDECIDED),
     "dial": (504, "the target did not answer in time"),
 }
+"""What a client is told of a phase that took too long: a status and a sentence."""
 
 
 async def request(
-    session: Session, reach: Callable[[Request, TCP], Awaitable[End]], secure: bool, passwords: bool = False
+    session: Session,
+    reach: Callable[[Request, TCP], Awaitable[End]],
+    secure: bool,
+    passwords: bool = False,
+    pac: Callable[[Request], str] | None = None,
+    late: Mapping[str, tuple[int, str]] = LATE,
 ) -> tuple[Request, End]:
     """
     Take a client's request for a tunnel, and reach its target.  Where that does not come about the client is told why.
@@ -45,13 +52,16 @@ async def request(
     @param reach: Decides whether the client may, and reaches the target.
     @param secure: Whether clients speak TLS with this proxy.
     @param passwords: Whether clients may wait for their passwords to be verified.
+    @param pac: Writes the file for browsers that such a client asked for; L{None} for one that sends them here with all
+        that is encrypted.
+    @param late: What the client is told of a phase that took too long.
     @return: What was asked for, and the target's side; the client has no answer yet.
     """
     reader = RequestReader()
     try:
         asked = await _readRequest(session, reader)
         if asked.method != "CONNECT":
-            _serve(session, asked, secure, reader.bodyless)
+            _serve(session, asked, pac or (lambda asked: pacFile(asked.authority, secure)), reader.bodyless)
         where = TCP(asked.host, asked.port)
         session.target = str(where)
         return asked, await reach(asked, where)
@@ -76,8 +86,8 @@ async def request(
         session.answer(response(e.status, str(e)))
         raise
     except CancelledError:
-        if session.late and session.phase in _LATE:
-            status, sentence = _LATE[session.phase]
+        if session.late and session.phase in late:
+            status, sentence = late[session.phase]
             session.answer(response(status, _BUSY if passwords and session.phase == "route" else sentence))
         raise
 
@@ -92,6 +102,23 @@ async def stand(session: Session, answer: bytes) -> None:
     if session.route.handlers:
         opening = Opening(session, None)
         await negotiate(session, NearSide(opening, False), FarSide(opening, False, False))
+
+
+async def checkUser(session: Session, users: Users, authorization: str) -> None:
+    """
+    Find out which user the client is.
+
+    @param authorization: What its request says of that.
+    @raise NotAuthenticated: It has not shown to be any.
+    @raise Busy: Too many others wait.
+    """
+    session.enter("route")
+    reactor = session.keeper.reactor
+
+    def inThread(check: Callable[[], bool]) -> Deferred[bool]:
+        return deferToThreadPool(reactor, reactor.getThreadPool(), check)
+
+    session.user = await users.check(authorization, inThread)
 
 
 def ownOf(session: Session) -> Callable[[str, int], bool]:
@@ -115,7 +142,7 @@ async def _readRequest(session: Session, reader: RequestReader) -> Request:
     return reader.request
 
 
-def _serve(session: Session, asked: Request, secure: bool, bodyless: bool) -> None:
+def _serve(session: Session, asked: Request, pac: Callable[[Request], str], bodyless: bool) -> None:
     """
     Answer a request to the proxy itself.  Browsers do not show who they are when they ask for such a file, and it tells
     nothing that they do not know.
@@ -125,7 +152,7 @@ def _serve(session: Session, asked: Request, secure: bool, bodyless: bool) -> No
     if asked.target.partition("?")[0] != _PAC:
         raise RequestRefused(f"there is nothing here but {_PAC}; this proxy makes tunnels, by CONNECT", 404)
     try:
-        text = pacFile(asked.authority, secure)
+        text = pac(asked)
     except ValueError as e:
         raise RequestRefused(str(e)) from e
     session.answer(response(200, text, (), PAC_TYPE, bodyless))

@@ -191,10 +191,6 @@ def convert(attribute: Attribute[Any], value: object, resolve: Callable[[str], s
     if choices := metadata.get("choices"):
         return _choice(value, choices)
     kind = metadata.get("kind")
-    if kind == "certificate":
-        if isinstance(value, list) and len(value) != 1:
-            raise ValueError("give one certificate; which of several to show could not be told")
-        return _certificate(value[0] if isinstance(value, list) else value, resolve)
     if kind == "certificates":
         return _certificates(value, resolve)
     if kind == "files":

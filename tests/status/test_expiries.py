@@ -92,7 +92,7 @@ class ExpiriesTests(WatchedCase):
         """
         Those for clients and those for upstreams are told apart; a side without has none.
         """
-        upstream: Any = evolve(clientTLS("u.example"), identity=certificate("me", "me.example"))
+        upstream: Any = evolve(clientTLS("u.example"), identities=(certificate("me", "me.example"),))
         told = self.tell(Factory("a", tls=serverTLS(), upstreamTLS=upstream), Factory("b", upstreamTLS=None))
         self.assertEqual({("a", "client"), ("a", "upstream")}, {(one["route"], one["side"]) for one in told})
         self.assertEqual([], self.tell(Factory("c", tls=None, upstreamTLS=clientTLS("u.example"))))

@@ -4,6 +4,7 @@ Tests for L{tlsproxy.tls.contexts}: several certificates, and what is known of t
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from cryptography import x509
@@ -15,7 +16,7 @@ from tlsproxy.testing.certificates import NOW, certify, write
 from tlsproxy.tls.certificates import Identity
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
 from tlsproxy.tls.native import TLSStream
-from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, ServerPolicy
+from tlsproxy.tls.policy import CertificateFiles, ServerPolicy
 
 
 class SeveralTests(PairCase):
@@ -226,7 +227,7 @@ class SeveralTests(PairCase):
 
 class UpstreamTests(PairCase):
     """
-    The one certificate of a client's side.
+    The certificates of a client's side.
     """
 
     def test_known(self) -> None:
@@ -235,19 +236,18 @@ class UpstreamTests(PairCase):
         """
         identity = self.issued("client.example")
         tls = self.client(identity=identity, ca=("system", self.anchor))
-        assert tls.identity is not None
-        self.assertEqual(("client.example",), tls.identity.names)
+        self.assertEqual([("client.example",)], [one.names for one in tls.identities])
         self.assertEqual((str(self.folder / "client.pem"), self.anchor), tls.files)
-        self.assertIsNone(self.client().identity)
+        self.assertEqual((), self.client().identities)
 
     def test_pkcs12(self) -> None:
         """
-        It may be a PKCS#12 file, and no directory.
+        It may be a PKCS#12 file, and the only one of a directory.
         """
         store = write(str(self.folder / "client.p12"), certify("client.example").pkcs12())
         tls = self.client(cert=store)
-        assert tls.identity is not None
-        self.assertEqual((store,), tls.identity.files)
-        policy = ClientPolicy(ca=(self.anchor,), cert=CertificateFiles(str(self.folder)))
-        error = self.assertRaises(ConfigurationError, ClientTLS.load, policy, "shop.example", NOW)
-        self.assertIn("is a directory", error.problems[0].sentence)
+        self.assertEqual([(store,)], [one.files for one in tls.identities])
+        os.mkdir(folder := str(self.folder / "mine"))
+        store = write(f"{folder}/client.p12", certify("client.example").pkcs12())
+        tls = self.client(cert=folder)
+        self.assertEqual(([(store,)], (folder, store, self.anchor)), ([one.files for one in tls.identities], tls.files))

@@ -238,14 +238,6 @@ class DirectoryTests(FolderCase):
         [(_, told)] = self.told(CertificateFiles(self.folder))
         self.assertEqual("F cannot be read (Permission denied): change its owner or its permissions", told)
 
-    def test_notForClients(self) -> None:
-        """
-        Where one certificate is wanted, a directory is none.
-        """
-        self.write("a.pem", SHOP.pem(), SHOP.keyPEM())
-        [(_, told)] = findIdentities([CertificateFiles(self.folder)], directories=False).problems
-        self.assertIn("is a directory: give the path of a PEM file", told)
-
     @settings(deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.sets(st.from_regex(r"\A(a|b|a-key|a-key-key|\n)?\.(pem|crt|key|p12|pfx|txt)\Z")))
     def test_anyNames(self, names: set[str]) -> None:

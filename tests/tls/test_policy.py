@@ -59,7 +59,7 @@ class PolicyTests(SynchronousTestCase):
             self.assertEqual((policy.minVersion, policy.maxVersion, policy.alpn), ("1.2", "1.3", ()))
         self.assertEqual((client.ca, client.auth, client.name), (("system",), "pkix", ""))
         self.assertEqual((server.clientCa, server.clientAuth, server.unknownSni), ((), "", "default"))
-        self.assertEqual((server.cert, client.cert), ((), None))
+        self.assertEqual((server.cert, client.cert), ((), ()))
 
     def test_values(self) -> None:
         """
@@ -104,10 +104,10 @@ class GivenTests(SynchronousTestCase):
             self.assertEqual(("certs/ca.pem",), ClientPolicy(ca=given).ca)
         for given in ("x.pem", Path("x.pem"), CertificateFiles(Path("x.pem"))):  # type: ignore[arg-type, unused-ignore]
             self.assertEqual((CertificateFiles("x.pem"),), ServerPolicy(cert=given).cert)
-            self.assertEqual(CertificateFiles("x.pem"), ClientPolicy(cert=given).cert)
+            self.assertEqual((CertificateFiles("x.pem"),), ClientPolicy(cert=given).cert)
         for given in ("x.p12", Path("x.p12"), PKCS12File(Path("x.p12"))):  # type: ignore[arg-type, unused-ignore]
             self.assertEqual((PKCS12File("x.p12"),), ServerPolicy(cert=given).cert)
-            self.assertEqual(PKCS12File("x.p12"), ClientPolicy(cert=given).cert)
+            self.assertEqual((PKCS12File("x.p12"),), ClientPolicy(cert=given).cert)
         several = ServerPolicy(cert=["x.pem", Path("y.pfx"), CertificateFiles("z.pem", "z.key")]).cert
         self.assertEqual((CertificateFiles("x.pem"), PKCS12File("y.pfx"), CertificateFiles("z.pem", "z.key")), several)
         self.assertEqual("k.pem", CertificateFiles("x.pem", Path("k.pem")).key)  # type: ignore[arg-type, unused-ignore]
@@ -136,7 +136,7 @@ class GivenTests(SynchronousTestCase):
             ),
             (
                 ClientPolicy,
-                {"cert": ("x", "y")},
+                {"cert": (("x", "y"),)},
                 "ClientPolicy(cert=...): give CertificateFiles(chain, key) or PKCS12File(path, passwordFile), not a tu",
             ),
             (ServerPolicy, {"clientCa": b"x"}, "ServerPolicy(clientCa=...): give several in a tuple"),

@@ -6,12 +6,8 @@ list says which targets there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from attrs import field, frozen
 from attrs.validators import optional
-from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThreadPool
 from zope.interface import implementer
 
 from tlsproxy.address import TCP
@@ -23,7 +19,7 @@ from tlsproxy.session import Session
 from tlsproxy.steps import acceptTLS, authorize, dialAddresses, readHello
 from tlsproxy.targets import Targets
 from tlsproxy.tls.contexts import ServerTLS, isServerTLS, mirrorsNobody
-from tlsproxy.tunnels import ownOf, request, stand
+from tlsproxy.tunnels import checkUser, ownOf, request, stand
 from tlsproxy.wire.connect import ESTABLISHED, Request
 
 __all__ = ["Connect"]
@@ -66,13 +62,7 @@ class Connect:
 
     async def _reach(self, session: Session, asked: Request, where: TCP) -> End:
         if self.users is not None:
-            session.enter("route")
-            reactor = session.keeper.reactor
-
-            def inThread(check: Callable[[], bool]) -> Deferred[bool]:
-                return deferToThreadPool(reactor, reactor.getThreadPool(), check)
-
-            session.user = await self.users.check(asked.authorization, inThread)
+            await checkUser(session, self.users, asked.authorization)
         self.targets.admit(where.host, where.port)
         await authorize(session)
         session.enter("dial")

@@ -80,9 +80,5 @@ class Expiries:
 
 
 def _expiries(tls: object) -> list[_Expiry]:
-    identities: Iterable[Identity] = ()
-    if isinstance(tls, ServerTLS):
-        identities = tls.identities
-    elif isinstance(tls, ClientTLS) and tls.identity is not None:
-        identities = (tls.identity,)
+    identities: Iterable[Identity] = tls.identities if isinstance(tls, (ServerTLS, ClientTLS)) else ()
     return sorted(_Expiry(one.notAfter, namesOf(one)) for one in identities)

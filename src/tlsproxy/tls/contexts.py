@@ -22,9 +22,9 @@ from tlsproxy.tls.files import CertificateProblem
 from tlsproxy.tls.identities import findIdentities
 from tlsproxy.tls.native import TLSStream, shareTrust
 from tlsproxy.tls.parameters import Checks, chooseALPN, contextFor, tellParameters
-from tlsproxy.tls.peers import requireName
+from tlsproxy.tls.peers import choosePresented, requireName
 from tlsproxy.tls.policy import ClientPolicy, HostPolicy, ServerPolicy
-from tlsproxy.tls.presenting import present, tryPresenting
+from tlsproxy.tls.presenting import Presented, present, tryPresenting
 from tlsproxy.tls.servercontexts import ServerContexts
 from tlsproxy.tls.servernames import Choice, ServerNames
 from tlsproxy.tls.verification import Particulars, Verification, readUpstream
@@ -52,8 +52,7 @@ def _readShown(policy: ServerPolicy | ClientPolicy, method: int, checks: Checks,
     """
     Read the certificates of a policy, and see that OpenSSL takes them.
     """
-    sources = policy.cert if isinstance(policy, ServerPolicy) else [policy.cert] if policy.cert else []
-    found = findIdentities(sources, directories=isinstance(policy, ServerPolicy))
+    found = findIdentities(policy.cert)
     for place, sentence in found.problems:
         checks.tell(f"cert{place}", sentence)
     warnings: list[str] = []
@@ -66,13 +65,30 @@ def _readShown(policy: ServerPolicy | ClientPolicy, method: int, checks: Checks,
     return _Shown(tuple(found.identities), tuple(dict.fromkeys(found.files)), tuple(dict.fromkeys(warnings)))
 
 
-def _attend(stream: TLSStream, verification: Verification | None, protocols: Sequence[bytes] | None = None) -> None:
+def _attend(
+    stream: TLSStream,
+    verification: Verification | None,
+    protocols: Sequence[bytes] | None = None,
+    presented: Presented | None = None,
+) -> None:
     """
     Give a connection what it has of its own.
     """
     judgement = None if verification is None else verification.begin()
-    if judgement is not None or protocols is not None:
-        stream.connection.set_app_data(Particulars(judgement, protocols))
+    if judgement is not None or protocols is not None or presented is not None:
+        stream.connection.set_app_data(Particulars(judgement, protocols, presented))
+
+
+def _presented(policy: ClientPolicy, identities: tuple[Identity, ...]) -> Presented:
+    """
+    Make what a client chooses from that has several certificates.
+    """
+    contexts = []
+    for identity in identities:
+        context = contextFor(SSL.TLS_CLIENT_METHOD, policy)
+        present(context, (identity,))
+        contexts.append(context)
+    return Presented(identities, tuple(contexts))
 
 
 def _mirror(connection: SSL.Connection, theirs: list[bytes]) -> Any:
@@ -269,8 +285,8 @@ class ClientTLS:
     @ivar policy: What it was made from.
     @ivar name: The DNS name (ASCII) or IP address that the upstream's certificate has to show, and, where it is a
         DNS name, the server name we ask for.
-    @ivar identity: The certificate that we present if the upstream asks for one, if any.
-    @ivar files: All files that were read for it.
+    @ivar identities: The certificates of which we present one if the upstream asks for one, if any.
+    @ivar files: All files and directories that were read for it.
     @ivar context: The library's context.
     @ivar warnings: What is doubtful but works, one sentence each.
     @ivar verification: What the upstream's certificate has to be; L{None} where it is not looked at.
@@ -278,11 +294,12 @@ class ClientTLS:
 
     policy: ClientPolicy
     name: str
-    identity: Identity | None
+    identities: tuple[Identity, ...]
     files: tuple[str, ...] = field(eq=False, repr=False)
     context: SSL.Context = field(eq=False, repr=False)
     warnings: tuple[str, ...] = ()
     verification: Verification | None = field(default=None, repr=False)
+    _presented: Presented | None = field(default=None, eq=False, repr=False)
 
     @classmethod
     def load(
@@ -312,15 +329,20 @@ class ClientTLS:
             name = checks.attempt("name", lambda: _checkedName(name)) or ""
         checks.done()
         context = contextFor(SSL.TLS_CLIENT_METHOD, policy)
-        present(context, shown.identities)
+        presented = None
+        if len(shown.identities) > 1:
+            presented = _presented(policy, shown.identities)
+            choosePresented(context)
+        else:
+            present(context, shown.identities)
         if verification is None:
             context.set_verify(SSL.VERIFY_NONE, None)
         else:
             verification.trust(context)
             verification.apply(context)
-        identity = shown.identities[0] if shown.identities else None
         files = tuple(dict.fromkeys((*shown.files, *(file for file in policy.ca if file != "system"), *policy.crl)))
-        return cls(policy, name, identity, files, context, (*shown.warnings, *doubts), verification)
+        warnings = (*shown.warnings, *doubts)
+        return cls(policy, name, shown.identities, files, context, warnings, verification, presented)
 
     def named(self, host: str) -> ClientTLS:
         """
@@ -340,7 +362,7 @@ class ClientTLS:
         @param alpn: The application protocols to offer; L{None} for those of the policy.
         """
         stream = TLSStream(self.context, sock, server=False)
-        _attend(stream, self.verification)
+        _attend(stream, self.verification, presented=self._presented)
         connection = stream.connection
         if self.name and not isLiteral(self.name):
             connection.set_tlsext_host_name(self.name.encode("ascii"))

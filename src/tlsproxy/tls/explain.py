@@ -16,7 +16,7 @@ from tlsproxy.tls.native import TLSStream
 from tlsproxy.tls.pem import UNDECODABLE
 from tlsproxy.tls.printing import few
 
-__all__ = ["ALERTS", "explainFailure", "explainHandshake"]
+__all__ = ["ALERTS", "LATE_REFUSALS", "explainFailure", "explainHandshake", "explainLate"]
 
 ALERTS: Final = {
     0: "close_notify",
@@ -50,7 +50,8 @@ ALERTS: Final = {
 }
 """The names of TLS alerts (RFC 8446 section 6, RFC 6066, RFC 7301, RFC 9849)."""
 
-_LATE_REFUSALS = frozenset({42, 43, 44, 45, 46, 48, 49, 116})
+LATE_REFUSALS: Final = frozenset({42, 43, 44, 45, 46, 48, 49, 116})
+"""The alerts by which a server refuses our certificate, in TLS 1.3 after the handshake."""
 
 _NOT_VERIFIED = "certificate verify failed"
 _UNTOLD: Final = Trouble("")
@@ -104,10 +105,12 @@ def _sentence(stream: TLSStream, error: SSL.Error, peer: str, name: str, establi
     near = peer == _CLIENT
     if alert is not None and not alert[1]:
         # In TLS 1.3 our handshake is over before the peer has looked at our certificate; else all was agreed upon.
-        meant = REFUSALS.get(alert[0]) if not established or alert[0] in _LATE_REFUSALS else None
+        meant = REFUSALS.get(alert[0]) if not established or alert[0] in LATE_REFUSALS else None
         return f"{peer} broke TLS off{told}" + (f": {meant.words}{meant.remedy(near)}" if meant else "")
+    own = stream.connection.get_app_data()
+    if own is not None and own.refusal:
+        return f"TLS with {peer} failed: {own.refusal}{told}"
     if reason == _NOT_VERIFIED:
-        own = stream.connection.get_app_data()
         refusal: str = own.judgement.refusal if own is not None and own.judgement is not None else ""
         problem = stream.verifyProblem() or "it does not verify"
         trouble = CERTIFICATES.get(problem, _UNTOLD) if not refusal else _UNTOLD
@@ -153,3 +156,18 @@ def explainFailure(stream: TLSStream, peer: str) -> str:
     if isinstance(stream.problem, SSL.Error):
         return _sentence(stream, stream.problem, peer, "", established=True)
     return f"{peer} broke TLS"
+
+
+def explainLate(stream: TLSStream, peer: str) -> str:
+    """
+    Say why a server refuses our certificate, which in TLS 1.3 it does after the handshake.
+
+    @param stream: The stream, right after the call that failed.
+    @param peer: What the server is called in messages.
+    @return: C{""} where that is not why it failed.
+    """
+    alert = stream.alert()
+    if alert is None or alert[1] or alert[0] not in LATE_REFUSALS:
+        return ""
+    meant = REFUSALS[alert[0]]
+    return f"{peer} broke TLS off{_alertWords(stream)}: {meant.words}{meant.remedy(False)}"

@@ -84,17 +84,16 @@ class Found:
         self.identities.append(identity)
 
 
-def findIdentities(sources: Sequence[Source], *, directories: bool = True) -> Found:
+def findIdentities(sources: Sequence[Source]) -> Found:
     """
-    Load all that a policy names.
+    Load all that a policy names; a directory stands for all that is in it.
 
     @param sources: what it names.
-    @param directories: whether a directory stands for all that is in it.
     """
     found = Found()
     for position, source in enumerate(sources):
         place = f"[{position}]" if len(sources) > 1 else ""
-        if directories and _isDirectory(source):
+        if _isDirectory(source):
             found.files.append(source.chain)
             inside, wrong = identitiesIn(source.chain)
             wrong += filter(None, map(found.attempt, inside))

@@ -1,6 +1,7 @@
 # -*- test-case-name: tests.tls.test_peers -*-
 """
-What OpenSSL looks at in a peer's certificate, inside the handshake: its name, and what a judgement of ours says.
+What OpenSSL looks at in a peer's certificate, inside the handshake: its name, and what a judgement of ours says; and
+which of our own certificates it shows to a server that wants one.
 
 Beside L{tlsproxy.tls.native}, this is the only module that touches the private bindings of pyOpenSSL.
 """
@@ -15,14 +16,17 @@ from OpenSSL import SSL, _util, crypto
 from tlsproxy.tls.native import seeBindings
 from tlsproxy.wire.host import isLiteral
 
-__all__ = ["judgePeers", "requireName"]
+__all__ = ["choosePresented", "judgePeers", "requireName"]
 
 _lib: Any = _util.lib
 _ffi: Any = _util.ffi
 
 _NEEDED: Final = (
+    "OPENSSL_free",
+    "SSL_CTX_set_cert_cb",
     "SSL_CTX_set_verify",
     "SSL_get0_param",
+    "SSL_get_client_CA_list",
     "SSL_get_ex_data_X509_STORE_CTX_idx",
     "X509_STORE_CTX_get_current_cert",
     "X509_STORE_CTX_get_error",
@@ -33,6 +37,9 @@ _NEEDED: Final = (
     "X509_VERIFY_PARAM_set1_ip",
     "X509_VERIFY_PARAM_set_hostflags",
     "X509_up_ref",
+    "i2d_X509_NAME",
+    "sk_X509_NAME_num",
+    "sk_X509_NAME_value",
 )
 
 seeBindings(_NEEDED)
@@ -70,6 +77,48 @@ def judgePeers(context: SSL.Context, mode: int) -> None:
     @param mode: As for C{SSL.Context.set_verify}.
     """
     _lib.SSL_CTX_set_verify(context._context, mode, _judge)
+
+
+@_ffi.callback("int (*)(SSL *, void *)", error=0)  # type: ignore[untyped-decorator]
+def _present(ssl: Any, _: Any) -> int:
+    """
+    Have a connection show the certificate that fits what its server announces.  Where none does, the handshake fails.
+    """
+    connection = SSL.Connection._reverse_mapping[ssl]
+    own = connection.get_app_data()
+    if own is None or own.presented is None:
+        return 1  # There is none to show.
+    context, own.refusal = own.presented.choose(_announced(ssl))
+    if context is None:
+        return 0
+    connection.set_context(context)
+    return 1
+
+
+def _announced(ssl: Any) -> list[bytes]:
+    """
+    Tell the names of the authorities that a server announced (RFC 8446, section 4.2.4), each in DER.
+    """
+    names = _lib.SSL_get_client_CA_list(ssl)
+    found = []
+    for position in range(0 if names == _ffi.NULL else _lib.sk_X509_NAME_num(names)):
+        space = _ffi.new("unsigned char **")
+        length = _lib.i2d_X509_NAME(_lib.sk_X509_NAME_value(names, position), space)
+        if length < 0:
+            raise ValueError("a name cannot be encoded")
+        try:
+            found.append(bytes(_ffi.buffer(space[0], length)))
+        finally:
+            _lib.OPENSSL_free(space[0])
+    return found
+
+
+def choosePresented(context: SSL.Context) -> None:
+    """
+    Have a context's connections show what each one's own L{Presented<tlsproxy.tls.presenting.Presented>} chooses, once
+    the server is verified and wants a certificate.
+    """
+    _lib.SSL_CTX_set_cert_cb(context._context, _present, _ffi.NULL)
 
 
 def requireName(connection: SSL.Connection, name: str) -> None:

@@ -69,7 +69,7 @@ class CertificateFiles:
     """
     Where a certificate chain and its key lie.
 
-    @ivar chain: A PEM file with the chain, leaf first.  For a server, it may be a directory with any number of them.
+    @ivar chain: A PEM file with the chain, leaf first, or a directory with any number of them.
     @ivar key: A PEM file with the key; L{None} where the chain's file holds it too.
     """
 
@@ -153,7 +153,6 @@ def _isList(given: Any) -> bool:
 _isFiles: Final = takes("the name of a file", str, several=True)
 _isProtocols: Final = takes("the name of an application protocol", str, several=True)
 _FILES: Final = "CertificateFiles(chain, key) or PKCS12File(path, passwordFile)"
-_isCertificate: Final = takes(_FILES, CertificateFiles, PKCS12File, None)
 _isCertificates: Final = takes(_FILES, CertificateFiles, PKCS12File, several=True)
 _isWords: Final = takes("a string", str, several=True)
 _isYesOrNo: Final = takes("True or False", bool)
@@ -343,12 +342,15 @@ class ClientPolicy(Policy):
         validator=_isProtocols,
         kind="protocols",
     )
-    cert: CertificateFiles | PKCS12File | None = option(
-        None,
-        "PEM file (our client certificate chain) or PKCS#12 file",
-        converter=_certificate,
-        validator=_isCertificate,
-        kind="certificate",
+    cert: tuple[CertificateFiles | PKCS12File, ...] = field(
+        default=(),
+        converter=_certificates,
+        validator=_isCertificates,
+        metadata={
+            "help": "PEM file (our client certificate chain), PKCS#12 file, or directory of them; repeat for more, of "
+            "which the upstream gets the first that it accepts, by the CAs that it names",
+            "kind": "certificates",
+        },
     )
     ca: tuple[str, ...] = option(
         ("system",),

@@ -9,18 +9,55 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from typing import Final
 
+from attrs import frozen
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from tlsproxy.tls.certificates import Identity, describe
 from tlsproxy.tls.files import CertificateProblem
-from tlsproxy.tls.printing import printable
+from tlsproxy.tls.printing import few, printable
 
-__all__ = ["present", "tryPresenting"]
+__all__ = ["Presented", "present", "tryPresenting"]
 
 _DESCRIPTORS: Final = "/proc/self/fd"
+
+
+@frozen
+class Presented:
+    """
+    The certificates of a client that has several, of which each server gets the one that it accepts.
+
+    @ivar identities: The identities, the most wanted first.
+    @ivar contexts: For each, a context that presents it.
+    """
+
+    identities: tuple[Identity, ...]
+    contexts: tuple[SSL.Context, ...]
+
+    def choose(self, announced: Sequence[bytes]) -> tuple[SSL.Context | None, str]:
+        """
+        Choose one: the first whose chain leads to one of the authorities that the server accepts, and that has not
+        expired, if there is such.
+
+        @param announced: The names of those authorities, in DER; none where it does not tell.
+        @return: What presents it; or L{None}, and why none fits, as what follows C{TLS with the upstream failed}.
+        """
+        fitting = [
+            (identity, context)
+            for identity, context in zip(self.identities, self.contexts, strict=True)
+            if not announced or any(each.issuer.public_bytes() in announced for each in identity.chain)
+        ]
+        if not fitting:
+            issuers = few(dict.fromkeys(printable(one.chain[-1].issuer.rfc4514_string()) for one in self.identities))
+            return None, (
+                f"it accepts certificates of {len(announced)} CAs, and none of ours, which are of {issuers}; "
+                "give upstream_tls a cert of a CA that it trusts"
+            )
+        now = datetime.now(UTC)
+        return next((context for identity, context in fitting if now < identity.notAfter), fitting[0][1]), ""
 
 
 def present(context: SSL.Context, identities: Sequence[Identity]) -> None:

@@ -24,6 +24,7 @@ from tlsproxy.tls.certificates import describe, issuerOf, loadAuthorities
 from tlsproxy.tls.parameters import Checks
 from tlsproxy.tls.peers import judgePeers
 from tlsproxy.tls.policy import ClientPolicy, HostPolicy, ServerPolicy
+from tlsproxy.tls.presenting import Presented
 from tlsproxy.tls.revocation import loadRevocations, uncovered
 
 __all__ = ["Judgement", "Particulars", "Verification", "readClients", "readUpstream"]
@@ -186,12 +187,20 @@ class Particulars:
 
     @ivar judgement: What is found of its peer's certificate; L{None} where OpenSSL alone decides.
     @ivar protocols: The application protocols that a server chooses from, where they are not its policy's.
+    @ivar presented: The certificates that a client chooses from, where it has several.
+    @ivar refusal: Why none of them fits.
     """
 
-    __slots__ = ("judgement", "protocols")
+    __slots__ = ("judgement", "presented", "protocols", "refusal")
 
-    def __init__(self, judgement: Judgement | None = None, protocols: Sequence[bytes] | None = None) -> None:
-        self.judgement, self.protocols = judgement, protocols
+    def __init__(
+        self,
+        judgement: Judgement | None = None,
+        protocols: Sequence[bytes] | None = None,
+        presented: Presented | None = None,
+    ) -> None:
+        self.judgement, self.protocols, self.presented = judgement, protocols, presented
+        self.refusal = ""
 
 
 def _lists(

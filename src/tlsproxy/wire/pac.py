@@ -5,9 +5,14 @@ The file that tells a browser which requests to send through the proxy: proxy au
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network
+
 from tlsproxy.wire.connect import parseAuthority
 
-__all__ = ["PAC_TYPE", "pacFile"]
+__all__ = ["PAC_TYPE", "mappedPacFile", "pacFile"]
 
 PAC_TYPE = "application/x-ns-proxy-autoconfig"
 """
@@ -28,6 +33,27 @@ function FindProxyForURL(url, host) {
     return "%s %s";
 }"""
 
+# Hosts are compared as they are written, and never looked up.
+_MAPPED = """\
+var hosts = %s;
+var ports = {http: 80, ws: 80, https: 443, wss: 443, ftp: 21};
+function FindProxyForURL(url, host) {
+    var parts = /^([a-z]+):\\/\\/(?:[^\\/?#@]*@)?(?:\\[[^\\]]*\\]|[^:\\/?#]*)(?::(\\d+))?/i.exec(url);
+    var name = host.toLowerCase().replace(/^\\[|\\]$/g, "").replace(/\\.$/, "");
+    var address = /^\\d+\\.\\d+\\.\\d+\\.\\d+$/.test(name) ? 4 : name.indexOf(":") < 0 ? 0 : 6;
+    for (var i = 0; parts && i < hosts.length; i++) {
+        var one = hosts[i], port = +(parts[2] || ports[parts[1].toLowerCase()] || 0);
+        if (port < one.low || port > one.high) {
+            continue;
+        }
+        if (one.network ? address === 4 && isInNet(name, one.network, one.mask)
+                : one.sixth ? address === 6 : new RegExp(one.name).test(name)) {
+            return "PROXY %s";
+        }
+    }
+    return "DIRECT";
+}"""
+
 
 def pacFile(authority: str, secure: bool) -> str:
     """
@@ -44,3 +70,41 @@ def pacFile(authority: str, secure: bool) -> str:
     if port is None:
         port = 443 if secure else 80
     return _TEXT % ("HTTPS" if secure else "PROXY", f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+
+
+def mappedPacFile(
+    authority: str, hosts: Sequence[tuple[str, IPv4Network | IPv6Network | None, tuple[int, int]]]
+) -> str:
+    """
+    Write the file for a proxy that some hosts have to be reached through: for these there is no other way, and all else
+    goes direct.
+
+    Browsers cannot tell networks of IPv6 apart, so with one of them all addresses of IPv6 go through the proxy.
+
+    @param authority: As for L{pacFile}.
+    @param hosts: Patterns, as of L{tlsproxy.wire.network.parseNamePattern}, or networks, and the first and the last
+        port of each.
+    @return: The file's text, without a newline at its end.
+    @raise ValueError: The authority is something else, and so has no place in a script.
+    """
+    host, port = parseAuthority(authority, "the proxy's own address")
+    listed = json.dumps([_listed(*one) for one in hosts])
+    return _MAPPED % (listed, f"[{host}]:{port or 80}" if ":" in host else f"{host}:{port or 80}")
+
+
+def _listed(
+    pattern: str, network: IPv4Network | IPv6Network | None, ports: tuple[int, int]
+) -> dict[str, str | int | bool]:
+    bounds = {"low": ports[0], "high": ports[1]}
+    if isinstance(network, IPv4Network):
+        return {"network": str(network.network_address), "mask": str(network.netmask), **bounds}
+    if network is not None:
+        return {"sixth": True, **bounds}
+    stars, dot, rest = pattern.partition(".")
+    if pattern == "*":
+        name = "."
+    elif dot and stars in ("*", "**"):
+        name = ("^[^.]+" if stars == "*" else "^.+") + re.escape(f".{rest}") + "$"
+    else:
+        name = f"^{re.escape(pattern)}$"
+    return {"name": name, **bounds}

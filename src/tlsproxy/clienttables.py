@@ -1,0 +1,143 @@
+# -*- test-case-name: tests.test_clienttables -*-
+"""
+From the table of a route of mode C{sequential-client} to its pattern.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from attrs import evolve
+
+from tlsproxy.address import Address
+from tlsproxy.errors import ConfigurationError
+from tlsproxy.listening import isPrivate
+from tlsproxy.mapping import Mapping as HostMapping
+from tlsproxy.mappingfile import readMapping
+from tlsproxy.passwords import Users
+from tlsproxy.patterns.sequentialclient import SequentialClient
+from tlsproxy.reading import Reader
+from tlsproxy.sequentialtables import readDowngrade
+from tlsproxy.settings import RouteSettings
+from tlsproxy.tls.contexts import ClientTLS
+from tlsproxy.tls.files import readFile
+from tlsproxy.tlstables import TLSReader
+from tlsproxy.upstreamproxy import UpstreamProxy
+
+__all__ = ["readClient"]
+
+_LONGEST_PASSWORD: Final = 255
+
+
+def readClient(
+    reader: Reader,
+    tlsReader: TLSReader,
+    settings: RouteSettings,
+    table: Mapping[str, Any],
+    path: str,
+    listen: Address | None,
+    warnings: list[str],
+) -> SequentialClient | None:
+    """
+    Read what mode C{sequential-client} takes.
+
+    @param reader: Collects what is wrong.
+    @param tlsReader: Reads the TLS toward reverse proxies.
+    @param settings: The route's own keys.
+    @param table: The route's table.
+    @param path: The key of it.
+    @param listen: Where it listens, as far as that could be read.
+    @param warnings: Gets what is doubtful.
+    @return: L{None} where something is wrong with it.
+    """
+    if listen is not None and not isPrivate(listen):
+        reader.tell(
+            f"{path}.listen",
+            f"whoever reaches {listen} could borrow the certificate: listen on loopback, as in 127.0.0.1:3128",
+        )
+    if "accept_proxy" in table or str(listen).startswith("haproxy:"):
+        reader.tell(
+            f"{path}.{'accept_proxy' if 'accept_proxy' in table else 'listen'}",
+            "clients have to connect by themselves, so that it can be told whose they are: no balancer stands before",
+        )
+    downgrade = readDowngrade(reader, settings, path, warnings)
+    tls = _readTLS(reader, tlsReader, table, f"{path}.upstream_tls", warnings)
+    mapping = _readMapping(reader, settings, f"{path}.mapping", tls, warnings)
+    users = None
+    if settings.users:
+        reader.files.see([settings.users])
+        users = reader.attempt(f"{path}.users", lambda: Users.load(settings.users))
+        warnings += users.warnings if users is not None else ()
+    proxy = _readProxy(reader, settings, path, warnings)
+    if mapping is None:
+        return None
+    return SequentialClient(mapping=mapping, users=users, downgrade=downgrade, upstreamProxy=proxy)
+
+
+def _readTLS(
+    reader: Reader, tlsReader: TLSReader, table: Mapping[str, Any], path: str, warnings: list[str]
+) -> ClientTLS | None:
+    """
+    Read the TLS toward reverse proxies, but for their names.
+    """
+    given = table.get("upstream_tls", {})
+    if isinstance(given, Mapping):
+        if "name" in given:
+            reader.tell(f"{path}.name", "each reverse proxy has its own: give it server_name in the mapping")
+        if "alpn" in given:
+            reader.tell(f"{path}.alpn", "it is settled what proxies speak with each other: leave this out")
+        given = {key: value for key, value in given.items() if key not in ("name", "alpn")}
+    tls = tlsReader.client(given, path, None, "sequential-client")
+    if tls is not None and not tls.identities:
+        warnings.append("reverse proxies as a rule demand a client certificate: give upstream_tls a cert")
+    return tls
+
+
+def _readMapping(
+    reader: Reader, settings: RouteSettings, path: str, tls: ClientTLS | None, warnings: list[str]
+) -> HostMapping | None:
+    if not settings.mapping:
+        reader.tell(path, "say in which file it stands which hosts are reached by way of which reverse proxy")
+        return None
+    reader.files.see([settings.mapping])
+    if tls is None:
+        return None
+    try:
+        return readMapping(settings.mapping, tls, warnings)
+    except ConfigurationError as e:
+        reader.problems += e.problems
+    return None
+
+
+def _readProxy(reader: Reader, settings: RouteSettings, path: str, warnings: list[str]) -> UpstreamProxy | None:
+    """
+    Read what reverse proxies are reached through.
+    """
+    file, place = settings.upstreamProxyPasswordFile, f"{path}.upstream_proxy_password_file"
+    if not settings.upstreamProxy:
+        if file:
+            reader.tell(place, "a password needs its proxy: give upstream_proxy, too")
+        return None
+    proxy = reader.attempt(f"{path}.upstream_proxy", lambda: UpstreamProxy.parse(settings.upstreamProxy))
+    if proxy is None:
+        return None
+    if bool(file) != bool(proxy.user):
+        lacking = "a password needs its user: write USER@ before the host of upstream_proxy"
+        reader.tell(place, lacking if file else f"say in which file the password of {proxy.user} stands")
+        return None
+    return proxy if not file else reader.attempt(place, lambda: _withPassword(reader, proxy, file, warnings))
+
+
+def _withPassword(reader: Reader, proxy: UpstreamProxy, file: str, warnings: list[str]) -> UpstreamProxy:
+    reader.files.see([file])
+    read = readFile(file, "the file with the password")
+    password = read.data.removesuffix(b"\n").removesuffix(b"\r")
+    if not password or b"\n" in password or len(password) > _LONGEST_PASSWORD:
+        raise ValueError(f"{read.name} has to hold the password, of 255 bytes at most, on its only line")
+    exposed = read.openToOthers("a password")
+    warnings += [exposed] if exposed else []
+    try:
+        return evolve(proxy, password=password.decode())
+    except UnicodeDecodeError:
+        raise ValueError(f"{read.name} is not UTF-8 text") from None
