@@ -106,7 +106,10 @@ class _Attempt(Generic[T]):
         """
         transport = self._borrowed.transport
         transport.doRead = self.again
-        transport.startReading()
+        if self._borrowed.comesElsewhere(False):
+            transport.stopReading()
+        else:
+            transport.startReading()
 
     def waitToWrite(self) -> None:
         """
@@ -117,7 +120,8 @@ class _Attempt(Generic[T]):
         transport.stopReading()
         self._writing = True
         transport.doWrite = self.again
-        transport.startWriting()
+        if not self._borrowed.comesElsewhere(True):
+            transport.startWriting()
 
     def again(self) -> None:
         """
@@ -193,6 +197,15 @@ class Borrowed(Protocol):
         The peer sent something while nobody reads: leave it in the kernel, and the reactor in peace.
         """
         self.transport.stopReading()
+
+    def comesElsewhere(self, writing: bool) -> bool:
+        """
+        Tell whether what a step waits for is nothing that the reactor could tell of this socket.  Then whoever it
+        comes to calls the transport's C{doRead}, or C{doWrite}.
+
+        @param writing: Whether the step wants to write.
+        """
+        return False
 
     def hold(self) -> None:
         """

@@ -1,0 +1,455 @@
+# -*- test-case-name: tests.test_stocktls -*-
+"""
+Twisted's own TLS, on a socket of loopback that was accepted for it alone.
+
+A TLS library that knows nothing but sockets gets one: it is accepted from a listening socket on 127.0.0.1 that is there
+for one connection only.  L{Door} lets nobody in but whoever comes from the port that we have bound ourselves, since any
+user of this machine can connect to loopback.
+
+L{StockTLS} counts what TLS has swallowed and what it has written, so that whoever feeds it knows where it is.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any, Final, cast
+from typing import Protocol as Structure
+
+from OpenSSL import SSL
+from twisted.internet import tcp
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.interfaces import (
+    IHandshakeListener,
+    IOpenSSLClientConnectionCreator,
+    IOpenSSLServerConnectionCreator,
+    IReactorTime,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from tlsproxy.errors import HandshakeFailed, SessionError, forgetFrames
+from tlsproxy.interfaces import ENDED, FAILED
+
+__all__ = ["Door", "StockTLS", "meet"]
+
+_log = Logger()
+
+_LOOPBACK: Final = "127.0.0.1"
+_INTRUDER: Final = "somebody else on this machine got in between: TLS by way of 127.0.0.1 met another than ourselves"
+_CLOSE_NOTIFY: Final = (0, False)
+
+
+def meet() -> tuple[socket.socket, socket.socket]:
+    """
+    Make a listening socket on loopback, and one of ours that connects to it.
+
+    @return: Both.  Neither blocks, and the second may still be on its way.
+    @raise SessionError: There is none to be had.
+    """
+    listening = mine = None
+    try:
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        listening.bind((_LOOPBACK, 0))
+        # Bound first, so that there is a port to know ourselves by before anybody can connect.
+        mine = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        mine.bind((_LOOPBACK, 0))
+        listening.listen(1)
+        try:
+            mine.connect(listening.getsockname())
+        except BlockingIOError:
+            pass
+    except OSError as e:
+        for one in (listening, mine):
+            if one is not None:
+                one.close()
+        raise SessionError(f"TLS cannot be given a connection on {_LOOPBACK}: {e.strerror}") from e
+    return listening, mine
+
+
+class Door(FileDescriptor):
+    """
+    A listening socket that lets one connection in, and is closed then.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        listening: socket.socket,
+        expected: Any,
+        came: Callable[[socket.socket | SessionError], None],
+    ) -> None:
+        """
+        @param listening: It.
+        @param expected: The address that the one has who may come in.
+        @param came: Called once, with its socket, or with why there is none.
+        """
+        super().__init__(reactor)
+        self._clock: IReactorTime = reactor
+        self._listening = listening
+        self._expected = expected
+        self._came: Callable[[socket.socket | SessionError], None] | None = came
+
+    def fileno(self) -> int:
+        """
+        See L{IFileDescriptor<twisted.internet.interfaces.IFileDescriptor>}.
+        """
+        return self._listening.fileno()
+
+    def logPrefix(self) -> str:
+        """
+        See L{ILoggingContext<twisted.internet.interfaces.ILoggingContext>}.
+        """
+        return "TLS on loopback"
+
+    def open(self) -> None:
+        """
+        Let in who is there, or wait for it.
+        """
+        self.startReading()
+        self.doRead()
+
+    def doRead(self) -> None:
+        """
+        Somebody has come.
+        """
+        came = self._came
+        if came is None:
+            return
+        try:
+            sock, address = self._listening.accept()
+        except BlockingIOError:
+            return
+        except OSError as e:
+            self.close()
+            came(SessionError(f"TLS cannot be given a connection on {_LOOPBACK}: {e.strerror}"))
+            return
+        self.close()
+        if address != self._expected:
+            sock.close()
+            came(HandshakeFailed(_INTRUDER))
+            return
+        sock.setblocking(False)
+        came(sock)
+
+    def close(self) -> None:
+        """
+        Nobody else gets in.
+        """
+        if self._came is not None:
+            self._came = None
+            self.stopReading()
+            # Nobody can connect from now on, but the reactor may hold an event for the descriptor.
+            self._listening.shutdown(socket.SHUT_RDWR)
+            self._clock.callLater(0, self._listening.close)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        The reactor has found it dead.
+        """
+        came = self._came
+        self.close()
+        if came is not None:
+            came(SessionError(f"TLS has lost its socket on {_LOOPBACK}"))
+
+
+class _Owner(Structure):
+    """
+    Whom L{StockTLS} works for.
+
+    @ivar connection: The connection that TLS is to use.
+    """
+
+    connection: SSL.Connection
+
+    def settle(self) -> None:
+        """
+        See that the peer's certificate has been judged.
+        """
+
+    def noteAlert(self) -> tuple[int, bool] | None:
+        """
+        Note the alert that has just been sent or received, if any, and tell it.
+        """
+
+    def progress(self) -> None:
+        """
+        Something has happened.
+        """
+
+
+@implementer(IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator)
+class _Made:
+    """
+    A connection that is made already, for Twisted.
+    """
+
+    def __init__(self, connection: SSL.Connection) -> None:
+        self._connection = connection
+
+    def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """
+        See L{IOpenSSLClientConnectionCreator}.
+        """
+        return self._connection
+
+    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
+        """
+        See L{IOpenSSLServerConnectionCreator}.
+        """
+        return self._connection
+
+
+@implementer(IHandshakeListener)
+class _Clear(Protocol):
+    """
+    What TLS talks to in clear.
+    """
+
+    def __init__(self, tls: StockTLS) -> None:
+        self._tls = tls
+
+    def connectionMade(self) -> None:
+        """
+        TLS is about to begin.
+        """
+        self._tls.beginning()
+
+    def handshakeCompleted(self) -> None:
+        """
+        See L{IHandshakeListener}.
+        """
+        self._tls.completed()
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Something has come.
+        """
+        self._tls.clear += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        All is over.
+        """
+        self._tls.lost(reason)
+
+
+class _Counted(ProtocolWrapper):
+    """
+    What stands between TLS and its socket.
+    """
+
+    wrappedProtocol: Any
+    transport: Any
+
+    def __init__(self, factory: Any, tls: Any, counts: StockTLS) -> None:
+        super().__init__(factory, tls)
+        self._counts = counts
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Count what TLS has swallowed.
+        """
+        try:
+            self.wrappedProtocol.dataReceived(data)
+        except Exception as e:
+            self._counts.broke(e)
+        self._counts.swallow(len(data))
+
+    def write(self, data: bytes) -> None:
+        """
+        Count what TLS has written, and send it at once.
+        """
+        transport = self.transport
+        if transport.connected:
+            self._counts.written += len(data)
+            transport.write(data)
+            if not transport.disconnecting:
+                transport.doWrite()
+
+    def writeSequence(self, data: Any) -> None:
+        """
+        As L{write}.
+        """
+        self.write(b"".join(data))
+
+    def loseConnection(self) -> None:
+        """
+        TLS is over.
+        """
+        self._counts.finish()
+        super().loseConnection()
+
+
+class StockTLS:
+    """
+    Twisted's TLS on a socket that was accepted for it.
+
+    @ivar clear: What has come in clear, and was not taken yet.
+    @ivar swallowed: How many bytes TLS was given.
+    @ivar written: How many it has written.
+    @ivar ready: Whether the handshake is done.
+    @ivar finished: Whether TLS takes no more.
+    @ivar verdict: How it has ended: C{ENDED}, by the peer's close_notify, or C{FAILED}; 0 while it goes on.
+    @ivar problem: Why it has failed, as far as there are words for it.
+    """
+
+    __slots__ = (
+        "_notified",
+        "_owner",
+        "_particulars",
+        "_protocol",
+        "_transport",
+        "clear",
+        "finished",
+        "problem",
+        "ready",
+        "swallowed",
+        "verdict",
+        "written",
+    )
+
+    def __init__(self, owner: _Owner) -> None:
+        self._owner: _Owner | None = owner
+        self._protocol: TLSMemoryBIOProtocol | None = None
+        self._transport: Any = None
+        self._particulars: Any = None
+        self._notified = False
+        self.clear = b""
+        self.swallowed = self.written = 0
+        self.ready = self.finished = False
+        self.verdict = 0
+        self.problem: Exception | None = None
+
+    @property
+    def takes(self) -> bool:
+        """
+        Whether it can be fed.
+        """
+        return self._transport is not None and not self.finished
+
+    def start(self, reactor: Any, sock: socket.socket, server: bool) -> None:
+        """
+        Begin, on a connected socket.
+        """
+        owner = self._owner
+        assert owner is not None
+        self._particulars = owner.connection.get_app_data()
+        factory = TLSMemoryBIOFactory(_Made(owner.connection), not server, Factory(), clock=reactor)
+        self._protocol = TLSMemoryBIOProtocol(factory, _Clear(self))
+        counted = _Counted(WrappingFactory(factory), self._protocol, self)
+        self._transport = transport = tcp.Server(sock, counted, (_LOOPBACK, 0), cast(tcp.Port, None), 0, reactor)
+        transport.repstr = "<TLS on loopback>"
+        transport.setTcpNoDelay(True)
+        counted.makeConnection(transport)
+
+    def read(self) -> None:
+        """
+        Read what has come to its socket, if anything has.
+        """
+        if self._transport is not None and not self.finished:
+            self._transport.doRead()  # What it says of an end it says again when the reactor asks.
+
+    def write(self, data: bytes) -> None:
+        """
+        Send something inside TLS.
+        """
+        if self._protocol is not None:
+            self._protocol.write(data)
+
+    def end(self) -> None:
+        """
+        Send close_notify.
+        """
+        if self._protocol is not None:
+            self._protocol.loseConnection()
+
+    def close(self) -> None:
+        """
+        Give up.
+        """
+        self._owner = None
+        self.finished = True
+        if self._transport is not None:
+            self._transport.abortConnection()
+
+    # -- what TLS tells ---------------------------------------------------------------------------------------------
+
+    def beginning(self) -> None:
+        """
+        The handshake is about to begin.
+        """
+        if self._owner is not None:
+            # Twisted has put something of its own in the place by which the peer's certificate is judged.
+            self._owner.connection.set_app_data(self._particulars)
+
+    def completed(self) -> None:
+        """
+        The handshake is done.
+        """
+        if self._owner is None:
+            return
+        try:
+            self._owner.settle()
+        except HandshakeFailed as e:
+            self._give(FAILED, e)
+        else:
+            self.ready = True
+
+    def swallow(self, count: int) -> None:
+        """
+        TLS has been given some bytes, and has done with them what there is to do.
+        """
+        self.swallowed += count
+        if self._owner is not None:
+            self._owner.noteAlert()
+            self._owner.progress()
+
+    def finish(self) -> None:
+        """
+        TLS closes its socket.
+        """
+        if self._owner is not None and not self.finished:
+            self._notified = bool(self._owner.connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN)
+        self.finished = True
+
+    def broke(self, problem: Exception) -> None:
+        """
+        TLS did not stand what it was given.
+        """
+        if self._owner is not None and self._owner.noteAlert() == _CLOSE_NOTIFY and not self.ready:
+            # In the middle of a handshake it is not expected there.
+            self._give(ENDED, None)
+        else:
+            _log.failure("TLS on loopback failed")
+            self._give(FAILED, None)
+        forgetFrames(problem)
+
+    def lost(self, reason: Failure) -> None:
+        """
+        The socket is closed.
+        """
+        owner, self._owner = self._owner, None
+        self._transport = self._protocol = None
+        self.finished = True
+        problem: Any = reason.value
+        if not self.verdict:
+            if isinstance(problem, SSL.Error):
+                self._give(FAILED, problem)
+            else:
+                self._give(ENDED if self._notified else FAILED, None)
+        reason.cleanFailure()
+        forgetFrames(problem)
+        if owner is not None:
+            owner.progress()
+
+    def _give(self, verdict: int, problem: Exception | None) -> None:
+        self.verdict = verdict
+        self.problem = None if problem is None else problem.with_traceback(None)
+        self.finished = True
+        if self._transport is not None:
+            self._transport.abortConnection()
