@@ -21,28 +21,21 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from OpenSSL import SSL
-from twisted.internet import tcp
-from twisted.python.failure import Failure
 
-from tlsproxy.borrowed import Borrowed
 from tlsproxy.errors import SessionError
-from tlsproxy.interfaces import DRAINED, ENDED, FAILED, MORE, RESET, TRUNCATED, WANTS_WRITE
-from tlsproxy.stocktls import Door, StockTLS, meet
+from tlsproxy.interfaces import DRAINED, ENDED, FAILED, MORE, RESET, WANTS_WRITE
+from tlsproxy.recordpipe import RecordPipe
+from tlsproxy.selfconnection import Door, meet
+from tlsproxy.stocktls import StockTLS
 from tlsproxy.tls.native import RECORD, Buffer, TLSConnection
 
 __all__ = ["LoopbackTLS"]
 
-_HEADER: Final = 5
-_TYPES: Final = range(20, 24)  # RFC 8446, section 5.1
-_LONGEST: Final = RECORD + 256  # RFC 8446, section 5.2
 _SHORT: Final = 1024
 """A record with less than this many bytes is not one of a long transfer."""
-
-_cipher = Buffer(32768)
-"""Where the records to the peer pass through; it holds nothing between two calls."""
 
 
 class LoopbackTLS(TLSConnection):
@@ -58,44 +51,26 @@ class LoopbackTLS(TLSConnection):
         "_alert",
         "_awaitsInput",
         "_awaitsOutput",
-        "_broken",
         "_busy",
-        "_delivered",
         "_door",
-        "_doubtful",
         "_expects",
-        "_fed",
-        "_mouth",
         "_offered",
-        "_part",
+        "_pipe",
         "_server",
-        "_socket",
         "_tls",
         "_transport",
-        "_unfed",
-        "_unsent",
     )
 
     def __init__(self, context: SSL.Context, sock: socket.socket, server: bool) -> None:
         super().__init__(context, None, server)
-        self._socket = sock
         self._server = server
         self._alert: tuple[int, bool] | None = None
         self._tls = StockTLS(self)
+        self._pipe = RecordPipe(sock, self._tls, self.progress)
         self._transport: Any = None
         self._door: Door | None = None
-        self._mouth: Borrowed | None = None
-        # From the peer.
-        self._part = bytearray()  # Of a record.
-        self._unfed = b""  # Of one that the pipe has not taken.
-        self._fed = 0
-        self._doubtful = self._expects = False
-        # To the peer.
-        self._offered = 0  # What TLS was given of what is to be sent.
-        self._unsent = memoryview(b"")
-        self._delivered = 0
-        self._broken = False
-        # Who waits.
+        self._expects = False
+        self._offered = 0  # How many bytes of what is to be sent TLS was given.
         self._awaitsInput = self._awaitsOutput = self._busy = False
 
     # -- its beginning and its end ----------------------------------------------------------------------------------
@@ -110,12 +85,7 @@ class LoopbackTLS(TLSConnection):
         reactor = transport.reactor
         listening, mine = meet()
         self._transport = transport
-        self._mouth = mouth = Borrowed("TLS on loopback")
-        inner: Any = tcp.Server(mine, mouth, ("", 0), cast(tcp.Port, None), 0, reactor)
-        inner.repstr = "<pipe to TLS on loopback>"
-        mouth.makeConnection(inner)
-        mouth.onLost = self._mouthLost
-        inner.doRead, inner.doWrite = self._outputCame, self._feedRest
+        self._pipe.start(reactor, mine)
         self._door = Door(reactor, listening, mine.getsockname(), self._came)
         self._door.open()
 
@@ -126,7 +96,7 @@ class LoopbackTLS(TLSConnection):
         self._door = None
         if isinstance(sock, SessionError):
             self._tell(FAILED, sock)
-            self._closeMouth()
+            self._pipe.close()
         else:
             self._tls.start(self._transport.reactor, sock, self._server)
         self.progress()
@@ -140,16 +110,7 @@ class LoopbackTLS(TLSConnection):
         if door is not None:
             door.close()
         self._tls.close()
-        self._closeMouth()
-
-    def _closeMouth(self) -> None:
-        mouth, self._mouth = self._mouth, None
-        if mouth is not None:
-            mouth.finish(reset=True)  # Which leaves no port behind that is not free for minutes.
-
-    def _mouthLost(self, _: Failure) -> None:
-        self._mouth = None
-        self.progress()
+        self._pipe.close()
 
     # -- what TLS needs and tells -----------------------------------------------------------------------------------
 
@@ -206,9 +167,9 @@ class LoopbackTLS(TLSConnection):
         while not self._tls.ready and self._advance():
             pass
         if self._tls.ready and self.state < ENDED:
-            if not self._forward():
+            if not self._pipe.forward():
                 raise SSL.WantWriteError()
-            if self._isThrough():
+            if self._pipe.through:
                 return
             self._awaitInput()
         raise self._why()
@@ -236,27 +197,30 @@ class LoopbackTLS(TLSConnection):
         @return: Whether that was done; if not, C{state} tells why.
         """
         awaited, self._awaitsInput = self._awaitsInput, False
-        tls = self._tls
+        tls, pipe = self._tls, self._pipe
         if self._transport is None:
             self.state = max(self.state, RESET)
         if self.state >= ENDED:
             return False
-        through = self._forward()
-        if not through and tls.verdict != FAILED:
+        taken = pipe.forward()
+        if not taken and tls.verdict != FAILED:
             self.state = WANTS_WRITE
-        elif tls.verdict and (not through or self._isThrough()):
+        elif tls.verdict and (not taken or pipe.through):
             # What the peer does not take right now, as an alert may be, it does not get.
             self._tell(tls.verdict, tls.problem)
-            self._closeMouth()
-        elif not tls.takes or tls.swallowed != self._fed or (self._expects and not self.writeEnded):
+            pipe.close()
+        elif not tls.takes or tls.swallowed != pipe.fed or (self._expects and not self.writeEnded):
             self._awaitInput()
-        elif self._doubtful:
+        elif pipe.doubtful:
+            # TLS knows best what to say of what is no record, but this it has let pass.
             self._tell(FAILED, SSL.Error([("", "", "invalid record header")]))
-        elif record := self._takeRecord():
+        elif record := pipe.take():
             self._feed(record)
             return True
-        elif awaited and self.state < ENDED:
-            self._transport.startReading()
+        else:
+            self._tell(pipe.state, pipe.problem)
+            if awaited and self.state == DRAINED:
+                self._transport.startReading()
         return False
 
     def _awaitInput(self) -> None:
@@ -264,62 +228,13 @@ class LoopbackTLS(TLSConnection):
         self._awaitsInput = True
         self._transport.stopReading()
 
-    def _takeRecord(self) -> bytes | None:
-        """
-        Take one record from the peer's socket.
-
-        @return: It, or the header alone of what is none; L{None} if it is not whole yet, or never will be.
-        """
-        part = self._part
-        while True:
-            length = int.from_bytes(part[3:_HEADER], "big")
-            whole = _HEADER + (length if len(part) >= _HEADER else 0)
-            if len(part) >= _HEADER:
-                self._doubtful = part[0] not in _TYPES or part[1] != 3 or length > _LONGEST
-                if self._doubtful or len(part) == whole:
-                    # TLS knows best what to say of what is no record.
-                    self._part = bytearray()
-                    return bytes(part)
-            try:
-                data = self._socket.recv(whole - len(part))
-            except BlockingIOError:
-                self.state = DRAINED
-                return None
-            except OSError as e:
-                self._tell(RESET, e)
-                return None
-            if not data:
-                self.state = TRUNCATED
-                return None
-            part += data
-
     def _feed(self, record: bytes) -> None:
-        self._fed += len(record)
-        self._unfed = record
         busy, self._busy = self._busy, True
         try:
-            self._feedRest()
+            self._pipe.feed(record)
             self._tls.read()  # As a rule it is there by now.
         finally:
             self._busy = busy
-
-    def _feedRest(self) -> None:
-        """
-        The pipe takes something.
-        """
-        mouth = self._mouth
-        if mouth is None:
-            return
-        try:
-            self._unfed = self._unfed[mouth.socket.send(self._unfed) :]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._unfed = b""  # It is closed: reading it tells.
-        if self._unfed:
-            mouth.transport.startWriting()
-        else:
-            mouth.transport.stopWriting()
 
     def fill(self, buffer: Buffer) -> int:
         """
@@ -374,75 +289,6 @@ class LoopbackTLS(TLSConnection):
 
     # -- to the peer ------------------------------------------------------------------------------------------------
 
-    def _forward(self) -> bool:
-        """
-        Pass on what TLS has written, as far as it is there.
-
-        @return: Whether the peer's socket has taken it.
-        """
-        mouth = self._mouth
-        while True:
-            if self._unsent:
-                self._unsent = self._unsent[self._put(self._unsent) :]
-                if self._unsent:
-                    return False
-                if mouth is not None:
-                    mouth.transport.startReading()
-            if mouth is None or self._delivered >= self._tls.written:
-                return True
-            try:
-                count = mouth.socket.recv_into(_cipher.view)
-            except BlockingIOError:
-                return True
-            except OSError:
-                count = 0
-            if not count:
-                self._closeMouth()
-                return True
-            taken = self._put(_cipher.view[:count])
-            if taken < count:
-                self._unsent = memoryview(bytes(_cipher.view[taken:count]))
-                mouth.transport.stopReading()
-                return False
-
-    def _put(self, data: memoryview) -> int:
-        """
-        Send something to the peer; nothing, if our close_notify is sent, whatever TLS may still have to say.
-        """
-        taken = len(data)
-        if not self._broken and not self.writeEnded:
-            try:
-                taken = self._socket.send(data)
-            except BlockingIOError:
-                return 0
-            except OSError as e:
-                self._broken = True
-                if self.state < ENDED:
-                    self.problem = e.with_traceback(None)
-        self._delivered += taken
-        return taken
-
-    def _outputCame(self) -> None:
-        """
-        The pipe is readable.
-        """
-        mouth = self._mouth
-        if self._forward() and mouth is not None and self._delivered >= self._tls.written:
-            try:
-                if not mouth.socket.recv(1, socket.MSG_PEEK):
-                    self._closeMouth()
-            except BlockingIOError:
-                pass
-            except OSError:
-                self._closeMouth()
-        self.progress()
-
-    def _isThrough(self) -> bool:
-        """
-        Tell whether all that TLS has written is on the peer's socket.
-        """
-        return not self._unsent and (self._mouth is None or self._delivered >= self._tls.written)
-
     def _pass(self) -> bool:
         """
         Pass on all that TLS has written.
@@ -450,9 +296,9 @@ class LoopbackTLS(TLSConnection):
         @return: Whether that is done; if not, whoever writes has to come again.
         """
         self._awaitsOutput = False
-        if not self._forward():
+        if not self._pipe.forward():
             return False
-        if not self._isThrough():
+        if not self._pipe.through:
             self._awaitsOutput = True
             self._transport.stopWriting()
             return False
@@ -469,7 +315,7 @@ class LoopbackTLS(TLSConnection):
         Write some bytes: they count as taken once their records are on the peer's socket.
         """
         view, sent, tls = memoryview(data), 0, self._tls
-        while self._transport is not None and not self._broken and not self._ending:
+        while self._transport is not None and not self._pipe.broken and not self._ending:
             if self._offered:
                 if not self._pass():
                     return sent
@@ -496,15 +342,15 @@ class LoopbackTLS(TLSConnection):
         if self.writeEnded:
             return True
         tls = self._tls
-        if self._transport is not None and not self._broken and self.state not in (RESET, FAILED):
+        if self._transport is not None and not self._pipe.broken and self.state not in (RESET, FAILED):
             if not self._ending:
                 self._ending = True
                 if not tls.finished:
                     tls.end()
             if not self._pass():
                 return False
-        self.writeEnded = True
-        if self._awaitsInput and tls.takes and tls.swallowed == self._fed:
+        self.writeEnded = self._pipe.sealed = True
+        if self._awaitsInput and tls.takes and tls.swallowed == self._pipe.fed:
             self._awaitsInput = False
             self._transport.startReading()
         return True

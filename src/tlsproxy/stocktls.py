@@ -1,29 +1,22 @@
 # -*- test-case-name: tests.test_stocktls -*-
 """
-Twisted's own TLS, on a socket of loopback that was accepted for it alone.
+Twisted's own TLS, as stock as it is, on a socket of its own.
 
-A TLS library that knows nothing but sockets gets one: it is accepted from a listening socket on 127.0.0.1 that is there
-for one connection only.  L{Door} lets nobody in but whoever comes from the port that we have bound ourselves, since any
-user of this machine can connect to loopback.
-
-L{StockTLS} counts what TLS has swallowed and what it has written, so that whoever feeds it knows where it is.
+What it has swallowed and what it has written is counted, so that whoever feeds it knows where it is.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from typing import Any, Final, cast
 from typing import Protocol as Structure
 
 from OpenSSL import SSL
 from twisted.internet import tcp
-from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import (
     IHandshakeListener,
     IOpenSSLClientConnectionCreator,
     IOpenSSLServerConnectionCreator,
-    IReactorTime,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
@@ -32,129 +25,15 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tlsproxy.errors import HandshakeFailed, SessionError, forgetFrames
+from tlsproxy.errors import HandshakeFailed, forgetFrames
 from tlsproxy.interfaces import ENDED, FAILED
+from tlsproxy.selfconnection import LOOPBACK
 
-__all__ = ["Door", "StockTLS", "meet"]
+__all__ = ["StockTLS"]
 
 _log = Logger()
 
-_LOOPBACK: Final = "127.0.0.1"
-_INTRUDER: Final = "somebody else on this machine got in between: TLS by way of 127.0.0.1 met another than ourselves"
 _CLOSE_NOTIFY: Final = (0, False)
-
-
-def meet() -> tuple[socket.socket, socket.socket]:
-    """
-    Make a listening socket on loopback, and one of ours that connects to it.
-
-    @return: Both.  Neither blocks, and the second may still be on its way.
-    @raise SessionError: There is none to be had.
-    """
-    listening = mine = None
-    try:
-        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        listening.bind((_LOOPBACK, 0))
-        # Bound first, so that there is a port to know ourselves by before anybody can connect.
-        mine = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        mine.bind((_LOOPBACK, 0))
-        listening.listen(1)
-        try:
-            mine.connect(listening.getsockname())
-        except BlockingIOError:
-            pass
-    except OSError as e:
-        for one in (listening, mine):
-            if one is not None:
-                one.close()
-        raise SessionError(f"TLS cannot be given a connection on {_LOOPBACK}: {e.strerror}") from e
-    return listening, mine
-
-
-class Door(FileDescriptor):
-    """
-    A listening socket that lets one connection in, and is closed then.
-    """
-
-    def __init__(
-        self,
-        reactor: Any,
-        listening: socket.socket,
-        expected: Any,
-        came: Callable[[socket.socket | SessionError], None],
-    ) -> None:
-        """
-        @param listening: It.
-        @param expected: The address that the one has who may come in.
-        @param came: Called once, with its socket, or with why there is none.
-        """
-        super().__init__(reactor)
-        self._clock: IReactorTime = reactor
-        self._listening = listening
-        self._expected = expected
-        self._came: Callable[[socket.socket | SessionError], None] | None = came
-
-    def fileno(self) -> int:
-        """
-        See L{IFileDescriptor<twisted.internet.interfaces.IFileDescriptor>}.
-        """
-        return self._listening.fileno()
-
-    def logPrefix(self) -> str:
-        """
-        See L{ILoggingContext<twisted.internet.interfaces.ILoggingContext>}.
-        """
-        return "TLS on loopback"
-
-    def open(self) -> None:
-        """
-        Let in who is there, or wait for it.
-        """
-        self.startReading()
-        self.doRead()
-
-    def doRead(self) -> None:
-        """
-        Somebody has come.
-        """
-        came = self._came
-        if came is None:
-            return
-        try:
-            sock, address = self._listening.accept()
-        except BlockingIOError:
-            return
-        except OSError as e:
-            self.close()
-            came(SessionError(f"TLS cannot be given a connection on {_LOOPBACK}: {e.strerror}"))
-            return
-        self.close()
-        if address != self._expected:
-            sock.close()
-            came(HandshakeFailed(_INTRUDER))
-            return
-        sock.setblocking(False)
-        came(sock)
-
-    def close(self) -> None:
-        """
-        Nobody else gets in.
-        """
-        if self._came is not None:
-            self._came = None
-            self.stopReading()
-            # Nobody can connect from now on, but the reactor may hold an event for the descriptor.
-            self._listening.shutdown(socket.SHUT_RDWR)
-            self._clock.callLater(0, self._listening.close)
-
-    def connectionLost(self, reason: Failure) -> None:
-        """
-        The reactor has found it dead.
-        """
-        came = self._came
-        self.close()
-        if came is not None:
-            came(SessionError(f"TLS has lost its socket on {_LOOPBACK}"))
 
 
 class _Owner(Structure):
@@ -342,7 +221,7 @@ class StockTLS:
         factory = TLSMemoryBIOFactory(_Made(owner.connection), not server, Factory(), clock=reactor)
         self._protocol = TLSMemoryBIOProtocol(factory, _Clear(self))
         counted = _Counted(WrappingFactory(factory), self._protocol, self)
-        self._transport = transport = tcp.Server(sock, counted, (_LOOPBACK, 0), cast(tcp.Port, None), 0, reactor)
+        self._transport = transport = tcp.Server(sock, counted, (LOOPBACK, 0), cast(tcp.Port, None), 0, reactor)
         transport.repstr = "<TLS on loopback>"
         transport.setTcpNoDelay(True)
         counted.makeConnection(transport)
