@@ -34,6 +34,8 @@ from tlsproxy.tls.native import RECORD, Buffer, TLSConnection
 
 __all__ = ["LoopbackTLS"]
 
+_MOST: Final = 1 << 17
+"""How many bytes of TLS may wait for the peer's socket before the peer is read no more, because TLS answers it."""
 _SHORT: Final = 1024
 """A record with less than this many bytes is not one of a long transfer."""
 
@@ -203,12 +205,11 @@ class LoopbackTLS(TLSConnection):
         if self.state >= ENDED:
             return False
         taken = pipe.forward()
-        if not taken and tls.verdict != FAILED:
-            self.state = WANTS_WRITE
-        elif tls.verdict and (not taken or pipe.through):
-            # What the peer does not take right now, as an alert may be, it does not get.
+        if tls.verdict == ENDED or (tls.verdict and (not taken or pipe.through)):
+            # What the peer does not take right now of an alert it does not get.
             self._tell(tls.verdict, tls.problem)
-            pipe.close()
+        elif not taken and (not tls.ready or pipe.backlog > _MOST) and not tls.verdict:
+            self.state = WANTS_WRITE
         elif not tls.takes or tls.swallowed != pipe.fed or (self._expects and not self.writeEnded):
             self._awaitInput()
         elif pipe.doubtful:

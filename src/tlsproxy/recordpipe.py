@@ -204,6 +204,13 @@ class RecordPipe:
                 return False
 
     @property
+    def backlog(self) -> int:
+        """
+        How many bytes of what was written are not on the peer's socket.
+        """
+        return self._writer.written - self._delivered
+
+    @property
     def through(self) -> bool:
         """
         Whether all that was written is on the peer's socket.
