@@ -143,12 +143,10 @@ class _Counted(ProtocolWrapper):
         """
         Count what TLS has written, and send it at once.
         """
-        transport = self.transport
-        if transport.connected:
+        if self.transport.connected:
             self._counts.written += len(data)
-            transport.write(data)
-            if not transport.disconnecting:
-                transport.doWrite()
+            self.transport.write(data)
+            self._counts.send()
 
     def writeSequence(self, data: Any) -> None:
         """
@@ -232,6 +230,14 @@ class StockTLS:
         """
         if self._transport is not None and not self.finished:
             self._transport.doRead()  # What it says of an end it says again when the reactor asks.
+
+    def send(self) -> None:
+        """
+        Send what TLS has written, without waiting for the reactor.
+        """
+        transport = self._transport
+        if transport is not None and not transport.disconnecting:
+            transport.doWrite()
 
     def write(self, data: bytes) -> None:
         """
