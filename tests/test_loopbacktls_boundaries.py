@@ -38,7 +38,7 @@ class Cutter:
     """
 
     def __init__(self, one: socket.socket, other: socket.socket, dice: random.Random) -> None:
-        self.ways = [[one, other, bytearray()], [other, one, bytearray()]]
+        self.ways: list[list[Any]] = [[one, other, bytearray()], [other, one, bytearray()]]
         self.dice = dice
         self.most = dice.choice([200, 5000, 65536])
 

@@ -33,6 +33,7 @@ __all__ = ["End"]
 
 T = TypeVar("T")
 M = TypeVar("M", covariant=True)
+_TLS = LoopbackTLS | TLSStream
 
 _POLL: Final = 0.05
 _peeked = Buffer(65536)
@@ -193,7 +194,7 @@ class End(Borrowed):
 
     async def startTLS(
         self, tls: ServerTLS | ClientTLS, alpn: Sequence[bytes] | None = None, serverName: str | None = None
-    ) -> TLSConnection:
+    ) -> _TLS:
         """
         Upgrade this side to TLS.
 
@@ -207,8 +208,9 @@ class End(Borrowed):
         @raise PeerReset: The peer reset the connection.
         @raise SessionError: TLS is to be run by way of loopback, and that cannot be had.
         """
-        kind = LoopbackTLS if self.takeOff == "loopback" else TLSStream
-        stream: LoopbackTLS | TLSStream
+        kind: Callable[[SSL.Context, socket.socket, bool], _TLS] = TLSStream
+        if self.takeOff == "loopback":
+            kind = LoopbackTLS
         if isinstance(tls, ServerTLS):
             stream, name = tls.begin(kind, self.socket, serverName, alpn), ""
         else:
@@ -289,12 +291,12 @@ class End(Borrowed):
         self.reading = self.writing = stream
 
     @property
-    def tls(self) -> TLSConnection | None:
+    def tls(self) -> _TLS | None:
         """
         The TLS of this side, if it has any now, in whichever direction.
         """
         for stream in (self.reading, self.writing):
-            if isinstance(stream, TLSConnection):
+            if isinstance(stream, _TLS):
                 return stream
         return None
 

@@ -67,8 +67,8 @@ class LoopbackTLS(TLSConnection):
         super().__init__(context, None, server)
         self._server = server
         self._alert: tuple[int, bool] | None = None
-        self._tls = StockTLS(self)
-        self._pipe = RecordPipe(sock, self._tls, self.progress)
+        self._tls = StockTLS()
+        self._pipe = RecordPipe(sock, self._tls)
         self._transport: Any = None
         self._door: Door | None = None
         self._expects = False
@@ -87,7 +87,7 @@ class LoopbackTLS(TLSConnection):
         reactor = transport.reactor
         listening, mine = meet()
         self._transport = transport
-        self._pipe.start(reactor, mine)
+        self._pipe.start(reactor, mine, self.progress)
         self._door = Door(reactor, listening, mine.getsockname(), self._came)
         self._door.open()
 
@@ -100,7 +100,7 @@ class LoopbackTLS(TLSConnection):
             self._tell(FAILED, sock)
             self._pipe.close()
         else:
-            self._tls.start(self._transport.reactor, sock, self._server)
+            self._tls.start(self, self._transport.reactor, sock, self._server)
         self.progress()
 
     def close(self) -> None:
@@ -330,7 +330,7 @@ class LoopbackTLS(TLSConnection):
                 piece = view[sent : sent + RECORD]
                 self._offered = len(piece)
                 tls.write(bytes(piece))
-                if tls.finished:
+                if not tls.takes:
                     return -1
         return -1
 

@@ -40,6 +40,12 @@ class _Writer(Protocol):
     written: int
 
 
+def _ignore() -> None:
+    """
+    What progress is to a pipe that is closed.
+    """
+
+
 class RecordPipe:
     """
     The pipe, and the socket at this end of it.
@@ -69,15 +75,14 @@ class RecordPipe:
         "state",
     )
 
-    def __init__(self, sock: socket.socket, writer: _Writer, progress: Callable[[], None]) -> None:
+    def __init__(self, sock: socket.socket, writer: _Writer) -> None:
         """
         @param sock: The peer's socket.
         @param writer: Who is at the other end of the pipe.
-        @param progress: Called when something may have gone on.
         """
         self._socket = sock
         self._writer = writer
-        self._progress = progress
+        self._progress: Callable[[], None] = _ignore
         self._mouth: Borrowed | None = None
         self._part = bytearray()  # Of a record.
         self._unfed = b""  # Of one that the pipe has not taken.
@@ -87,12 +92,14 @@ class RecordPipe:
         self.state = DRAINED
         self.problem: Exception | None = None
 
-    def start(self, reactor: Any, sock: socket.socket) -> None:
+    def start(self, reactor: Any, sock: socket.socket, progress: Callable[[], None]) -> None:
         """
         Begin.
 
         @param sock: This end of the pipe, connected or on its way.
+        @param progress: Called when something may have gone on.
         """
+        self._progress = progress
         self._mouth = mouth = Borrowed("TLS on loopback")
         transport: Any = tcp.Server(sock, mouth, ("", 0), cast(tcp.Port, None), 0, reactor)
         transport.repstr = "<pipe to TLS on loopback>"
@@ -105,12 +112,15 @@ class RecordPipe:
         Close this end.
         """
         mouth, self._mouth = self._mouth, None
+        self._progress = _ignore
         if mouth is not None:
+            mouth.onLost = None
             mouth.finish(reset=True)  # Which leaves no port behind that is not free for a minute.
 
     def _lost(self, _: Failure) -> None:
-        self._mouth = None
-        self._progress()
+        progress = self._progress
+        self.close()
+        progress()
 
     # -- from the peer ----------------------------------------------------------------------------------------------
 
@@ -172,10 +182,11 @@ class RecordPipe:
 
     # -- to the peer ------------------------------------------------------------------------------------------------
 
-    def forward(self) -> bool:
+    def forward(self, readable: bool = False) -> bool:
         """
         Pass on what has been written, as far as it is there.
 
+        @param readable: Whether there is something to be read for sure, be it the end.
         @return: Whether the peer's socket has taken it.
         """
         mouth = self._mouth
@@ -186,7 +197,7 @@ class RecordPipe:
                     return False
                 if mouth is not None:
                     mouth.transport.startReading()
-            if mouth is None or self._delivered >= self._writer.written:
+            if mouth is None or (self._delivered >= self._writer.written and not readable):
                 return True
             try:
                 count = mouth.socket.recv_into(_passing.view)
@@ -230,13 +241,6 @@ class RecordPipe:
         return taken
 
     def _readable(self) -> None:
-        mouth = self._mouth
-        if self.forward() and mouth is not None and self._delivered >= self._writer.written:
-            try:
-                if not mouth.socket.recv(1, socket.MSG_PEEK):
-                    self.close()
-            except BlockingIOError:
-                pass
-            except OSError:
-                self.close()
-        self._progress()
+        progress = self._progress
+        self.forward(True)
+        progress()

@@ -125,8 +125,11 @@ class Door(FileDescriptor):
         if self._came is not None:
             self._came = None
             self.stopReading()
-            # Nobody can connect from now on, but the reactor may hold an event for the descriptor.
-            self._listening.shutdown(socket.SHUT_RDWR)
+            try:
+                self._listening.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # Not every system can.
+            # The reactor may hold an event for the descriptor.
             self._clock.callLater(0, self._listening.close)
 
     def connectionLost(self, reason: Failure) -> None:

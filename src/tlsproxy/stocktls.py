@@ -25,9 +25,10 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from tlsproxy.errors import HandshakeFailed, forgetFrames
+from tlsproxy.errors import HandshakeFailed, TLSProxyError, forgetFrames
 from tlsproxy.interfaces import ENDED, FAILED
 from tlsproxy.selfconnection import LOOPBACK
+from tlsproxy.tls.native import RECORD
 
 __all__ = ["StockTLS"]
 
@@ -190,8 +191,8 @@ class StockTLS:
         "written",
     )
 
-    def __init__(self, owner: _Owner) -> None:
-        self._owner: _Owner | None = owner
+    def __init__(self) -> None:
+        self._owner: _Owner | None = None
         self._protocol: TLSMemoryBIOProtocol | None = None
         self._transport: Any = None
         self._particulars: Any = None
@@ -209,12 +210,11 @@ class StockTLS:
         """
         return self._transport is not None and not self.finished
 
-    def start(self, reactor: Any, sock: socket.socket, server: bool) -> None:
+    def start(self, owner: _Owner, reactor: Any, sock: socket.socket, server: bool) -> None:
         """
         Begin, on a connected socket.
         """
-        owner = self._owner
-        assert owner is not None
+        self._owner = owner
         self._particulars = owner.connection.get_app_data()
         factory = TLSMemoryBIOFactory(_Made(owner.connection), not server, Factory(), clock=reactor)
         self._protocol = TLSMemoryBIOProtocol(factory, _Clear(self))
@@ -306,13 +306,24 @@ class StockTLS:
         """
         TLS did not stand what it was given.
         """
-        if self._owner is not None and self._owner.noteAlert() == _CLOSE_NOTIFY and not self.ready:
-            # In the middle of a handshake it is not expected there.
+        if isinstance(problem, TLSProxyError):
+            # A callback of ours has refused what the peer wants, and Twisted left the alert where it was.
+            self._sendAlert()
+            self._give(FAILED, problem)
+        elif self._owner is not None and self._owner.noteAlert() == _CLOSE_NOTIFY and not self.ready:
+            # Twisted does not expect that in the middle of a handshake.
             self._give(ENDED, None)
         else:
             _log.failure("TLS on loopback failed")
             self._give(FAILED, None)
         forgetFrames(problem)
+
+    def _sendAlert(self) -> None:
+        if self._owner is not None and self._transport is not None:
+            try:
+                self._transport.protocol.write(self._owner.connection.bio_read(RECORD))
+            except SSL.WantReadError:
+                pass  # There is none.
 
     def lost(self, reason: Failure) -> None:
         """
@@ -337,4 +348,4 @@ class StockTLS:
         self.problem = None if problem is None else problem.with_traceback(None)
         self.finished = True
         if self._transport is not None:
-            self._transport.abortConnection()
+            self._transport.loseConnection()
