@@ -207,6 +207,11 @@ class Borrowed(Protocol):
         """
         return False
 
+    def released(self) -> None:
+        """
+        Nothing is read or written any more but what closing takes.
+        """
+
     def hold(self) -> None:
         """
         Stop reading and writing for whoever did.
@@ -230,6 +235,7 @@ class Borrowed(Protocol):
         if self.gone:
             return
         self.gone = True
+        self.released()
         if borrowed:
             self.transport.doRead = self.transport.doWrite = _nothing
         waiting, self._waiting = self._waiting, None
@@ -301,6 +307,7 @@ class Borrowed(Protocol):
         if self.gone:
             return
         self.gone = True
+        self.released()
         self.onLost = None
         self._lingered()
         self._end = _ABORTED if reset else _DONE
@@ -339,6 +346,7 @@ class Borrowed(Protocol):
         """
         if self.gone:
             return
+        self.released()
         self.shutdownWrite()
         transport = self.transport
         self._lingering = transport.reactor.callLater(_LINGER, self.finish)

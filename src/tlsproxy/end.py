@@ -15,8 +15,6 @@ from typing import Final, Protocol, TypeVar
 from weakref import ref
 
 from OpenSSL import SSL
-from twisted.internet.protocol import connectionDone
-from twisted.python.failure import Failure
 
 from tlsproxy.borrowed import Borrowed
 from tlsproxy.errors import PeerEnded, PeerReset, SessionError
@@ -231,38 +229,17 @@ class End(Borrowed):
         try:
             await self.until(step)
         except BaseException:
-            self._endLoop()
+            self.released()
             raise
         return stream
 
-    def _endLoop(self) -> None:
+    def released(self) -> None:
         """
-        Close what TLS has on 127.0.0.1.
+        Nobody's TLS has a say any more: close what it has on 127.0.0.1.
         """
         looped = self._looped() if self._looped is not None else None
         if looped is not None:
             looped.close()
-
-    def letGo(self, reset: bool = False) -> None:
-        """
-        As L{Borrowed.letGo<tlsproxy.borrowed.Borrowed.letGo>}.
-        """
-        self._endLoop()
-        super().letGo(reset)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """
-        As L{Borrowed.connectionLost<tlsproxy.borrowed.Borrowed.connectionLost>}.
-        """
-        self._endLoop()
-        super().connectionLost(reason)
-
-    def linger(self) -> None:
-        """
-        As L{Borrowed.linger<tlsproxy.borrowed.Borrowed.linger>}: nobody's TLS has a say any more.
-        """
-        self._endLoop()
-        super().linger()
 
     def comesElsewhere(self, writing: bool) -> bool:
         """

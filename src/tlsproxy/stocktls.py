@@ -155,6 +155,13 @@ class _Counted(ProtocolWrapper):
         """
         self.write(b"".join(data))
 
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        The socket is gone.  Whatever TLS makes of that, it is no close_notify of the peer.
+        """
+        self._counts.finished = True
+        super().connectionLost(reason)
+
     def loseConnection(self) -> None:
         """
         TLS is over.
