@@ -6,7 +6,7 @@ a peer ends its TLS before the other side has said all: that ends both direction
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tlsproxy.end import End
 from tlsproxy.testing import conformance, streams
@@ -41,15 +41,10 @@ class Looping(_Mixin):
         super().setUp()
 
 
-def _made() -> dict[str, Any]:
-    kept = {name: None for name in _BREAKS}
-    classes = conformance.pairings(__name__, streams.Streams, Looping, conformance.PairingConformance, prefix="Loop")
-    for one in classes.values():
-        if "plain" in (one.nearKind, one.farKind) and one.nearKind == one.farKind:  # type: ignore[attr-defined]
-            continue
-        for name, nothing in kept.items():
-            setattr(one, name, nothing)
-    return {name: one for name, one in classes.items() if "PlainToPlain" not in name}
+_kept = {name: one for name, one in vars(conformance.PairingConformance).items() if name not in _BREAKS}
+_Kept = type("_Kept", (), {name: one for name, one in _kept.items() if name not in ("__dict__", "__weakref__")})
 
-
-globals().update(_made())
+for _name, _one in conformance.pairings(__name__, streams.Streams, Looping, _Kept, prefix="Loop").items():
+    if "PlainToPlain" not in _name:
+        globals()[_name] = _one
+del _one
