@@ -44,7 +44,8 @@ class TakeTests(TestCase):
         try:
             pipe = RecordPipe(ours, Writer())
             records = [bytes((kind, 3, 3)) + len(body).to_bytes(2, "big") + body for kind, body in bodies]
-            stream, taken = b"".join(records) + rest, []
+            stream = b"".join(records) + rest
+            taken: list[bytes] = []
             while stream or len(taken) < len(records):
                 size = cuts.pop() if cuts else len(stream)
                 theirs.sendall(stream[:size])

@@ -84,7 +84,7 @@ class DoorTests(SynchronousTestCase):
         """
         Whoever comes from another port is not let in, and nobody is any more.
         """
-        connected = []
+        connected: list[socket.socket] = []
 
         class Robbed(socket.socket):
             def listen(self, backlog: int = 0) -> None:
@@ -137,7 +137,7 @@ class DoorTests(SynchronousTestCase):
         Where there is no descriptor, that is told in a sentence, and nothing is left.
         """
         for lacking in range(2):
-            made = []
+            made: list[socket.socket] = []
 
             class Few(socket.socket):
                 def __init__(self, *args: Any) -> None:
