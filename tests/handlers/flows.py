@@ -111,7 +111,11 @@ class FakeTLS:
 class FakeEnd:
     """
     One side.
+
+    @cvar spoke: It has had no TLS that is off now.
     """
+
+    spoke = ""
 
     def __init__(self, peer: IAddress | None, host: IAddress | None = None, tls: FakeTLS | None = None) -> None:
         self._peer, self._host, self.tls = peer, host, tls
@@ -151,6 +155,7 @@ def session(near: FakeEnd, far: FakeEnd | None, **more: Any) -> Any:
         "serverName": None,
         "upstream": None,
         "clientCertificate": "",
+        "downgrade": "",
         "relay": object(),
     }
     return SimpleNamespace(**{**facts, **more})
