@@ -69,7 +69,9 @@ class TunnelTests(ClientProxyCase):
 
         def answer(talker: Talker) -> None:
             assert talker.tls is not None
-            seen.append(talker.tls.get_peer_certificate(as_cryptography=True).subject.rfc4514_string())
+            shown = talker.tls.get_peer_certificate(as_cryptography=True)
+            assert shown is not None
+            seen.append(shown.subject.rfc4514_string())
             talker.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
             talker.endWrite()
 
