@@ -20,9 +20,9 @@ _RETRY = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2
 
 _SUITES_13 = (0x1301, 0x1302, 0x1303)
 _SUITES_12 = frozenset(
-    # DHE with RSA and DSS, ECDHE with ECDSA and RSA: AES-GCM, then ChaCha20, then CCM.
+    # DHE with RSA and DSS, ECDHE with ECDSA and RSA: AES-GCM, then ChaCha20, then CCM with whole tags.
     [0x009E, 0x009F, 0x00A2, 0x00A3, 0xC02B, 0xC02C, 0xC02F, 0xC030, 0xCCA8, 0xCCA9, 0xCCAA]
-    + [0xC09E, 0xC09F, 0xC0A2, 0xC0A3, 0xC0AC, 0xC0AD, 0xC0AE, 0xC0AF]
+    + [0xC09E, 0xC09F, 0xC0AC, 0xC0AD]
 )
 
 
@@ -80,16 +80,21 @@ def records(stream: bytes) -> Iterator[bytes]:
         at = end
 
 
-def serverName(held: bytes) -> str | None:
+def serverName(held: bytes, again: bool = False) -> str | None:
     """
     Read the server name of a client's first bytes.
 
+    @param again: They follow a HelloRetryRequest: a ChangeCipherSpec and early data may come first.
     @return: It; nothing where the hello has none.
     @raise NotTLS: They are no hello.
     @raise EOFError: The hello is not whole.
     """
     message, at = b"", 0
+    while again and held[at : at + 1] in (b"\x14", b"\x17") and len(held) >= at + 5:
+        at += 5 + int.from_bytes(held[at + 3 : at + 5], "big")
     while True:
+        if held[at : at + 1] in (b"\x14", b"\x17") and again and not message:
+            raise EOFError
         if held[at : at + 1] not in (b"", b"\x16") or held[at + 1 : at + 2] not in (b"", b"\x03") or at > MOST:
             raise NotTLS("no ClientHello")
         size = int.from_bytes(held[at + 3 : at + 5], "big") if len(held) >= at + 5 else MOST
@@ -142,11 +147,13 @@ class Watch:
 
     @ivar safe: Whether it is; L{None} while that is open.
     @ivar version: C{"1.3"} or C{"1.2"}, once it is known.
+    @ivar retried: Whether the server has sent a HelloRetryRequest.
     """
 
     def __init__(self) -> None:
         self.safe: bool | None = None
         self.version = ""
+        self.retried = False
         self._suite = 0
         self._sides = (_Side(), _Side())
 
@@ -189,8 +196,8 @@ class Watch:
                 side.handshake += body
                 if direction == DOWN and not self.version:
                     self._serverHello(side)
-            elif kind == 23 and direction == DOWN:
-                raise NotTLS("a server's data before its handshake")
+            elif kind == 21 or direction == DOWN:
+                raise NotTLS("an alert, or a server's data before its handshake")
         except NotTLS:
             self.safe = False
         if all(one.finished for one in self._sides):
@@ -211,7 +218,9 @@ class Watch:
         if version != 0x0303 or compression:
             raise NotTLS("another version, or compression")
         if unique == _RETRY:
-            side.handshake = b""
+            if self.retried or not last:
+                raise NotTLS("a second HelloRetryRequest")
+            side.handshake, self.retried = b"", True
         elif 43 in extensions:
             self.version = "1.3"
             if extensions[43] != b"\x03\x04" or 51 not in extensions or self._suite not in _SUITES_13 or not last:

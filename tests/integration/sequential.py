@@ -15,6 +15,15 @@ from tests.integration.destination import Browser, Destination, browserContext, 
 from tests.integration.running import Certificates, IntegrationTestCase, waitUntil
 from tests.integration.stdlibproxies import ClientProxy, ServerProxy, Tunnel, outerContext
 
+Grant = Callable[[str, str], bool]
+
+
+def onlyAnn(who: str, what: str) -> bool:
+    """
+    Let one client in, to wherever it wants.
+    """
+    return who == "ann"
+
 
 class SequentialTestCase(IntegrationTestCase):
     """

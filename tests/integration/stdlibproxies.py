@@ -2,8 +2,6 @@
 """
 A client proxy and a reverse proxy that take their TLS off, on nothing but Python's own library: what another
 implementer would write who has read the protocol and has no tlsproxy at hand.
-
-One thread a tunnel until the TLS is off, and then one more.
 """
 
 from __future__ import annotations
@@ -65,6 +63,7 @@ class Tunnel:
         self._outer, self._plain, self._out, self._agreed, self._host = outer, plain, out, agreed, host
         self._watch = Watch()
         self._held: bytes | None = b""
+        self._retried = False
         self._early = early
 
     def run(self) -> None:
@@ -131,7 +130,7 @@ class Tunnel:
         if direction == UP and self._held is not None:
             self._held += data
             try:
-                name = serverName(self._held)
+                name = serverName(self._held, self._watch.retried)
             except EOFError:
                 return
             if self._host and name != self._host:
@@ -144,6 +143,8 @@ class Tunnel:
             piece = self._watch.cut(direction, data)
             data = data[len(piece) :]
             self._write(direction, piece)
+            if self._watch.retried and not self._retried:
+                self._held, self._retried = b"", True
             if self._watch.safe and self._out not in self.switched and self._watch.between(self._out):
                 self._takeOff()
 
@@ -194,7 +195,7 @@ class Tunnel:
 
 def abort(sock: socket.socket) -> None:
     """
-    Reset a connection, and wake whoever reads it.
+    Reset a connection.
     """
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -202,6 +202,8 @@ def ownHello(certificate: Path) -> Action:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         context.load_cert_chain(certificate)
+        # What still comes is not for the attacker.
+        leg.drain(PAUSE / 3)
         leg.victim.settimeout(2 * PAUSE)
         try:
             tls = context.wrap_socket(leg.victim, server_hostname="localhost")
