@@ -9,6 +9,7 @@ import socket
 import ssl
 import threading
 from pathlib import Path
+from typing import Any
 
 from attrs import define, field
 from twisted.trial.unittest import SynchronousTestCase
@@ -147,8 +148,8 @@ class Destination:
             sock.close()
             return
         self._open.add(tls)
-        certificate = tls.getpeercert() or {"subject": ()}
-        visit.client = "".join(value for part in certificate["subject"] for _, value in part)  # type: ignore[misc]
+        certificate: Any = tls.getpeercert() or {"subject": ()}
+        visit.client = "".join(value for part in certificate["subject"] for _, value in part)
         visit.version, visit.resumed, visit.finished = tls.version() or "", bool(tls.session_reused), True
         try:
             self._answer(tls, visit)

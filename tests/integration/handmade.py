@@ -15,8 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.innertls import records
 from tests.integration.running import PATIENCE
+from tests.integration.stdlibheads import readOuterHead
 from tests.integration.stdlibouter import RecordOuter
-from tests.integration.stdlibproxies import readOuterHead
 
 SUITE = 76
 """Where a ServerHello's suite stands in its record, behind an echoed session id of 32 bytes."""

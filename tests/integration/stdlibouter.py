@@ -5,11 +5,12 @@ TLS that can be taken off again, by Python's own C{ssl}, in two ways.
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from typing import Any, Protocol
 
-PATIENCE = 10.0
+PATIENCE = 4.0
 """Seconds after which a peer is held to be gone."""
 
 
@@ -63,6 +64,16 @@ class Outer(Protocol):
         Whether something has been read that L{recv} has not yet given.
         """
 
+    def under(self) -> socket.socket:
+        """
+        The socket under the TLS.
+        """
+
+    def close(self) -> None:
+        """
+        Close the connection.
+        """
+
 
 def _commonName(certificate: Any) -> str:
     return "".join(value for part in certificate["subject"] for key, value in part if key == "commonName")
@@ -79,6 +90,7 @@ class SocketOuter:
         )
         # C{wrap_socket} takes the descriptor over, and C{unwrap} returns the same object.
         self.sock: socket.socket = self.tls
+        self._under: socket.socket | None = None
 
     def agreed(self) -> str:
         """
@@ -121,6 +133,22 @@ class SocketOuter:
         See L{Outer}.
         """
         return self.tls.pending() > 0
+
+    def under(self) -> socket.socket:
+        """
+        See L{Outer}.
+        """
+        if self._under is None:
+            self._under = socket.socket(fileno=os.dup(self.sock.fileno()))
+        return self._under
+
+    def close(self) -> None:
+        """
+        See L{Outer}.
+        """
+        self.sock.close()
+        if self._under is not None:
+            self._under.close()
 
 
 class RecordOuter:
@@ -217,3 +245,15 @@ class RecordOuter:
         See L{Outer}.
         """
         return self.tls.pending() > 0
+
+    def under(self) -> socket.socket:
+        """
+        See L{Outer}.
+        """
+        return self.sock
+
+    def close(self) -> None:
+        """
+        See L{Outer}.
+        """
+        self.sock.close()

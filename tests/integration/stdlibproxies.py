@@ -15,15 +15,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.integration.innertls import DOWN, UP, Framing, NotTLS, Watch, serverName
+from tests.integration.stdlibheads import Refused, fields, readHead, readOuterHead
 from tests.integration.stdlibouter import PATIENCE, Cut, Outer, RecordOuter, SocketOuter
 
 ALPN = "tlsproxy-seq/1"
-
-
-class Refused(Exception):
-    """
-    There is no tunnel.
-    """
 
 
 def outerContext(server: bool, certificate: Path, ca: Path, alpn: Sequence[str] = (ALPN, "http/1.1")) -> ssl.SSLContext:
@@ -65,6 +60,7 @@ class Tunnel:
         self._held: bytes | None = b""
         self._retried = False
         self._early = early
+        self._after: socket.socket | None = None
 
     def run(self) -> None:
         """
@@ -86,15 +82,21 @@ class Tunnel:
             for sock in (self._outer.sock, self._plain):
                 abort(sock)
         finally:
-            self._outer.sock.close()
+            self._outer.close()
             self._plain.close()
 
     def _carry(self, ended: list[bool]) -> None:
         out, into = self._out, 1 - self._out
         socks = [sock for sock, way in ((self._plain, out), (self._outer.sock, into)) if not ended[way]]
-        ready = [self._outer.sock] if self._outer.pending() else select.select(socks, [], [], PATIENCE)[0]
+        watched = [*socks, self._after] if self._after is not None else socks
+        ready = [self._outer.sock] if self._outer.pending() else select.select(watched, [], [], PATIENCE)[0]
         if not ready:
             raise Cut("nobody says anything")
+        if self._after in ready:
+            if self._after.recv(1):
+                raise Cut("something came after the end of TLS")
+            self._after = None
+            return
         if self._plain in ready:
             data = self._plain.recv(16384)
             if data:
@@ -123,8 +125,7 @@ class Tunnel:
             # An ordinary end; whatever follows would be no part of any agreement.
             ended[into] = True
             self._plain.shutdown(socket.SHUT_WR)
-            if self._agreed != "none" and self._outer.sock.recv(1):
-                raise Cut("something came after the end of TLS")
+            self._after = self._outer.under()
 
     def _pass(self, direction: int, data: bytes) -> None:
         if direction == UP and self._held is not None:
@@ -204,46 +205,6 @@ def abort(sock: socket.socket) -> None:
         pass
 
 
-def readHead(recv: Callable[[int], bytes | None]) -> bytes:
-    """
-    Read a head of HTTP, and nothing after it.
-    """
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        more = recv(1)
-        if not more or len(head) > 16384:
-            raise Refused("no head")
-        head += more
-    return head
-
-
-def readOuterHead(outer: Outer) -> tuple[bytes, bytes]:
-    """
-    Read a head from an outer side.
-
-    @return: It, and what came with it.
-    """
-    data = b""
-    while b"\r\n\r\n" not in data:
-        more = outer.recv()
-        if more == b"" or len(data) > 16384:
-            raise Refused("no head")
-        data += more or b""
-    head, end, rest = data.partition(b"\r\n\r\n")
-    return head + end, rest
-
-
-def fields(head: bytes) -> tuple[str, dict[str, str]]:
-    """
-    Take a head apart.
-    """
-    first, *lines = head.decode("latin-1").split("\r\n")[:-2]
-    pairs = [line.partition(":") for line in lines]
-    if len({name.lower() for name, _, _ in pairs}) < len(pairs):
-        raise Refused("a field twice")
-    return first, {name.lower(): value.strip() for name, _, value in pairs}
-
-
 class _Proxy:
     """
     Listens, and has a thread for each connection.
@@ -286,6 +247,7 @@ class _Proxy:
             tunnel = self.open(sock)
         except (OSError, Cut, Refused) as e:
             self.troubles.append(f"{type(e).__name__}: {e}")
+            self.refuse(sock)
             sock.close()
         else:
             self.tunnels.append(tunnel)
@@ -296,6 +258,11 @@ class _Proxy:
         Open a tunnel for a client.
         """
         raise NotImplementedError
+
+    def refuse(self, sock: socket.socket) -> None:
+        """
+        Tell a client that there is none.
+        """
 
 
 class ClientProxy(_Proxy):
@@ -338,7 +305,6 @@ class ClientProxy(_Proxy):
         status = first.split(" ")[1]
         if status != "200":
             outer.sock.close()
-            sock.sendall(f"HTTP/1.1 {status} No tunnel\r\nContent-Length: 0\r\n\r\n".encode())
             raise Refused(first)
         agreed = answer.get("tls-downgrade", "none") if outer.agreed() == ALPN else "none"
         if agreed not in ("none", *(wish.strip() for wish in self._wishes.split(","))):
@@ -346,6 +312,15 @@ class ClientProxy(_Proxy):
         tunnel = Tunnel(outer, sock, UP, agreed, "", rest)
         sock.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
         return tunnel
+
+    def refuse(self, sock: socket.socket) -> None:
+        """
+        See L{_Proxy}.
+        """
+        try:
+            sock.sendall(b"HTTP/1.1 502 No tunnel\r\nContent-Length: 0\r\n\r\n")
+        except OSError:
+            pass
 
 
 class ServerProxy(_Proxy):

@@ -18,7 +18,7 @@ from tests.integration.sequential import SequentialTestCase
 from tests.integration.stdlibouter import RecordOuter, SocketOuter
 from tests.integration.wiretap import Wire
 
-INDEPENDENT = ("innertls", "stdlibouter", "stdlibproxies")
+INDEPENDENT = ("innertls", "stdlibheads", "stdlibouter", "stdlibproxies")
 BULK = 3_000_000
 
 
