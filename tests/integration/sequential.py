@@ -105,3 +105,41 @@ class SequentialTestCase(IntegrationTestCase):
         browser = Browser(proxy, destination.port, context or self.browserContext(), **more)
         self.addCleanup(browser.close)
         return browser
+
+    def sequentialServer(self, value: str = "handshake", **more: Any) -> dict[str, Any]:
+        """
+        A route of mode C{sequential-server}, which lets one client to all of loopback.
+        """
+        targets = ["localhost:*", "*.example:*", "127.0.0.0/8:*"]
+        return {
+            "mode": "sequential-server",
+            "tls": {"cert": str(self.gatePEM), "client_ca": str(self.gate.ca)},
+            "grant": [{"cn": ["ann"], "targets": targets}],
+            **self._downgrade(value),
+            **more,
+        }
+
+    def sequentialClient(
+        self, upstream: int, value: str = "handshake", name: str = "cp", **more: Any
+    ) -> dict[str, Any]:
+        """
+        A route of mode C{sequential-client}, which asks one reverse proxy for everything.
+
+        @param upstream: Its port.
+        """
+        mapping = self.folder / f"{name}.mapping.toml"
+        mapping.write_text(
+            f'[[reverse_proxy]]\nname = "gate"\naddress = "localhost:{upstream}"\n'
+            '[[map]]\nhosts = ["*:*"]\nvia = "gate"\n'
+        )
+        return {
+            "name": name,
+            "mode": "sequential-client",
+            "mapping": str(mapping),
+            "upstream_tls": {"ca": str(self.gate.ca), "cert": str(self.annPEM)},
+            **self._downgrade(value),
+            **more,
+        }
+
+    def _downgrade(self, value: str) -> dict[str, Any]:
+        return {"downgrade": value, **({"unsafe_connect": True} if value == "connect" else {})}

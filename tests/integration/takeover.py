@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.integration.destination import Browser, Destination, body
 from tests.integration.innertls import DOWN, UP, records
+from tests.integration.running import Proxy
 from tests.integration.sequential import SequentialTestCase
 from tests.integration.wiretap import ACTIONS, Action, Leg, Position, Wire, ownHello, ownServer
 
@@ -200,3 +201,38 @@ class TakeOverCase(SequentialTestCase):
         with ThreadPoolExecutor(LANES) as pool:
             taken = [one for done in pool.map(run, range(len(self.lanes))) for one in done]
         self.assertGreater(sum(taken), 0.9 * len(attacks))
+
+
+class OurServer(TakeOverCase):
+    """
+    Mixed into a test, has the reverse proxy be ours.
+
+    @ivar reverse: It.
+    """
+
+    reverse: Proxy
+
+    def openServer(self, value: str) -> int:
+        """
+        Start ours.
+        """
+        self.reverse = self.proxy(self.sequentialServer(value))
+        return self.reverse.port("sequential-server")
+
+
+class OurClient(TakeOverCase):
+    """
+    Mixed into a test, has the client proxies be ours.
+
+    @ivar forward: The process of all of them.
+    """
+
+    forward: Proxy
+
+    def openClients(self, upstreams: Sequence[int], value: str) -> Sequence[int]:
+        """
+        Start ours.
+        """
+        routes = [self.sequentialClient(upstream, value, f"cp{upstream}") for upstream in upstreams]
+        self.forward = self.proxy(*routes)
+        return [self.forward.port(route["name"]) for route in routes]

@@ -360,3 +360,28 @@ class StdlibReverseProxyTests(_Vision, _ClearCommandChannel, ReverseProxyCase):
         Start it.
         """
         return self.stdlibServer(value).port
+
+
+class ReverseProxyTests(_Vision, _ClearCommandChannel, ReverseProxyCase):
+    """
+    Ours.
+    """
+
+    def openServer(self, value: str = "handshake") -> int:
+        """
+        Start it.
+        """
+        self.proxied = self.proxy(self.sequentialServer(value))
+        return self.proxied.port("sequential-server")
+
+
+class LoopbackReverseProxyTests(ReverseProxyTests):
+    """
+    Ours, which takes its TLS off by way of a socket on loopback.
+    """
+
+    def sequentialServer(self, value: str = "handshake", **more: Any) -> dict[str, Any]:
+        """
+        Have it do so.
+        """
+        return super().sequentialServer(value, take_off="loopback", **more)

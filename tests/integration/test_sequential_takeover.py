@@ -8,38 +8,40 @@ C{TLSPROXY_EVERY_OFFSET=1} has each boundary of two records tried in all ways, a
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.integration.innertls import UP, records
-from tests.integration.takeover import TakeOverCase
+from tests.integration.takeover import OurServer, TakeOverCase
 from tests.integration.wiretap import Position, ownHello
 
 
-class TakeOverTests(TakeOverCase):
+class _TakeOvers:
     """
-    Between two proxies on Python's own library.
+    The handshakes that are taken over.
     """
 
-    def test_handshake13(self) -> None:
+    def test_handshake13(self: Any) -> None:
         """
         TLS 1.3.
         """
         self.start("handshake", "1.3")
         self.everywhere()
 
-    def test_retry(self) -> None:
+    def test_retry(self: Any) -> None:
         """
         TLS 1.3 with a HelloRetryRequest.
         """
         self.start("handshake", "1.3", group="secp384r1")
         self.everywhere()
 
-    def test_handshake12(self) -> None:
+    def test_handshake12(self: Any) -> None:
         """
         TLS 1.2.
         """
         self.start("handshake", "1.2")
         self.everywhere()
 
-    def test_resumed(self) -> None:
+    def test_resumed(self: Any) -> None:
         """
         A session that is resumed, in either version.
         """
@@ -48,22 +50,23 @@ class TakeOverTests(TakeOverCase):
             self.everywhere()
             self.assertTrue(self.resumes(version))
 
-    def resumes(self, version: str) -> bool:
+    def resumes(self: Any, version: str) -> bool:
         """
         Tell whether the browser's sessions are resumed.
         """
         lane = self.lanes[0]
         lane.visit()
-        return lane.judge.over()[-1].resumed
+        resumed: bool = lane.judge.over()[-1].resumed
+        return resumed
 
-    def test_none(self) -> None:
+    def test_none(self: Any) -> None:
         """
         The TLS of the proxies stays.
         """
         self.start("none", "1.3")
         self.everywhere()
 
-    def test_connect(self) -> None:
+    def test_connect(self: Any) -> None:
         """
         Where TLS comes off before the browser's hello, the wire has a session of its own with the destination: so it
         is named unsafe.
@@ -79,3 +82,17 @@ class TakeOverTests(TakeOverCase):
         stolen = lane.judge.over()[-1]
         self.assertEqual(("mallory", ["GET /666 HTTP/1.1"]), (stolen.client, stolen.requests))
         self.assertIn(b"HTTP/1.1 200 OK", lane.wire.legs[-1].loot)
+
+
+class StdlibTests(_TakeOvers, TakeOverCase):
+    """
+    Between two proxies on Python's own library.
+    """
+
+    every = 4
+
+
+class ServerTests(_TakeOvers, OurServer):
+    """
+    Before our reverse proxy.
+    """

@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.integration.innertls import DOWN, UP, records
 from tests.integration.running import Child, freePort, waitUntil
-from tests.integration.takeover import EVERY, Lane, TakeOverCase
+from tests.integration.takeover import EVERY, Lane, OurServer, TakeOverCase
 from tests.integration.wiretap import Position, Wire
 from tests.peers import requirePeer
 
@@ -274,4 +274,10 @@ class _Handshakes:
 class StdlibTests(_Handshakes, OpenSSLTakeOverCase):
     """
     Between two proxies on Python's own library.
+    """
+
+
+class ServerTests(_Handshakes, OurServer, OpenSSLTakeOverCase):
+    """
+    Before our reverse proxy.
     """
