@@ -164,3 +164,29 @@ class StdlibClientProxyTests(_Client, ClientProxyCase):
         Start it.
         """
         return self.stdlibClient(upstream).port
+
+
+class ClientProxyTests(_Client, ClientProxyCase):
+    """
+    Ours.
+    """
+
+    def openClient(self, upstream: int) -> int:
+        """
+        Start it.
+        """
+        return self.proxy(self.sequentialClient(upstream)).port("cp")
+
+
+class LoopbackClientProxyTests(ClientProxyTests):
+    """
+    Ours, which takes its TLS off by way of a socket on loopback.
+    """
+
+    def sequentialClient(
+        self, upstream: int, value: str = "handshake", name: str = "cp", **more: Any
+    ) -> dict[str, Any]:
+        """
+        Have it do so.
+        """
+        return super().sequentialClient(upstream, value, name, take_off="loopback", **more)

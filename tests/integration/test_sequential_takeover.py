@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.integration.innertls import UP, records
-from tests.integration.takeover import OurServer, TakeOverCase
+from tests.integration.takeover import OurClient, OurServer, TakeOverCase
 from tests.integration.wiretap import Position, ownHello
 
 
@@ -96,3 +96,19 @@ class ServerTests(_TakeOvers, OurServer):
     """
     Before our reverse proxy.
     """
+
+
+class ClientTests(_TakeOvers, OurClient):
+    """
+    Behind our client proxy.
+    """
+
+    every = 2
+
+
+class BothTests(_TakeOvers, OurServer, OurClient):
+    """
+    Between ours.
+    """
+
+    every = 2

@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.integration.innertls import DOWN, UP, records
 from tests.integration.running import Child, freePort, waitUntil
-from tests.integration.takeover import EVERY, Lane, OurServer, TakeOverCase
+from tests.integration.takeover import EVERY, Lane, OurClient, OurServer, TakeOverCase
 from tests.integration.wiretap import Position, Wire
 from tests.peers import requirePeer
 
@@ -277,7 +277,7 @@ class StdlibTests(_Handshakes, OpenSSLTakeOverCase):
     """
 
 
-class ServerTests(_Handshakes, OurServer, OpenSSLTakeOverCase):
+class BothTests(_Handshakes, OurServer, OurClient, OpenSSLTakeOverCase):
     """
-    Before our reverse proxy.
+    Between ours.
     """
