@@ -99,6 +99,7 @@ class Wire:
     The wire; what connects to it is passed on.
 
     @ivar port: Where it begins.
+    @ivar to: The port where it ends.
     @ivar legs: The connections that it has passed.
     @ivar plan: Where to take the next one over, and what to do then.
     """
@@ -107,7 +108,7 @@ class Wire:
         """
         @param to: The port where it ends.
         """
-        self._to = to
+        self.to = to
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._socket.getsockname()[1])
         self.legs: list[Leg] = []
@@ -142,7 +143,7 @@ class Wire:
             except OSError:
                 return
             try:
-                back = socket.create_connection(("127.0.0.1", self._to), PATIENCE)
+                back = socket.create_connection(("127.0.0.1", self.to), PATIENCE)
             except OSError:
                 front.close()
                 continue
