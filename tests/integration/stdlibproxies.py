@@ -369,7 +369,11 @@ class ServerProxy(_Proxy):
             outer.endWrite()
             raise
         self.clients.append(outer.peer())
-        told = f"TLS-Downgrade: {agreed}\r\n" if asked.get("tls-downgrade") and outer.agreed() == ALPN else ""
+        told = (
+            f"Connection: TLS-Downgrade\r\nTLS-Downgrade: {agreed}\r\n"
+            if asked.get("tls-downgrade") and outer.agreed() == ALPN
+            else ""
+        )
         outer.send(f"HTTP/1.1 200 OK\r\n{told}\r\n".encode())
         named = host.lower().rstrip(".") if not host.replace(".", "").isdigit() else ""
         return Tunnel(outer, far, DOWN, agreed, named, rest)
