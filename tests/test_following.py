@@ -11,7 +11,7 @@ from OpenSSL import SSL
 
 from tests.tunneling import TunnelCase
 from tlsproxy.downgrade import Downgrade
-from tlsproxy.interfaces import INWARD, OUTWARD, Way
+from tlsproxy.interfaces import INWARD, OUTWARD
 from tlsproxy.plain import PlainStream
 from tlsproxy.splice import Splice
 from tlsproxy.testing.certificates import certificate
