@@ -12,6 +12,7 @@ from attrs import fields
 from sphinx.application import Sphinx
 
 from tlsproxy import __version__
+from tlsproxy.granttables import GrantSettings
 from tlsproxy.installed import Installed
 from tlsproxy.route import Limits
 from tlsproxy.settings import OPTIONS, Option, ProxySettings, RuleSettings
@@ -54,6 +55,7 @@ def writeOptions(app: Sphinx) -> None:
         return f"``{option.path[-1]}``", f"``--{name} {option.metavar}``", plain(option.help) + default
 
     rules = [(f"``{snake(one.name)}``", "–", plain(one.metadata["help"])) for one in fields(RuleSettings)]
+    grants = [(f"``{snake(one.name)}``", "–", plain(one.metadata["help"])) for one in fields(GrantSettings)]
     hosts = [(f"``{snake(one.name)}``", "–", plain(one.metadata["help"])) for one in fields(HostPolicy)]
     groups = groupby(OPTIONS.items(), lambda item: (item[1].heading, item[1].path[:-1]))
     for (heading, path), options in groups:
@@ -63,6 +65,7 @@ def writeOptions(app: Sphinx) -> None:
             table("Clients that ask for some names: ``[[route.tls.host]]``", hosts)
         if path == ("route",):
             table("A rule, of which the first that matches decides: ``[[route.rule]]``", rules)
+            table("Who may reach what (sequential-server): ``[[route.grant]]``", grants)
     bare = [one for one in fields(ProxySettings) if one.metadata.get("option") == ""]
     keys = [(f"``{snake(one.name)}``", "–", one.metadata["help"]) for one in bare]
     table("The process, in files only: ``[proxy]``", keys)

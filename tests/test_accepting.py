@@ -288,6 +288,33 @@ class AcceptingTests(SynchronousTestCase):
             self.assertEqual([number] * 3, [problem.errno for problem in self.problems])
             self.assertEqual([], self.port.reactor.getDelayedCalls())
 
+    def test_notEnough(self) -> None:
+        """
+        Nobody is accepted whose session would find no descriptors: as many as there are some for, and the others wait.
+        """
+        asked = []
+
+        def enough(wanted: int) -> int:
+            asked.append(wanted)
+            return min(wanted, 5 - len(self.port.transports))
+
+        port: Any = self.port
+        self.accepting = Accepting(port, self.room, self.noteFull, self.problems.append, enough)
+        self.come(20)
+        self.turns()
+        self.assertEqual((5, 15, False), (len(self.port.transports), len(self.port.socket.waiting), self.port.reads))
+        self.assertEqual([errno.EMFILE], [problem.errno for problem in self.problems])
+        self.assertEqual((0, False), (self.full, self.accepting.paused))
+        del self.port.transports[:]
+        self.port.reactor.advance(PAUSE)
+        self.turns()
+        self.assertEqual(5, len(self.port.transports))
+        # Who has no room does not ask.
+        self.most, count = 0, len(asked)
+        self.port.reactor.advance(PAUSE)
+        self.turns()
+        self.assertEqual((count, 1), (len(asked), self.full))
+
     def test_exhaustedAndFull(self) -> None:
         """
         A port that rests stays at rest while there is no room, and one without room while it rests.

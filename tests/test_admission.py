@@ -375,9 +375,23 @@ class ReloadTests(SynchronousTestCase):
         assert after.admission is not None
         self.assertIs(before.admission, after.admission)
         self.assertEqual((2, 7), (after.admission._route.maxClientConnections, after.reached["max_client_connections"]))
+        # Nor does it forget that while nothing is limited.
+        after.admission.admit(Client("192.0.2.1", Clock()))
         self.successResultOf(service.reload([evolve(route, maxClientConnections=0)]))
-        self.assertIsNone(service.factories[0].admission)
         self.successResultOf(service.reload([route]))
         (again,) = service.factories
         assert again.admission is not None
         self.assertEqual((7, 7), (again.reached["max_client_connections"], again.admission.reached.total()))
+        self.assertRaises(AdmissionRefused, again.admission.admit, Client("192.0.2.1", Clock()))
+
+    def test_limited(self) -> None:
+        """
+        A route that had no limit goes on counting how often one was reached.
+        """
+        route = Route(name="shop", listen=Listener(), pattern=Pattern())
+        service = ProxyService([route], Clock())
+        service.factories[0].reached["max_client_connections"] = 7
+        self.successResultOf(service.reload([evolve(route, maxClientConnections=1)]))
+        (after,) = service.factories
+        assert after.admission is not None
+        self.assertEqual(7, after.admission.reached.total())

@@ -15,12 +15,26 @@ from tlsproxy.testing.streampeers import Browser, Peer, TLSPeer
 _HEARTBEAT = b"\x18\x03\x03\x00\x03abc"
 
 
+def hello(name: str) -> bytes:
+    """
+    Make a hello for a server.
+    """
+    connection = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
+    connection.set_tlsext_host_name(name.encode())
+    connection.set_connect_state()
+    try:
+        connection.do_handshake()
+    except SSL.WantReadError:
+        pass
+    return connection.bio_read(65536)
+
+
 class Reverse(TunnelCase):
     """
     A reverse proxy, with a destination in it.
     """
 
-    def start(self, browser: Any = None, **how: Any) -> Any:
+    def start(self, browser: Any = None, groups: str = "X25519", **how: Any) -> Any:
         """
         Have a browser come.
         """
@@ -29,7 +43,7 @@ class Reverse(TunnelCase):
         self.browser: Any = self.visit(browser or Browser)
         self.settle()
         (self.reverse,) = self.upstream.peers
-        self.origin = SSL.Connection(serving("origin"), None)
+        self.origin = SSL.Connection(serving("origin", groups), None)
         self.origin.set_accept_state()
         self.said = b""
         return self.reverse
@@ -297,12 +311,7 @@ class Hello(Reverse):
         Nothing of it goes on before it is whole.
         """
         reverse = self.start(browser=Peer)
-        hello = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
-        hello.set_tlsext_host_name(b"shop.example")
-        hello.set_connect_state()
-        with self.assertRaises(SSL.WantReadError):
-            hello.do_handshake()
-        said = hello.bio_read(65536)
+        said = hello("shop.example")
         for at in range(0, len(said), 50):
             self.assertEqual(b"", reverse.take())
             self.browser.write(said[at : at + 50])
@@ -352,6 +361,43 @@ class Hello(Reverse):
         reverse.end()
         self.settle()
         self.assertEqual("closed", self.told()[0]["outcome"])
+
+    def test_greeted(self) -> None:
+        """
+        A destination that speaks first spares nobody the hello, nor its name.
+        """
+        for said, reason in (
+            (b"EHLO example\r\n", "inside the tunnel, the client does not speak TLS"),
+            (hello("other.example"), "the hello inside the tunnel to shop.example is for other.example"),
+        ):
+            with self.subTest(said=said[:4]):
+                reverse = self.start(browser=Peer)
+                reverse.write(b"220 mail.example ESMTP\r\n")
+                self.settle()
+                self.assertEqual(b"220 mail.example ESMTP\r\n", self.browser.take())
+                self.browser.write(said)
+                self.assertCut("refused", reason, "hello")
+                self.assertEqual(b"", reverse.take())
+                self.forget()
+                self.network.peers.clear()
+
+    def test_secondName(self) -> None:
+        """
+        A second hello has to be for the same server as the first, whatever came in between.
+        """
+        for between in (b"", b"\x17\x03\x03\x00\x14" + bytes(20)):
+            with self.subTest(between=between[:1]):
+                reverse = self.start(browser=Peer, groups="P-384")
+                self.browser.write(hello("shop.example"))
+                self.settle()
+                reverse.write(self.answer())
+                self.settle()
+                self.assertTrue(self.browser.take())
+                self.browser.write(between + hello("other.example"))
+                self.assertCut("refused", "the hello inside the tunnel to shop.example is for other.example", "hello")
+                self.assertEqual(b"", reverse.take())
+                self.forget()
+                self.network.peers.clear()
 
     def test_names(self) -> None:
         """

@@ -19,6 +19,7 @@ from tests.test_accepting import Port
 from tests.test_route import Pattern
 from tests.test_service import Place
 from tests.test_service import Port as Other
+from tlsproxy import gate
 from tlsproxy.accepting import PAUSE, Accepting
 from tlsproxy.entrance import Entrance
 from tlsproxy.gate import Rarely
@@ -57,7 +58,18 @@ class GateTests(SynchronousTestCase):
         globalLogPublisher.addObserver(self.events)
         self.addCleanup(globalLogPublisher.removeObserver, self.events)
         self.patch(Accepting, "takes", staticmethod(lambda port: isinstance(port, Listening)))
+        self.allowed = self.left = 1_000_000
+        self.looked: list[int] = []
+        self.patch(gate, "allowed", lambda: self.allowed)
+        self.patch(gate, "left", self.look)
         self.clock = Clock()
+
+    def look(self, most: int) -> int:
+        """
+        Tell how many descriptors are left.
+        """
+        self.looked.append(most)
+        return min(most, self.left)
 
     def serve(self, most: int = 0, **routes: int) -> ProxyService:
         """
@@ -74,6 +86,7 @@ class GateTests(SynchronousTestCase):
         service = ProxyService(self.routes, self.clock, False, maxConnections=most)
         for factory in service.factories:
             factory.buildProtocol = take(factory)  # type: ignore[method-assign]
+            factory._direct = True
         service.startService()
         for port, place in zip(self.ports.values(), self.routes, strict=True):
             where: Any = place.listen
@@ -242,6 +255,81 @@ class GateTests(SynchronousTestCase):
         self.successResultOf(service.stopService())
         self.assertEqual([], self.ports["shop"].reactor.getDelayedCalls())
 
+    def test_upstreams(self) -> None:
+        """
+        Where descriptors run out, none is taken by a client that an upstream will need.
+        """
+        service = self.serve(shop=0, blog=0)
+        self.allowed, self.left = 48, 11
+        # Each takes one at once, as the test tells, and another later.
+        factory: Any = service.factories[0]
+        make = factory.buildProtocol
+
+        def taking(address: Any) -> Any:
+            self.left -= 1
+            return make(address)
+
+        factory.buildProtocol = taking
+        self.come("shop", 9)
+        self.assertEqual(([5, 0], 6), (self.counts(service), self.left))
+        self.assertEqual({"descriptors": 1}, dict(service.gate.reached))
+        self.assertIn("clients cannot be accepted (Too many open files), and wait", self.told()[0])
+        # One dials, and one leaves.
+        one, other, *_ = service.factories[0].sessions
+        dialed: Any = one
+        dialed.far, self.left = object(), 5
+        self.ports["shop"].reactor.advance(PAUSE)
+        self.turn()
+        self.assertEqual([5, 0], self.counts(service))
+        service._ended(other, "closed")
+        service.factories[0].sessions.discard(other)
+        self.left += 1
+        self.ports["shop"].reactor.advance(PAUSE)
+        self.turn()
+        self.assertEqual(([5, 0], 5), (self.counts(service), self.left))
+
+    def test_pipes(self) -> None:
+        """
+        A session whose client comes by no plain socket takes two more.
+        """
+        service = self.serve(shop=0)
+        (factory,) = service.factories
+        factory._direct = False
+        self.allowed, self.left = 48, 3
+        self.come("shop", 2)
+        self.assertEqual([0], self.counts(service))
+        self.left = 4
+        self.ports["shop"].reactor.advance(PAUSE)
+        self.turn()
+        self.assertEqual([1], self.counts(service))
+
+    def test_ample(self) -> None:
+        """
+        Nobody looks while the sessions are few, and hardly anybody while many descriptors are left.
+        """
+        service = self.serve(shop=0)
+        self.allowed = 1024
+        self.come("shop", 96)
+        self.assertEqual([], self.looked)
+        self.assertEqual([96], self.counts(service))
+        for _ in range(100):
+            self.come("shop", 1)
+        self.assertEqual([196], self.counts(service))
+        self.assertLess(len(self.looked), 8)
+
+    def test_modest(self) -> None:
+        """
+        Where few are left, no more are looked for than are needed: for that moment nobody else could have one.
+        """
+        service = self.serve(shop=0)
+        self.allowed, self.left = 48, 40
+        self.come("shop", 1)
+        self.assertEqual(([130], [1]), (self.looked, self.counts(service)))
+        for _ in range(3):
+            self.come("shop", 1)
+        self.assertEqual([130, 5, 6, 13], self.looked)
+        self.assertEqual([4], self.counts(service))
+
     def test_otherPorts(self) -> None:
         """
         A port that cannot be paused has those turned away for whom there is no room.
@@ -309,6 +397,7 @@ class Session:
     def __init__(self, factory: Any) -> None:
         self.factory = factory
         self.route = factory.route
+        self.far: Any = None
 
     def makeConnection(self, transport: Any) -> None:
         """

@@ -22,9 +22,10 @@ from tlsproxy import watching
 from tlsproxy.address import CannotListen
 from tlsproxy.config import Configuration
 from tlsproxy.errors import ConfigurationError, Problem
-from tlsproxy.reloading import Reloading, changes, inPlace, unreadable
+from tlsproxy.reloading import Reloading, changes, unreadable
 from tlsproxy.route import Route
 from tlsproxy.settings import ProxySettings
+from tlsproxy.watching import inPlace
 
 OLD = (0,) * 5
 NEW = (1,) * 5
@@ -111,7 +112,7 @@ class ReloadingTests(SynchronousTestCase):
             raise answer
         return answer
 
-    def start(self, elsewhere: Callable[..., Deferred[Configuration]] = inPlace, load: bool = True) -> Reloading:
+    def start(self, elsewhere: Any = inPlace, load: bool = True) -> Reloading:
         """
         Start.
         """

@@ -12,6 +12,8 @@ from tlsproxy.deadlines import GRANULARITY
 from tlsproxy.patterns.bridge import Bridge
 from tlsproxy.patterns.encrypt import Encrypt
 from tlsproxy.patterns.offload import Offload
+from tlsproxy.patterns.passthrough import Passthrough
+from tlsproxy.session import Session
 from tlsproxy.testing.certificates import clientTLS, serverTLS
 from tlsproxy.testing.sessions import Browser, Origin, SessionCase, Upstream
 from tlsproxy.testing.streampeers import Peer
@@ -129,7 +131,7 @@ class SetUpDeadlineTests(SessionCase):
         self.bridge(answers=False, dial=0, lifetime=7)
         self.visit(Browser)
         self.settle(lambda: self.upstream.dialed == 1)
-        self.assertExpires(7, "lifetime", "the session was still open")
+        self.assertExpires(7, "lifetime", "the session did not end")
         self.assertEqual(1, self.upstream.cancelled)
 
     def test_inTime(self) -> None:
@@ -273,7 +275,7 @@ class JoinedDeadlineTests(SessionCase):
             self.settle()
         self.assertEqual(1, len(self.factory.sessions))
         self.after(3)
-        self.assertOver("expired", "lifetime", "the session was still open within 30 s")
+        self.assertOver("expired", "lifetime", "the session did not end within 30 s")
 
     def test_others(self) -> None:
         """
@@ -288,3 +290,53 @@ class JoinedDeadlineTests(SessionCase):
         other.write(b"here")
         self.settle(lambda: self.upstream.peers[1].received == b"here")
         self.one().stop()
+
+
+class BoundTests(SessionCase):
+    """
+    A session that has to end by some time.
+    """
+
+    def bound(self, *seconds: float, **limits: Any) -> Session:
+        """
+        Have one, joined.
+        """
+        self.upstream = Upstream(self, Peer)
+        self.serve(Passthrough(upstream=self.upstream, requireTLS=False), **limits)
+        self.visit()
+        self.settle(lambda: bool(self.phases) and self.phases[-1] == "idle")
+        session = self.one()
+        for number, each in enumerate(seconds):
+            session.endBy(self.reactor.seconds() + each, f"reason {number}")
+        return session
+
+    def test_ends(self) -> None:
+        """
+        It ends then, by the first of several times, with its own reason, and without any limit beside.
+        """
+        for limits in ({}, {"idle": 0}, {"idle": 0, "lifetime": FOREVER}):
+            self.bound(50, 20, 30, **limits)
+            self.after(19)
+            self.assertEqual(1, len(self.factory.sessions))
+            self.after(2)
+            self.assertOver("expired", "lifetime", "reason 1")
+            self.forget()
+
+    def test_past(self) -> None:
+        """
+        A time that has passed ends it at once.
+        """
+        self.bound(-5)
+        self.after(2 * GRANULARITY)
+        self.assertOver("expired", "lifetime", "reason 0")
+
+    def test_limits(self) -> None:
+        """
+        Other limits end it before that.
+        """
+        for limits, phase in (({"idle": 5}, "idle"), ({"lifetime": 5}, "lifetime")):
+            self.bound(20, **limits)
+            self.after(6)
+            self.assertEqual(phase, self.told()[0]["phase"])
+            self.assertIn("within 5 s", self.told()[0]["reason"])
+            self.forget()

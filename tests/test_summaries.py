@@ -55,6 +55,25 @@ class SummaryTests(SummaryCase):
             for line in lines(told):
                 self.assertTrue(len(line) <= 120 and line.isprintable(), line)
 
+    def test_grants(self) -> None:
+        """
+        Of a reverse proxy: who may reach what, and when its TLS comes off.
+        """
+        first = {"cn": ["Bob", "Ann"], "email": "*@x.example", "targets": ["a.example:1", "10.0.0.0/8:*"]}
+        second = {"uri": "spiffe://x/**", "pin": PIN, "targets": "b.example:2", "sni": "none"}
+        told = self.told("sequential-server", grant=[first, second], targets={"deny": "10.9.0.0/16"})
+        by, pin = "issued by CN=Example CA", bytes(32).hex()
+        self.assertEqual(
+            [
+                f"cn Ann or Bob or email *@x.example, {by}: a.example:1 or 10.0.0.0/8:*",
+                f"uri spiffe://x/** or pin sha256:{pin}, {by}: b.example:2, and inside none",
+            ],
+            told["grants"],
+        )
+        self.assertEqual({"allow": [], "deny": ["10.9.0.0/16"]}, told["targets"])
+        self.assertEqual(("handshake", "socket", "first"), (told["downgrade"], told["take_off"], told["framing"]))
+        self.assertNotIn("asks_for_passwords", told)
+
     def test_tls(self) -> None:
         """
         Of TLS toward clients: versions, cipher suites that the key can be used with, groups, application protocols and

@@ -181,6 +181,13 @@ class UsageTests(CommandLineTestCase):
         )
         self.assertRefused(2, "--limit =5: there is no such phase", "--mode=bridge", "--limit==5")
 
+    def test_grants(self) -> None:
+        """
+        Grants are for files, and that is said.
+        """
+        sentence = "--mode sequential-server has no option for who may reach what: write that as [[route.grant]] into a"
+        self.assertRefused(2, sentence, "--mode", "sequential-server", "--listen", "8443")
+
 
 class ReadTests(CommandLineTestCase):
     """

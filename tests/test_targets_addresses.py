@@ -221,6 +221,29 @@ class PermittedTests(Refusals):
             "shop.example:443 is refused: its address 93.184.216.34 is not in [route.targets] allow",
         )
 
+    def test_beside(self) -> None:
+        """
+        What another list covers by its address is meant, although it leads back to this machine: but it has to be
+        allowed here, too, and nothing else is made of that.
+        """
+        here, own = Targets(allow=["shop.example:443"]), lambda address, port: address == "192.0.2.1"
+        beside = Targets(allow=["127.0.0.0/8:443", "192.0.2.0/24:443", "198.51.100.1:22"])
+        for address in ("127.0.0.1", "192.0.2.1"):
+            permitted = here.permitted("shop.example", 443, [address], own, beside=beside)
+            self.assertEqual([address], permitted)
+            for other in (None, Targets(allow=["*:443"]), Targets(allow=[f"{address}:22"])):
+                self.assertRaises(TargetRefused, here.permitted, "shop.example", 443, [address], own, beside=other)
+        self.assertRaises(
+            TargetRefused, Targets(allow=["10.0.0.0/8:443"]).permitted, "x.example", 443, ["127.0.0.1"], own, beside
+        )
+
+    def test_origin(self) -> None:
+        """
+        Where the list is from is told.
+        """
+        error = self.assertRaises(TargetRefused, Targets(origin="the list").admit, "shop.example", 443)
+        self.assertEqual("shop.example:443 is not in the list", str(error))
+
 
 class PropertyTests(Refusals):
     """

@@ -269,6 +269,7 @@ class WatchTests(SynchronousTestCase):
         """
         self.disk["/certs"] = (0,) * 5
         self.start(*(f"/certs/{number}" for number in range(10_000)))
+        self.pass_(1)
         for path in ("/certs/0", "/certs/9999", "/certs/5000"):
             self.write(path, 1)
             self.disk["/certs"] = (len(self.told) + 1,) * 5

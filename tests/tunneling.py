@@ -186,8 +186,8 @@ class _To:
         """
         case = self._case
         (ours, client), (server, theirs) = unixPair(), unixPair()
-        far: Any = protocolFactory.buildProtocol(None)  # type: ignore[call-arg]
-        near: Any = self._factory.buildProtocol(None)  # type: ignore[arg-type]
+        far: Any = protocolFactory.buildProtocol(None)  # type: ignore[arg-type]
+        near: Any = self._factory.buildProtocol(None)
         wire = Wire(client, server)
         case.wires.append(wire)
         case.peers.append(wire)  # type: ignore[arg-type]

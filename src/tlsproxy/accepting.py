@@ -11,6 +11,7 @@ port is paused instead, and who waits in the kernel's queue is served as soon as
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Callable
 from typing import Any, Final
@@ -49,6 +50,10 @@ def _anyNumber() -> int:
     return _BATCH
 
 
+def _all(wanted: int) -> int:
+    return wanted
+
+
 class Accepting:
     """
     A port that is borrowed.
@@ -62,6 +67,7 @@ class Accepting:
         room: Callable[[], int] = _anyNumber,
         full: Callable[[], object] = bool,
         exhausted: Callable[[OSError], object] = bool,
+        enough: Callable[[int], int] = _all,
     ) -> None:
         """
         @param port: The port; L{takes} tells whether it can be borrowed.
@@ -69,11 +75,14 @@ class Accepting:
         @param full: Called when there is none any more, and the port has been paused.
         @param exhausted: Called when a client could not be accepted for want of something, as a descriptor, and the
             port has been paused for L{PAUSE} seconds.
+        @param enough: Told how many clients there is room for at once, tells how many of them there are descriptors
+            for: their own, and those that their sessions will take.
         """
         self._port = port
         self._room = room
         self._full = full
         self._exhausted = exhausted
+        self._enough = enough
         self._most = 1
         self._timer: IDelayedCall | None = None
         self.paused = False
@@ -92,6 +101,12 @@ class Accepting:
         """
         room = self._room()
         most = min(self._most, room)
+        if most > 0:
+            most = self._enough(most)
+            if most <= 0:
+                self._rest()
+                self._exhausted(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+                return
         accepted = 0
         while accepted < most:
             try:

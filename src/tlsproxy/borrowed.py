@@ -106,7 +106,10 @@ class _Attempt(Generic[T]):
         """
         transport = self._borrowed.transport
         transport.doRead = self.again
-        transport.startReading()
+        if self._borrowed.comesElsewhere(False):
+            transport.stopReading()
+        else:
+            transport.startReading()
 
     def waitToWrite(self) -> None:
         """
@@ -117,7 +120,8 @@ class _Attempt(Generic[T]):
         transport.stopReading()
         self._writing = True
         transport.doWrite = self.again
-        transport.startWriting()
+        if not self._borrowed.comesElsewhere(True):
+            transport.startWriting()
 
     def again(self) -> None:
         """
@@ -194,6 +198,20 @@ class Borrowed(Protocol):
         """
         self.transport.stopReading()
 
+    def comesElsewhere(self, writing: bool) -> bool:
+        """
+        Tell whether what a step waits for is nothing that the reactor could tell of this socket.  Then whoever it
+        comes to calls the transport's C{doRead}, or C{doWrite}.
+
+        @param writing: Whether the step wants to write.
+        """
+        return False
+
+    def released(self) -> None:
+        """
+        Nothing is read or written any more but what closing takes.
+        """
+
     def hold(self) -> None:
         """
         Stop reading and writing for whoever did.
@@ -217,6 +235,7 @@ class Borrowed(Protocol):
         if self.gone:
             return
         self.gone = True
+        self.released()
         if borrowed:
             self.transport.doRead = self.transport.doWrite = _nothing
         waiting, self._waiting = self._waiting, None
@@ -288,6 +307,7 @@ class Borrowed(Protocol):
         if self.gone:
             return
         self.gone = True
+        self.released()
         self.onLost = None
         self._lingered()
         self._end = _ABORTED if reset else _DONE
@@ -326,6 +346,7 @@ class Borrowed(Protocol):
         """
         if self.gone:
             return
+        self.released()
         self.shutdownWrite()
         transport = self.transport
         self._lingering = transport.reactor.callLater(_LINGER, self.finish)

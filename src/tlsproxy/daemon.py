@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Thread
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -34,6 +34,8 @@ from tlsproxy.tls.printing import few
 __all__ = ["CannotStart", "Daemon"]
 
 _log = Logger()
+
+_T = TypeVar("_T")
 
 _STOPPING: Final = frozenset({signal.SIGINT, signal.SIGTERM})
 """The signals that ask a process to stop."""
@@ -118,13 +120,14 @@ class Daemon(MultiService):
         self._pool: Any = None
         self._beat: IDelayedCall | None = None
         self._level = LogLevel.levelWithName(configuration.proxy.logLevel)
-        self.reloading = Reloading(proxy, configuration, load, reactor, self._notifier, self._inThread)
+        inThread = self._inThread
+        self.reloading = Reloading(proxy, configuration, load, reactor, self._notifier, inThread, inThread)
         self.draining = False
         self.status = 0
         proxy.setServiceParent(self)
 
-    def _inThread(self, load: Callable[[], Configuration]) -> Deferred[Configuration]:
-        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), load)
+    def _inThread(self, work: Callable[[], _T], /) -> Deferred[_T]:
+        return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), work)
 
     # -- start ------------------------------------------------------------------------------------------------------
 

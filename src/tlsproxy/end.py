@@ -12,16 +12,18 @@ import select
 import socket
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeVar
+from weakref import ref
 
 from OpenSSL import SSL
 
 from tlsproxy.borrowed import Borrowed
 from tlsproxy.errors import PeerEnded, PeerReset, SessionError
 from tlsproxy.interfaces import DRAINED, ENDED, FAILED, TRUNCATED, WANTS_WRITE, Stream
+from tlsproxy.loopbacktls import LoopbackTLS
 from tlsproxy.plain import PlainStream
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
 from tlsproxy.tls.explain import explainFailure, explainHandshake
-from tlsproxy.tls.native import Buffer, TLSStream
+from tlsproxy.tls.native import Buffer, TLSConnection, TLSStream
 from tlsproxy.wire.clienthello import ClientHello, ClientHelloReader
 from tlsproxy.wire.proxyheader import ProxyHeader, ProxyHeaderReader
 
@@ -29,6 +31,7 @@ __all__ = ["End"]
 
 T = TypeVar("T")
 M = TypeVar("M", covariant=True)
+_TLS = LoopbackTLS | TLSStream
 
 _POLL: Final = 0.05
 _peeked = Buffer(65536)
@@ -65,7 +68,7 @@ class End(Borrowed):
     @ivar writing: How they are written: the same stream, but for a side whose TLS has ended in one direction only.
     @ivar goesOn: Asked when a joined side's TLS has ended by close_notify, whether the side goes on in plain.
     @ivar takeOff: How TLS is run, so that it can be taken off again: C{"socket"}, straight on the socket, or
-        C{"loopback"}, by a TLS socket on 127.0.0.1.
+        C{"loopback"}, see L{tlsproxy.loopbacktls}.  It holds for the next L{startTLS}.
     @ivar spoke: What TLS it has had that is to be told of after it is off; C{""} for none.
     """
 
@@ -74,6 +77,7 @@ class End(Borrowed):
     goesOn: Callable[[], bool] | None = None
     spoke: str = ""
     takeOff: str = "socket"
+    _looped: Callable[[], LoopbackTLS | None] | None = None  # Once its sockets are closed, nothing need hold it.
 
     def __init__(self, who: str) -> None:
         super().__init__(who)
@@ -188,7 +192,7 @@ class End(Borrowed):
 
     async def startTLS(
         self, tls: ServerTLS | ClientTLS, alpn: Sequence[bytes] | None = None, serverName: str | None = None
-    ) -> TLSStream:
+    ) -> _TLS:
         """
         Upgrade this side to TLS.
 
@@ -200,11 +204,18 @@ class End(Borrowed):
         @raise HandshakeFailed: With a sentence on why.
         @raise PeerEnded: The peer ended the stream in the middle of it.
         @raise PeerReset: The peer reset the connection.
+        @raise SessionError: TLS is to be run by way of loopback, and that cannot be had.
         """
+        kind: Callable[[SSL.Context, socket.socket, bool], _TLS] = TLSStream
+        if self.takeOff == "loopback":
+            kind = LoopbackTLS
         if isinstance(tls, ServerTLS):
-            stream, name = tls.connect(self.socket, serverName, alpn), ""
+            stream, name = tls.begin(kind, self.socket, serverName, alpn), ""
         else:
-            stream, name = tls.connect(self.socket, alpn), tls.name
+            stream, name = tls.begin(kind, self.socket, alpn), tls.name
+        if isinstance(stream, LoopbackTLS):
+            self._looped = ref(stream)
+            stream.start(self.transport)
 
         def step() -> None:
             try:
@@ -215,8 +226,35 @@ class End(Borrowed):
                 raise explainHandshake(stream, e, self.who, name) from e
 
         self.stream = stream
-        await self.until(step)
+        try:
+            await self.until(step)
+        except BaseException:
+            self.released()
+            raise
         return stream
+
+    def released(self) -> None:
+        """
+        Nobody's TLS has a say any more: close what it has on 127.0.0.1.
+        """
+        looped = self._looped() if self._looped is not None else None
+        if looped is not None:
+            looped.close()
+
+    def comesElsewhere(self, writing: bool) -> bool:
+        """
+        Tell whether a step waits for TLS, and not for this socket.
+        """
+        stream = self.writing if writing else self.reading
+        return isinstance(stream, LoopbackTLS) and stream.comesElsewhere(writing)
+
+    def expectTLSEnd(self) -> None:
+        """
+        TLS is about to end in both directions: where it cannot bear that the peer is first, have it wait for us.
+        """
+        looped = self._looped() if self._looped is not None else None
+        if looped is not None:
+            looped.expectEnd()
 
     @property
     def stream(self) -> Stream:
@@ -230,12 +268,12 @@ class End(Borrowed):
         self.reading = self.writing = stream
 
     @property
-    def tls(self) -> TLSStream | None:
+    def tls(self) -> _TLS | None:
         """
         The TLS of this side, if it has any now, in whichever direction.
         """
         for stream in (self.reading, self.writing):
-            if isinstance(stream, TLSStream):
+            if isinstance(stream, _TLS):
                 return stream
         return None
 
@@ -255,7 +293,7 @@ class End(Borrowed):
             return
         if state == TRUNCATED:
             raise PeerEnded(f"{self.who} ended the stream without ending TLS")
-        if state == FAILED and isinstance(self.reading, TLSStream):
+        if state == FAILED and isinstance(self.reading, TLSConnection):
             raise SessionError(explainFailure(self.reading, self.who))
         raise PeerReset(f"{self.who} reset the connection")
 

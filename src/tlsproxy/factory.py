@@ -92,13 +92,20 @@ class RouteFactory(Factory[Protocol]):
         """
         other.counters.update(self.counters)
         self.counters, self.reached = other.counters, other.reached
-        if self.admission is None:
-            return
-        if other.admission is None:
-            self.admission.reached = other.reached
-        else:
+        if other.admission is not None:
+            # Also where nothing is limited any more: it may be again, and then what is open counts.
             self.admission = other.admission
             self.admission.change(self.route)
+        elif self.admission is not None:
+            self.admission.reached = other.reached
+
+    @property
+    def cost(self) -> int:
+        """
+        How many descriptors a session takes: one for each side, and a pipe where its client comes by what is no plain
+        socket.
+        """
+        return 2 if self._direct else 4
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """

@@ -88,7 +88,7 @@ class Follower(ProtocolHandler):
         "_tls",
     )
 
-    def __init__(self, session: Session, flow: Flow, options: _Following) -> None:
+    def __init__(self, session: Session, flow: Flow, options: Following) -> None:
         super().__init__(session, flow)
         self._agreed, self._always, self._judge = options.agreed, options.always, options.judge
         self._sealed, self._opened = options.outer, _OTHER[options.outer]
@@ -163,20 +163,19 @@ class Follower(ProtocolHandler):
                 self._within("hello", "the client sent no whole second hello inside the tunnel")
         passed = data[:at]
         if direction == OUTWARD:
-            passed, self._kept = self._kept + passed, b""
-            if tls.awaiting and tls.verdict == "open":
-                self._kept = passed
-                return None
-        return self._decided(direction, passed, data[at:])
+            passed = self._kept + passed
+            whole = len(passed) - tls.holds
+            passed, self._kept = passed[:whole], passed[whole:]
+        passed = self._decided(direction, passed, data[at:])
+        return passed if passed or not self._kept else None
 
     def _turns(self, way: Way) -> bool:
         """
         Tell whether a direction is at the byte behind which it is something else.
         """
-        decided = self._tls.verdict
-        if decided == "open":
+        if not self._tls.settled:
             return False
-        if decided == "never" or self._agreed == "none":
+        if self._tls.verdict == "never" or self._agreed == "none":
             return True
         return (self._agreed == "connect" or way == self._sealed) and self._tls.atBoundary(way)
 
@@ -188,7 +187,7 @@ class Follower(ProtocolHandler):
         @param rest: What follows in this direction.
         """
         tls, relay = self._tls, self._relay
-        if tls.verdict == "open" or relay.over:
+        if not tls.settled or relay.over:
             return passed + rest
         if tls.verdict == "never" or self._agreed == "none":
             self._stays()
@@ -233,9 +232,6 @@ class Follower(ProtocolHandler):
         TLS stays as it is: have nobody ask again.
         """
         self._stopWaiting()
-        kept, self._kept = self._kept, b""
-        if kept:
-            self.flow.release(OUTWARD, kept)
         for way in (OUTWARD, INWARD):
             self.flow.done(way)
 

@@ -5,6 +5,9 @@ What holds the ports of a service to the sessions that may be open at once.
 At the limit nobody is turned away.  The ports pause, further clients wait in the kernel's queue, which a burst passes
 through unharmed, and each session that ends lets one of them in.  That also bounds what a flood of connections can take
 from those who are inside.
+
+So it is where descriptors run out.  Nobody is accepted for whose upstream there would be none: what those who are
+inside, and have no upstream yet, will take is not given away.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.logger import Logger
 
 from tlsproxy.accepting import PAUSE, Accepting
+from tlsproxy.descriptors import allowed, left
 from tlsproxy.factory import RouteFactory
 
 __all__ = ["Gate", "Gated", "Rarely"]
@@ -27,6 +31,12 @@ _log = Logger()
 
 _ALL: Final = 64
 """More than are accepted in one turn."""
+_AMPLE: Final = 8
+"""A session has fewer descriptors, pipes included, ..."""
+_OTHERS: Final = 256
+"""... and what is no session has fewer: where the process may have more than that, nobody has to look."""
+_AHEAD: Final = 128
+"""How many more than are needed are looked for at most, so that nobody has to look again for a while."""
 _SELDOM: Final = 10.0
 """Every how many seconds the same is told."""
 
@@ -83,6 +93,8 @@ class Gate:
         self.reached: Counter[str] = Counter()
         self._rarely = Rarely(clock)
         self._doors: dict[Gated, list[Accepting]] = {}
+        self._found = 0
+        self._ahead = _AHEAD
 
     def open(self, entrance: Gated) -> bool:
         """
@@ -92,8 +104,8 @@ class Gate:
             is 0.
         """
         held = [port for port in entrance.ports if Accepting.takes(port)]
-        room, full = partial(self.room, entrance), partial(self.full, entrance)
-        self._doors[entrance] = [Accepting(port, room, full, self._exhausted) for port in held]
+        room, full, enough = partial(self.room, entrance), partial(self.full, entrance), partial(self.enough, entrance)
+        self._doors[entrance] = [Accepting(port, room, full, self._exhausted, enough) for port in held]
         return len(held) == len(entrance.ports)
 
     def close(self, entrance: Gated) -> None:
@@ -115,6 +127,31 @@ class Gate:
         if self.most:
             room = min(room, self.most - sum(len(one.sessions) for one in self._factories()))
         return room
+
+    def enough(self, entrance: Gated, wanted: int) -> int:
+        """
+        Tell for how many clients there are descriptors, their upstreams' included.
+
+        @param wanted: How many clients.
+        @return: So many, or fewer.
+        """
+        every = list(self._factories())
+        if _AMPLE * sum(len(one.sessions) for one in every) + _OTHERS < allowed():
+            return wanted
+        cost = entrance.factory.cost
+        if self._found < cost * wanted:
+            owed = sum(session.far is None for one in every for session in one.sessions)
+            most = owed + cost * wanted + self._ahead
+            found = left(most)
+            if found < most:
+                # To look for more than there are takes them all, for that moment, from whoever else wants one.
+                self._found = self._ahead = 0
+                return max(0, min(wanted, (found - owed) // cost))
+            # Others than sessions take some as well.
+            self._found = cost * wanted + self._ahead // 2
+            self._ahead = min(_AHEAD, 2 * self._ahead + cost)
+        self._found -= cost * wanted
+        return wanted
 
     def full(self, entrance: Gated) -> None:
         """

@@ -32,7 +32,7 @@ from tlsproxy.end import End
 from tlsproxy.errors import PeerEnded, PeerReset, SessionError
 from tlsproxy.interfaces import DRAINED, ENDED, RESET, TRUNCATED
 from tlsproxy.relay import Relay
-from tlsproxy.tls.native import TLSStream
+from tlsproxy.tls.native import TLSConnection
 
 __all__ = ["Layer", "PipedEnd", "Told", "layer", "plug", "socketPair"]
 
@@ -97,7 +97,7 @@ class PipedEnd(End):
         if super().endedAs(state) < ENDED:
             return DRAINED
         told = self._theirs.how or RESET
-        if not isinstance(self.reading, TLSStream):
+        if not isinstance(self.reading, TLSConnection):
             # To be closed with bytes unread makes a socket of the pipe look reset.
             if state in (ENDED, RESET):
                 state = told
@@ -135,7 +135,7 @@ class PipedEnd(End):
         Tell what an end means where TLS has not ended.
         """
         writing = self.writing
-        return TRUNCATED if isinstance(writing, TLSStream) and not writing.writeEnded else how
+        return TRUNCATED if isinstance(writing, TLSConnection) and not writing.writeEnded else how
 
     def letGo(self, reset: bool = False) -> None:
         """

@@ -24,9 +24,9 @@ from tlsproxy.service import ProxyService
 from tlsproxy.settings import ProxySettings
 from tlsproxy.tls.policy import snake
 from tlsproxy.tls.printing import few
-from tlsproxy.watching import Watch
+from tlsproxy.watching import Elsewhere, Watch, inPlace
 
-__all__ = ["Reload", "Reloading", "changes", "inPlace", "unreadable"]
+__all__ = ["Reload", "Reloading", "changes", "unreadable"]
 
 _log = Logger()
 
@@ -50,16 +50,6 @@ class Reload:
     problems: tuple[str, ...] = ()
 
 
-def inPlace(load: Callable[[], Configuration]) -> Deferred[Configuration]:
-    """
-    Read in the thread of the reactor, which waits for it.
-    """
-    done: Deferred[Configuration] = Deferred()
-    done.addCallback(lambda _: load())
-    done.callback(None)  # type: ignore[arg-type]
-    return done
-
-
 class Reloading:
     """
     Reads the configuration again, and has the routes follow it.
@@ -77,7 +67,8 @@ class Reloading:
         load: Callable[[], Configuration] | None,
         clock: Any,
         notifier: Notifier,
-        elsewhere: Callable[[Callable[[], Configuration]], Deferred[Configuration]] = inPlace,
+        elsewhere: Elsewhere = inPlace,
+        looking: Elsewhere = inPlace,
     ) -> None:
         """
         @param proxy: The service of the routes.
@@ -85,7 +76,8 @@ class Reloading:
         @param load: Reads the configuration, or raises L{ConfigurationError}; L{None} where there is nothing to read.
         @param clock: The reactor.
         @param notifier: Who is told.
-        @param elsewhere: Has something read, best in a thread of its own.
+        @param elsewhere: Has the configuration read, best in a thread of its own.
+        @param looking: Has the files looked at, the same way.
         """
         self.configuration = configuration
         self.generation = 1
@@ -97,7 +89,7 @@ class Reloading:
         self._clock = clock
         self._notifier = notifier
         self._elsewhere = elsewhere
-        self._watch = Watch(clock, self._changed)
+        self._watch = Watch(clock, self._changed, looking)
         self._wanted: bool | None = None
         self._again: IDelayedCall | None = None
         self._running: Deferred[None] | None = None

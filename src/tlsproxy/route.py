@@ -102,7 +102,7 @@ class Limits:
     halfClosed: float = _limit(
         60.0, "without a byte after one direction has ended", "no byte moved after one side had ended"
     )
-    lifetime: float = _limit(0.0, "for the whole session", "the session was still open")
+    lifetime: float = _limit(0.0, "for the whole session", "the session did not end")
 
 
 @frozen(kw_only=True)

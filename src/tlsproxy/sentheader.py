@@ -22,7 +22,7 @@ from OpenSSL import SSL
 from tlsproxy.errors import SessionError
 from tlsproxy.session import Session
 from tlsproxy.tls.authorization import commonNameOf
-from tlsproxy.tls.native import TLSStream
+from tlsproxy.tls.native import TLSConnection
 from tlsproxy.tls.pem import UNDECODABLE
 from tlsproxy.wire.proxyheader import ProxyHeaderError, writeBinary, writeLine
 from tlsproxy.wire.proxytlv import NOTHING_TOLD, ToldTLS, Vectors
@@ -80,7 +80,7 @@ def _vectors(session: Session, wanted: frozenset[str]) -> Vectors:
     )
 
 
-def _describe(stream: TLSStream, certificate: x509.Certificate | None, whole: bool) -> ToldTLS:
+def _describe(stream: TLSConnection, certificate: x509.Certificate | None, whole: bool) -> ToldTLS:
     """
     Tell of the TLS that we speak with the client.
 

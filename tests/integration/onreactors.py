@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests import nesting
+from tests.looping import KEPT, ComesOff, Looping
 from tlsproxy.deadlines import Deadlines
 from tlsproxy.testing import conformance, streams
 from tlsproxy.testing.socketreactor import tcpPair, unixPair
@@ -129,4 +130,8 @@ if "TLSPROXY_SOCKETS" in os.environ:
             names = [f"{base.__name__}{name}" for name in ("PlainToTLSv13Tests", "TLSv12ToPlainTests")]
             cases |= {name: more[name] for name in names}
         del base
+    loops = conformance.pairings(__name__, RealStreams, Looping, KEPT, prefix="Loop")
+    cases |= {name: loops[name] for name in ("LoopTLSv12ToTLSv13Tests", "LoopTLSv13ToPlainTests")}
+    cases["ComesOffTests"] = type("ComesOffTests", (Looping, ComesOff, RealStreams), {"__module__": __name__})
+    del loops
     globals().update(cases)

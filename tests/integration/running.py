@@ -229,6 +229,16 @@ class Proxy(Child):
         super().__init__(case, folder, f"{config.stem}.proxy", [*prefix, *program, "--config", str(config)])
         case.addCleanup(self._finish)
         self.waitFor(rf"(?s)(?:.*? listens on ){{{count}}}[^\n]*$")
+        # It listens before its reactor runs, which has two descriptors more and heeds signals.
+        waitUntil(self._runs, "its reactor")
+
+    def _runs(self) -> bool:
+        """
+        Tell whether its reactor runs: until then it holds signals back.
+        """
+        status = Path(f"/proc/{self.process.pid}/status").read_text("ascii", "replace")
+        held = re.search(r"^SigBlk:\s+(\w+)$", status, re.MULTILINE)
+        return held is None or not int(held[1], 16) >> signal.SIGTERM - 1 & 1
 
     def _finish(self) -> None:
         """
@@ -300,16 +310,15 @@ def toml(routes: Sequence[Mapping[str, Any]]) -> str:
     """
     Write a configuration.
 
-    @param routes: The keys of each route; a mapping is a table, and C{rule}, C{handler}, C{grant} and C{host} of C{tls} are
-        lists of tables.
+    @param routes: The keys of each route; a mapping is a table, and C{rule}, C{handler}, C{grant} and C{host} of C{tls}
+        are lists of tables.
     """
     lines = []
     for route in routes:
         lines.append("[[route]]")
         tables = [("[route.{}]", name, keys) for name, keys in route.items() if isinstance(keys, Mapping)]
-        tables += [
-            ("[[route.{}]]", name, keys) for name in ("rule", "handler", "grant") for keys in route.get(name, ())
-        ]
+        lists = ("rule", "handler", "grant")
+        tables += [("[[route.{}]]", name, keys) for name in lists for keys in route.get(name, ())]
         inner = {name for _, name, _ in tables}
         lines += [f"{key} = {json.dumps(value)}" for key, value in route.items() if key not in inner]
         hosts = [("[[route.tls.{}]]", "host", keys) for keys in route.get("tls", {}).get("host", ())]

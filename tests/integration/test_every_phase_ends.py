@@ -186,7 +186,7 @@ class DeadlineTests(IntegrationTestCase):
                     break
         except (ConnectionError, SSL.Error):
             pass
-        self.assertExpired(proxy, "lifetime", "the session was still open within 1 s")
+        self.assertExpired(proxy, "lifetime", "the session did not end within 1 s")
 
     def test_stalledClients(self) -> None:
         """
@@ -335,7 +335,7 @@ class JoinedTests(Undecrypted):
                 pass
             except ConnectionError:
                 filling = False
-        self.assertExpired("lifetime", "the session was still open within 1 s", names)
+        self.assertExpired("lifetime", "the session did not end within 1 s", names)
 
 
 class CopiedTests(Copying, JoinedTests):

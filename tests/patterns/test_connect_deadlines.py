@@ -74,7 +74,7 @@ class DeadlineTests(ConnectCase):
         self.after(2.5)
         self.settle(lambda: bool(self.told()))
         self.assertEqual(b"", bytes(client.received))
-        self.assertOver("expired", "lifetime", "the session was still open within 2 s")
+        self.assertOver("expired", "lifetime", "the session did not end within 2 s")
 
     def test_password(self) -> None:
         """

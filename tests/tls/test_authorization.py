@@ -12,6 +12,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -21,8 +22,10 @@ from tlsproxy.testing.certificates import Holder, certify
 from tlsproxy.tls.authorization import (
     Allowed,
     commonNameOf,
+    isForClients,
     namesOf,
     parseDNS,
+    parseEmail,
     parseName,
     parsePin,
     parseURI,
@@ -299,6 +302,86 @@ _KEY = ec.generate_private_key(ec.SECP256R1())
 
 def _named(uri: str) -> Holder:
     return issued("x", uri=[uri], key=_KEY)
+
+
+class EmailTests(SynchronousTestCase):
+    """
+    Tests for e-mail addresses, and for what a certificate is for.
+    """
+
+    def holder(self, *addresses: str) -> x509.Certificate:
+        """
+        Make a certificate of addresses.
+        """
+        names = [x509.RFC822Name._init_without_validation(each) for each in addresses]
+        return certify("x", names=names, key=_KEY).certificate
+
+    def matches(self, certificate: x509.Certificate, *words: str) -> bool:
+        """
+        Tell whether it is let in.
+        """
+        return Allowed(email=frozenset(map(parseEmail, words))).matches(certificate)
+
+    def test_whole(self) -> None:
+        """
+        An address is compared as a whole, its domain in any case; any of several is enough.
+        """
+        ann = self.holder("other@x.example", "Ann@Bank.example")
+        self.assertTrue(self.matches(ann, "Ann@bank.EXAMPLE"))
+        for other in ("ann@bank.example", "Ann@a.bank.example", "Ann@example", "nn@bank.example"):
+            self.assertFalse(self.matches(ann, other), other)
+
+    def test_domain(self) -> None:
+        """
+        A star is all of a domain, and nothing below it.
+        """
+        self.assertTrue(self.matches(self.holder("Ann@bank.example"), "*@bank.example"))
+        for other in ("Ann@a.bank.example", "Ann@xbank.example", "bank.example", "@bank.example"):
+            self.assertFalse(self.matches(self.holder(other), "*@bank.example"), other)
+
+    def test_doubtful(self) -> None:
+        """
+        What could be read in two ways is nobody's, and a star in a certificate is no wildcard.
+        """
+        for odd in ('"a@evil.example"@bank.example', "a@evil.example@bank.example", "a\0@bank.example"):
+            self.assertFalse(self.matches(self.holder(odd), "*@bank.example", "*@evil.example"), odd)
+        self.assertFalse(self.matches(self.holder("*@bank.example"), "Ann@bank.example"))
+        self.assertFalse(self.matches(certify("Ann@bank.example", key=_KEY).certificate, "Ann@bank.example"))
+
+    def test_words(self) -> None:
+        """
+        What is no address is refused.
+        """
+        self.assertEqual(("Ann", "xn--bcher-kva.example"), parseEmail("Ann@Bücher.example"))
+        for word in ("", "ann", "@x.example", "ann@", "a*@x.example", "a@*.example", "a@b@c.example", "a@192.0.2.1"):
+            error = self.assertRaises(ValueError, parseEmail, word)
+            self.assertTrue(str(error).isprintable())
+
+    def test_within(self) -> None:
+        """
+        Fewer addresses are within more.
+        """
+        one, two = (Allowed(email=frozenset(map(parseEmail, each))) for each in (("a@x.example",), ("*@y.example",)))
+        both = Allowed(email=one.email | two.email)
+        self.assertEqual([True, False, True], [one.within(both), both.within(one), one.within(one)])
+
+    def test_named(self) -> None:
+        """
+        People are told of them.
+        """
+        self.assertIn("e-mail a@x.example", namesOf(self.holder("a@x.example")))
+
+    def test_forClients(self) -> None:
+        """
+        Only a certificate that says so is for clients.
+        """
+        for usages, expected in (
+            ([], False),
+            ([x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])], False),
+            ([x509.ExtendedKeyUsage([ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE])], False),
+            ([x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])], True),
+        ):
+            self.assertEqual(expected, isForClients(issued("x", key=_KEY, extensions=usages).certificate))
 
 
 class PinTests(AllowedCase):

@@ -9,7 +9,7 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -160,6 +160,20 @@ class ProblemTests(SynchronousTestCase):
         self.assertEqual(
             "store holds no certificate: give the file that has the certificate, too", self.problem(bare, b"x")
         )
+
+    def test_rounds(self) -> None:
+        """
+        A file whose keys would take too long to derive is refused at once, with or without its password.
+        """
+        key: Any = SHOP.key
+        encryption = PrivateFormat.PKCS12.encryption_builder().kdf_rounds(1_100_000).build(b"x")
+        data = serialize_key_and_certificates(None, key, SHOP.certificate, None, encryption)
+        for password in (None, b"x", b"y"):
+            self.assertRegex(
+                self.problem(data, password),
+                "^store asks for 2,20.,... rounds of key derivation, which would hold all connections up, and "
+                "2,000,000 are the most: make it anew with openssl pkcs12 -export, without -iter$",
+            )
 
     def test_smallKey(self) -> None:
         """

@@ -91,7 +91,7 @@ class ResumptionTests(ContextCase):
         @return: whether its session was resumed, and the client.
         """
         here, there = self.sockets()
-        ends = contexts.connect(here, choice), TLSStream(client, there, server=False)
+        ends = contexts.connect(here, choice, TLSStream), TLSStream(client, there, server=False)
         if session is not None:
             ends[1].connection.set_session(session)
         self.assertEqual([None, None], [each.error for each in shake(*ends)])

@@ -15,7 +15,7 @@ from tlsproxy.end import End
 from tlsproxy.interfaces import FAR, NEAR, ISessionObserver
 from tlsproxy.session import Session
 from tlsproxy.tls.explain import ALERTS
-from tlsproxy.tls.native import TLSStream
+from tlsproxy.tls.native import TLSConnection
 
 __all__ = ["CHOSEN", "MANY", "OTHERS", "TARGETS", "Dials", "Handshakes", "RouteTally", "Tally", "upstreamOf"]
 
@@ -49,7 +49,7 @@ class Handshakes:
     groups: Counter[str] = Factory(Counter)
     failed: Counter[str] = Factory(Counter)
 
-    def done(self, stream: TLSStream) -> None:
+    def done(self, stream: TLSConnection) -> None:
         """
         One is done.
         """

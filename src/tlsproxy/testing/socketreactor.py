@@ -34,7 +34,10 @@ def _queued(fd: int, which: int) -> int:
     """
     Ask the kernel how many bytes a socket holds.
     """
-    return int.from_bytes(fcntl.ioctl(fd, which, bytes(4)), "little")
+    try:
+        return int.from_bytes(fcntl.ioctl(fd, which, bytes(4)), "little")
+    except OSError:
+        return 0  # One that listens holds none.
 
 
 @implementer(IReactorFDSet)

@@ -6,9 +6,9 @@ From a policy to the library's contexts, with everything checked that can be che
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import Attribute, evolve, field, frozen
 from cryptography import x509
@@ -20,7 +20,7 @@ from tlsproxy.tls.certificates import Identity, validity
 from tlsproxy.tls.demands import Demand, Demands, readDemands
 from tlsproxy.tls.files import CertificateProblem
 from tlsproxy.tls.identities import findIdentities
-from tlsproxy.tls.native import TLSStream, shareTrust
+from tlsproxy.tls.native import TLSConnection, TLSStream, shareTrust
 from tlsproxy.tls.parameters import Checks, chooseALPN, contextFor, tellParameters
 from tlsproxy.tls.peers import choosePresented, requireName
 from tlsproxy.tls.policy import ClientPolicy, HostPolicy, ServerPolicy
@@ -31,6 +31,8 @@ from tlsproxy.tls.verification import Particulars, Verification, readUpstream
 from tlsproxy.wire.host import asciiName, isLiteral
 
 __all__ = ["ClientTLS", "ServerTLS", "isClientTLS", "isServerTLS", "mirrorsNobody"]
+
+S = TypeVar("S", bound=TLSConnection)
 
 
 @frozen
@@ -66,7 +68,7 @@ def _readShown(policy: ServerPolicy | ClientPolicy, method: int, checks: Checks,
 
 
 def _attend(
-    stream: TLSStream,
+    stream: TLSConnection,
     verification: Verification | None,
     protocols: Sequence[bytes] | None = None,
     presented: Presented | None = None,
@@ -267,10 +269,24 @@ class ServerTLS:
         @raise AdmissionRefused: As L{choose} and L{demand}.
         @raise HandshakeFailed: OpenSSL does not take the certificate.
         """
+        return self.begin(TLSStream, sock, serverName, protocols)
+
+    def begin(
+        self,
+        kind: Callable[[SSL.Context, socket.socket, bool], S],
+        sock: socket.socket,
+        serverName: str | None = None,
+        protocols: Sequence[bytes] | None = None,
+    ) -> S:
+        """
+        As L{connect}, with TLS of some kind.
+
+        @param kind: What makes it of a context and the socket, and is told whether this is the server.
+        """
         choice, demand = self.choose(serverName), self.demand(serverName)
         contexts = next(each for one, each in zip(self._demands.all, self._contexts, strict=True) if one is demand)
         try:
-            stream = contexts.connect(sock, choice)
+            stream = contexts.connect(sock, choice, kind)
         except CertificateProblem as e:
             raise HandshakeFailed(str(e)) from e
         _attend(stream, demand.verification, protocols)
@@ -361,7 +377,20 @@ class ClientTLS:
 
         @param alpn: The application protocols to offer; L{None} for those of the policy.
         """
-        stream = TLSStream(self.context, sock, server=False)
+        return self.begin(TLSStream, sock, alpn)
+
+    def begin(
+        self,
+        kind: Callable[[SSL.Context, socket.socket, bool], S],
+        sock: socket.socket,
+        alpn: Sequence[bytes] | None = None,
+    ) -> S:
+        """
+        As L{connect}, with TLS of some kind.
+
+        @param kind: As for L{ServerTLS.begin}.
+        """
+        stream = kind(self.context, sock, False)
         _attend(stream, self.verification, presented=self._presented)
         connection = stream.connection
         if self.name and not isLiteral(self.name):

@@ -12,7 +12,7 @@ from OpenSSL import SSL
 
 from tlsproxy.errors import HandshakeFailed, PeerEnded, PeerReset, SessionError, TLSProxyError
 from tlsproxy.tls.failures import CERTIFICATES, NO_CERTIFICATE, NO_TLS, REASONS, REFUSALS, Trouble
-from tlsproxy.tls.native import TLSStream
+from tlsproxy.tls.native import TLSConnection
 from tlsproxy.tls.pem import UNDECODABLE
 from tlsproxy.tls.printing import few
 
@@ -71,7 +71,7 @@ def _names(certificate: x509.Certificate) -> str:
     return few(names) or "no names"
 
 
-def _certificateWords(stream: TLSStream, problem: str, name: str) -> str:
+def _certificateWords(stream: TLSConnection, problem: str, name: str) -> str:
     if problem in ("hostname mismatch", "IP address mismatch"):
         try:
             chain = stream.connection.get_peer_cert_chain(as_cryptography=True)
@@ -82,7 +82,7 @@ def _certificateWords(stream: TLSStream, problem: str, name: str) -> str:
     return problem
 
 
-def _alertWords(stream: TLSStream) -> str:
+def _alertWords(stream: TLSConnection) -> str:
     alert = stream.alert()
     if alert is None:
         return ""
@@ -98,7 +98,7 @@ def _reason(error: SSL.Error) -> str:
     return next(iter(reasons), "OpenSSL does not say why")
 
 
-def _sentence(stream: TLSStream, error: SSL.Error, peer: str, name: str, established: bool = False) -> str:
+def _sentence(stream: TLSConnection, error: SSL.Error, peer: str, name: str, established: bool = False) -> str:
     alert = stream.alert()
     reason = _reason(error)
     told = _alertWords(stream)
@@ -124,7 +124,7 @@ def _sentence(stream: TLSStream, error: SSL.Error, peer: str, name: str, establi
     return f"TLS with {peer} failed: {trouble.words or reason}{told}{trouble.remedy(near)}"
 
 
-def explainHandshake(stream: TLSStream, error: Exception, peer: str, name: str = "") -> SessionError:
+def explainHandshake(stream: TLSConnection, error: Exception, peer: str, name: str = "") -> SessionError:
     """
     Say why a handshake failed.
 
@@ -146,7 +146,7 @@ def explainHandshake(stream: TLSStream, error: Exception, peer: str, name: str =
     raise error
 
 
-def explainFailure(stream: TLSStream, peer: str) -> str:
+def explainFailure(stream: TLSConnection, peer: str) -> str:
     """
     Say why an established connection failed.
 

@@ -37,6 +37,7 @@ from tlsproxy.interfaces import (
 __all__ = [
     "RECORD",
     "Buffer",
+    "TLSConnection",
     "TLSStream",
     "seeBindings",
     "setGroups",
@@ -130,21 +131,25 @@ class Buffer:
         self._pointer = _ffi.from_buffer(self._memory)
 
 
-class TLSStream:
+class TLSConnection:
     """
-    TLS on a non-blocking socket.
-
-    It implements L{tlsproxy.interfaces.Stream}, and the steps that set a connection up.
+    TLS of one connection, whoever moves its records: what it tells of itself.
 
     @ivar connection: The pyOpenSSL connection, for all that its public methods tell.
-    @ivar state: What the last L{fill} met.
+    @ivar state: What the last read met, one of the states of L{tlsproxy.interfaces}.
     @ivar problem: What went wrong where C{state} is C{FAILED} or C{RESET}, without its traceback, which would hold
-        this stream.
+        this.
+    @ivar writeEnded: Whether our close_notify is on its way.
     """
 
     __slots__ = ("_ending", "_ssl", "connection", "problem", "state", "writeEnded")
 
-    def __init__(self, context: SSL.Context, sock: socket.socket, server: bool) -> None:
+    def __init__(self, context: SSL.Context, sock: socket.socket | None, server: bool) -> None:
+        """
+        @param sock: What OpenSSL reads and writes; L{None} for memory.
+        """
+        global _lastAlert
+        _lastAlert = None  # It may be one of a connection that was where this one is now.
         self.connection = SSL.Connection(context, sock)
         self._ssl = self.connection._ssl
         self.state = DRAINED
@@ -155,6 +160,51 @@ class TLSStream:
             self.connection.set_accept_state()
         else:
             self.connection.set_connect_state()
+
+    def settle(self) -> None:
+        """
+        See at the end of the handshake that the peer's certificate has been judged.
+
+        @raise HandshakeFailed: It has not.
+        """
+        own = self.connection.get_app_data()
+        if own is not None and own.judgement is not None:
+            own.judgement.settled(self.connection.get_peer_certificate(as_cryptography=True) is not None)
+
+    def alert(self) -> tuple[int, bool] | None:
+        """
+        Tell the alert that this connection's last call sent or received.
+
+        @return: Its description (RFC 8446 section 6) and whether we sent it, or L{None} if there was none.
+        """
+        if _lastAlert is None or _lastAlert[0] != self._ssl:
+            return None
+        return _lastAlert[2] & 0xFF, _lastAlert[1] != _CB_READ_ALERT
+
+    def resumed(self) -> bool:
+        """
+        Tell whether the handshake resumed an earlier session.
+        """
+        return bool(_lib.SSL_session_reused(self._ssl))
+
+    def verifyProblem(self) -> str | None:
+        """
+        Tell why the peer's certificate was not accepted, in OpenSSL's words.
+        """
+        code = _lib.SSL_get_verify_result(self._ssl)
+        if code == 0:
+            return None
+        return str(_ffi.string(_lib.X509_verify_cert_error_string(code)).decode("ascii", "replace"))
+
+
+class TLSStream(TLSConnection):
+    """
+    TLS on a non-blocking socket.
+
+    It implements L{tlsproxy.interfaces.Stream}, and the steps that set a connection up.
+    """
+
+    __slots__ = ()
 
     def handshake(self) -> None:
         """
@@ -171,19 +221,7 @@ class TLSStream:
         except SSL.SysCallError:
             _lib.ERR_clear_error()
             raise
-        own = self.connection.get_app_data()
-        if own is not None and own.judgement is not None:
-            own.judgement.settled(self.connection.get_peer_certificate(as_cryptography=True) is not None)
-
-    def alert(self) -> tuple[int, bool] | None:
-        """
-        Tell the alert that this connection's last call sent or received.
-
-        @return: Its description (RFC 8446 section 6) and whether we sent it, or L{None} if there was none.
-        """
-        if _lastAlert is None or _lastAlert[0] != self._ssl:
-            return None
-        return _lastAlert[2] & 0xFF, _lastAlert[1] != _CB_READ_ALERT
+        self.settle()
 
     def fill(self, buffer: Buffer) -> int:
         """
@@ -334,21 +372,6 @@ class TLSStream:
         Tell how many decrypted bytes wait inside OpenSSL, of which the reactor cannot know.
         """
         return int(_lib.SSL_pending(self._ssl))
-
-    def resumed(self) -> bool:
-        """
-        Tell whether the handshake resumed an earlier session.
-        """
-        return bool(_lib.SSL_session_reused(self._ssl))
-
-    def verifyProblem(self) -> str | None:
-        """
-        Tell why the peer's certificate was not accepted, in OpenSSL's words.
-        """
-        code = _lib.SSL_get_verify_result(self._ssl)
-        if code == 0:
-            return None
-        return str(_ffi.string(_lib.X509_verify_cert_error_string(code)).decode("ascii", "replace"))
 
 
 def setGroups(context: SSL.Context, groups: str) -> None:

@@ -15,10 +15,18 @@ from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 from tlsproxy.tls.files import CertificateProblem, FileRead, readFile
 from tlsproxy.tls.keys import PrivateKey, supported
 from tlsproxy.tls.pem import UNDECODABLE
+from tlsproxy.tls.rounds import roundsOf
 
 __all__ = ["PKCS12", "readPKCS12"]
 
 _LONGEST_PASSWORD: Final = 1024
+_MOST_ROUNDS: Final = 2_000_000
+"""
+How many rounds of key derivation a file may ask for, which take 0.2 s on a processor that has instructions for SHA-256.
+OpenSSL writes 2,048 for each of three keys; three with the 600,000 that are recommended for passwords are fewer, too.
+"""
+
+_BROKEN: Final = "is no PKCS#12 file, or is broken: copy it again"
 
 
 @frozen
@@ -54,6 +62,7 @@ def readPKCS12(path: str, passwordFile: str | None) -> PKCS12:
     file = readFile(path, "a PKCS#12 file")
     if b"-----BEGIN " in file.data:
         raise CertificateProblem(f"{file.name} is PEM, not PKCS#12: give it as such, with a name that ends in .pem")
+    _seeWork(file)
     try:
         found = load_pkcs12(file.data, password)
         certificates = [each.certificate for each in (found.cert, *found.additional_certs) if each is not None]
@@ -87,9 +96,24 @@ def _password(file: FileRead) -> bytes:
     return password
 
 
+def _seeWork(file: FileRead) -> None:
+    """
+    See that the keys of a file are derived in reasonable time: nothing else of the process goes on meanwhile.
+    """
+    try:
+        rounds = roundsOf(file.data)
+    except ValueError as error:
+        raise CertificateProblem(f"{file.name} {_BROKEN}") from error
+    if rounds > _MOST_ROUNDS:
+        raise CertificateProblem(
+            f"{file.name} asks for {rounds:,} rounds of key derivation, which would hold all connections up, and "
+            f"{_MOST_ROUNDS:,} are the most: make it anew with openssl pkcs12 -export, without -iter"
+        )
+
+
 def _whyNot(problem: str, secret: FileRead | None) -> str:
     if "password" not in problem:
-        return "is no PKCS#12 file, or is broken: copy it again"
+        return _BROKEN
     if secret is None:
         return "is broken, or has a password: say in which file that is, by cert_password_file"
     return f"is broken, or its password is another one than that in {secret.name}"

@@ -166,25 +166,12 @@ def _allowed(help: str, metavar: str) -> tuple[str, ...]:
     return allowed
 
 
-def _crl() -> tuple[str, ...]:
-    files: tuple[str, ...] = option(
-        (),
-        "PEM or DER file: the certificates that have been revoked; then each CA needs its CRL",
-        converter=_paths,
-        validator=_isFiles,
-        kind="files",
-    )
-    return files
+_CRL: Final = "PEM or DER file: the certificates that have been revoked; then each CA needs its CRL"
+_CLIENT_CA: Final = "PEM file: the CAs whose client certificates are accepted"
 
 
-def _clientCa() -> tuple[str, ...]:
-    files: tuple[str, ...] = option(
-        (),
-        "PEM file: the CAs whose client certificates are accepted",
-        converter=_paths,
-        validator=_isFiles,
-        kind="files",
-    )
+def _files(help: str) -> tuple[str, ...]:
+    files: tuple[str, ...] = option((), help, converter=_paths, validator=_isFiles, kind="files")
     return files
 
 
@@ -268,9 +255,9 @@ class HostPolicy:
         validator=_isWords,
         kind="list",
     )
-    clientCa: tuple[str, ...] = _clientCa()
+    clientCa: tuple[str, ...] = _files(_CLIENT_CA)
     clientAuth: str = _clientAuth()
-    crl: tuple[str, ...] = _crl()
+    crl: tuple[str, ...] = _files(_CRL)
     allowAll: bool = _allowAll()
     allowCn: tuple[str, ...] = _allowed("common name that a certificate is let in by", "NAME")
     allowOu: tuple[str, ...] = _allowed("organizational unit that a certificate is let in by", "NAME")
@@ -313,9 +300,9 @@ class ServerPolicy(Policy):
         '"refuse" sends the alert unrecognized_name',
         choices=("default", "refuse"),
     )
-    clientCa: tuple[str, ...] = _clientCa()
+    clientCa: tuple[str, ...] = _files(_CLIENT_CA)
     clientAuth: str = _clientAuth()
-    crl: tuple[str, ...] = _crl()
+    crl: tuple[str, ...] = _files(_CRL)
     allowAll: bool = _allowAll()
     allowCn: tuple[str, ...] = _allowed("common name that a certificate is let in by", "NAME")
     allowOu: tuple[str, ...] = _allowed("organizational unit that a certificate is let in by", "NAME")
@@ -381,7 +368,7 @@ class ClientPolicy(Policy):
     name: str = option(
         "", "name that the upstream's certificate must show; default: the host of the upstream", metavar="NAME"
     )
-    crl: tuple[str, ...] = _crl()
+    crl: tuple[str, ...] = _files(_CRL)
     allowAll: bool = _allowAll()
     allowCn: tuple[str, ...] = _allowed(
         "common name that the certificate has to show, or one of the other rules", "NAME"

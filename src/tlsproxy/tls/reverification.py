@@ -23,7 +23,9 @@ from tlsproxy.tls.verification import Verification
 
 __all__ = ["NoLongerValid", "verifyAgain"]
 
-_UNKNOWN: Final = "nobody can say whether {it} has been revoked"
+# <openssl/x509_vfy.h>
+_NO_ISSUER: Final = frozenset({2, 7, 18, 19, 20, 21})
+_FOREIGN: Final = "no CA in client_ca has issued it"
 
 
 class NoLongerValid(ValueError):
@@ -53,13 +55,11 @@ def verifyAgain(
     try:
         found = crypto.X509StoreContext(store, leaf, issuers).get_verified_chain()
         path = tuple(each.to_cryptography() for each in found)
-        for number, each in enumerate(path if verification.lists else ()):
-            if each not in verification.authorities:
-                # What ends a path is an authority, so there is one behind each other certificate.
-                _knowUnrevoked(each, path[number + 1], verification.lists, now, "it" if number == 0 else describe(each))
+        if verification.lists:
+            _knowUnrevoked(path, verification, now)
         why = verification.whyNot(path[0])
     except crypto.X509StoreContextError as e:
-        raise NoLongerValid(str(e)) from e
+        raise NoLongerValid(_FOREIGN if e.errors[0] in _NO_ISSUER else str(e)) from e
     except UNDECODABLE as e:
         if isinstance(e, NoLongerValid):
             raise
@@ -69,26 +69,28 @@ def verifyAgain(
     return path
 
 
-def _knowUnrevoked(
-    certificate: x509.Certificate,
-    issuer: x509.Certificate,
-    lists: Sequence[x509.CertificateRevocationList],
-    now: datetime,
-    it: str,
-) -> None:
+def _knowUnrevoked(path: Sequence[x509.Certificate], verification: Verification, now: datetime) -> None:
     """
-    See that a list says of a certificate that it has not been revoked.
+    See that lists say of the certificates of a path that they have not been revoked.
     """
-    current = False
-    for each in lists:
-        if each.issuer != certificate.issuer or not _isOf(each, issuer):
-            continue
-        if each.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None:
-            raise NoLongerValid(f"{it} has been revoked, says the CRL of {issuerOf(certificate)}")
-        until = each.next_update_utc
-        current = current or (each.last_update_utc <= now and (until is None or now <= until))
-    if not current:
-        raise NoLongerValid(f"there is no CRL of {issuerOf(certificate)} that is good now, so {_UNKNOWN.format(it=it)}")
+    owed = True
+    for number, each in enumerate(path):
+        # Nobody but its owner can say that what is trusted by itself is not to be trusted any more.
+        owed = owed and each not in verification.authorities
+        current = False
+        for one in verification.lists:
+            if one.issuer != each.issuer or not _isOf(one, path[min(number + 1, len(path) - 1)]):
+                continue
+            it = describe(each) if number else "it"
+            if one.get_revoked_certificate_by_serial_number(each.serial_number) is not None:
+                raise NoLongerValid(f"{it} has been revoked, says the CRL of {issuerOf(each)}")
+            until = one.next_update_utc
+            current = current or (one.last_update_utc <= now and (until is None or now <= until))
+        if owed and not current:
+            raise NoLongerValid(
+                f"there is no CRL of {issuerOf(each)} that is good now, so nobody can say whether "
+                f"{describe(each) if number else 'it'} has been revoked"
+            )
 
 
 def _isOf(each: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:

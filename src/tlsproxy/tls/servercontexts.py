@@ -17,15 +17,17 @@ import socket
 from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import sha256
-from typing import Final
+from typing import Final, TypeVar
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from OpenSSL import SSL
 
-from tlsproxy.tls.native import TLSStream
+from tlsproxy.tls.native import TLSConnection
 from tlsproxy.tls.servernames import Choice
 
 __all__ = ["MOST_CONTEXTS", "ServerContexts"]
+
+S = TypeVar("S", bound=TLSConnection)
 
 MOST_CONTEXTS: Final = 1000
 """How many contexts a route keeps; each takes some 25 KiB."""
@@ -78,15 +80,16 @@ class ServerContexts:
             self._kept.move_to_end(choice)
         return context
 
-    def connect(self, sock: socket.socket, choice: Choice) -> TLSStream:
+    def connect(self, sock: socket.socket, choice: Choice, kind: Callable[[SSL.Context, socket.socket, bool], S]) -> S:
         """
         Start the server's side of TLS on a connected socket.
 
+        @param kind: how TLS is run there, L{TLSStream<tlsproxy.tls.native.TLSStream>} say.
         @raise CertificateProblem: as L{get}.
         """
         context = self.get(choice)
         if context is self.first or not self._resumes:
-            return TLSStream(context, sock, server=True)
-        stream = TLSStream(self.first, sock, server=True)
+            return kind(context, sock, True)
+        stream = kind(self.first, sock, True)
         stream.connection.set_context(context)
         return stream

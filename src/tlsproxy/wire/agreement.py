@@ -68,7 +68,7 @@ CLIENTS: Final = frozenset(b"\x0b\x0f\x10")
 
 class Disagreement(ValueError):
     """
-    What the server chose leads to no keys that are out of reach, or to none at all.  The sentence says why.
+    A handshake leads to no keys that are out of reach, or to none at all.  The sentence says why.
     """
 
 

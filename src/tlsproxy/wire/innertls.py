@@ -27,10 +27,9 @@ _TLS_1_3: Final = 0x0304
 
 # Record types.
 _CHANGE_CIPHER_SPEC: Final = 20
-_ALERT: Final = 21
 _HANDSHAKE: Final = 22
 _APPLICATION_DATA: Final = 23
-_RECORDS: Final = frozenset([_CHANGE_CIPHER_SPEC, _ALERT, _HANDSHAKE, _APPLICATION_DATA, 24])
+_RECORDS: Final = frozenset(range(20, 25))
 
 _UNEXPECTED_MESSAGE: Final = 10  # an alert, RFC 8446 section 6.2
 _HEAD: Final = 5  # bytes of a record's header
@@ -43,12 +42,6 @@ _SHORTEST: Final = 17  # bytes of a protected record with anything in it
 _EARLY_DATA: Final = 42  # an extension, RFC 8446 section 4.2.10
 
 _WHO: Final = {OUTWARD: "client", INWARD: "destination"}
-
-
-class _Refused(Exception):
-    """
-    Why what came can lead to nothing.
-    """
 
 
 class _Flow:
@@ -118,6 +111,15 @@ class InnerTLS:
         How many bytes were taken of a hello that is owed and is not whole yet, with the headers of its records.
         """
         return len(self._held)
+
+    @property
+    def settled(self) -> bool:
+        """
+        Whether there is a verdict, and no hello is owed or can come to be: what gives reason to give up before a second
+        hello does not hide that hello.
+        """
+        done = not self.awaiting and (self._answered or self._outward.unframed)
+        return self.verdict == "ready" or (self.verdict == "never" and done)
 
     def atBoundary(self, way: Way) -> bool:
         """
@@ -215,7 +217,8 @@ class InnerTLS:
         flow.unframed = True
         if way == INWARD:
             self._answered = True
-        elif self.hellos:
+        else:
+            # The first hello would have been refused.
             self.awaiting = False
         self._giveUp(f"what the {_WHO[way]} sent is no TLS record")
         return count
@@ -225,8 +228,7 @@ class InnerTLS:
         Give the verdict that it never comes.
         """
         if self.verdict == "open":
-            self.verdict = "never"
-            self.why = why
+            self.verdict, self.why = "never", why
 
     def _follows(self, way: Way) -> bool:
         """
@@ -243,7 +245,7 @@ class InnerTLS:
         if self.verdict == "open":
             try:
                 self._checkHeader(way, flow, kind, flow.left)
-            except _Refused as e:
+            except Disagreement as e:
                 self._giveUp(str(e))
         if kind == _HANDSHAKE and self._follows(way):
             flow.carried += flow.left
@@ -263,30 +265,30 @@ class InnerTLS:
         """
         Judge a record by its header and by what came before.
 
-        @raise _Refused: It must not come now.
+        @raise Disagreement: It must not come now.
         """
         who = _WHO[way]
         version = flow.head[1] << 8 | flow.head[2]
         if version != _TLS_1_2:
-            raise _Refused(f"a record of the {who} has the version 0x{version:04x}")
+            raise Disagreement(f"a record of the {who} has the version 0x{version:04x}")
         if way == INWARD and not self.hellos:
-            raise _Refused("the destination spoke before the client's hello was whole")
+            raise Disagreement("the destination spoke before the client's hello was whole")
         if kind == _HANDSHAKE:
             self._checkHandshakeHeader(way, flow, length)
         elif flow.message:
-            raise _Refused(f"a handshake message of the {who} is interrupted")
+            raise Disagreement(f"a handshake message of the {who} is interrupted")
         elif kind == _CHANGE_CIPHER_SPEC:
             if flow.changed:
-                raise _Refused(f"the {who} sent ChangeCipherSpec twice")
+                raise Disagreement(f"the {who} sent ChangeCipherSpec twice")
             if length != 1 or (way == INWARD and not self._answered and self._retry is None):
-                raise _Refused(f"the {who} sent a ChangeCipherSpec that is not in order")
+                raise Disagreement(f"the {who} sent a ChangeCipherSpec that is not in order")
         elif kind == _APPLICATION_DATA:
             # Early data, or what follows a Finished before the other's is there (RFC 7918).
             early = flow.finished if self._answered else self._early
             if way == INWARD or not early or length < _SHORTEST:
-                raise _Refused(f"the {who} sent application data too early")
+                raise Disagreement(f"the {who} sent application data too early")
         else:
-            raise _Refused(f"the {who} sent a record of type {kind} during the handshake")
+            raise Disagreement(f"the {who} sent a record of type {kind} during the handshake")
 
     def _checkHandshakeHeader(self, way: Way, flow: _Flow, length: int) -> None:
         """
@@ -294,14 +296,14 @@ class InnerTLS:
         """
         who = _WHO[way]
         if way == OUTWARD and not self._answered:
-            raise _Refused("the client went on before there was a ServerHello")
+            raise Disagreement("the client went on before there was a ServerHello")
         if way == INWARD and self.awaiting:
-            raise _Refused("the destination went on before there was another hello")
+            raise Disagreement("the destination went on before there was another hello")
         if self._answered and flow.changed:
             if flow.finished or length != self._finished:
-                raise _Refused(f"the {who} sent something else than a Finished")
+                raise Disagreement(f"the {who} sent something else than a Finished")
         elif not 0 < length <= _FRAGMENT:
-            raise _Refused(f"a handshake record of the {who} has {length} bytes")
+            raise Disagreement(f"a handshake record of the {who} has {length} bytes")
 
     def _end(self, way: Way, flow: _Flow) -> None:
         """
@@ -317,32 +319,31 @@ class InnerTLS:
                     self._conclude()
             else:
                 self._takeMessages(way, flow)
-        except (_Refused, Disagreement, ServerHelloError) as e:
+        except (Disagreement, ServerHelloError) as e:
             self._stop(way, str(e))
 
     def _takeMessages(self, way: Way, flow: _Flow) -> None:
         """
         Take the handshake messages out of a record.
 
-        @raise _Refused: One must not come now.
+        @raise Disagreement: One must not come now, or leads to nothing.
         @raise ServerHelloError: One is malformed.
-        @raise Disagreement: One leads to nothing.
         """
         flow.message += flow.content
         at = 0
         while len(flow.message) - at >= _OPENING:
             end = at + _OPENING + int.from_bytes(flow.message[at + 1 : at + _OPENING], "big")
             if end - at > LIMIT:
-                raise _Refused(f"the {_WHO[way]} announced a handshake message of {end - at} bytes")
+                raise Disagreement(f"the {_WHO[way]} announced a handshake message of {end - at} bytes")
             if end > len(flow.message):
                 break
             kind = flow.message[at]
             if self._answered:
                 if kind not in (CLIENTS if way == OUTWARD else SERVERS):
-                    raise _Refused(f"the {_WHO[way]} sent a handshake message of type {kind}")
+                    raise Disagreement(f"the {_WHO[way]} sent a handshake message of type {kind}")
                 flow.types.append(kind)
             elif kind != _SERVER_HELLO:
-                raise _Refused(f"the destination answered with a handshake message of type {kind}")
+                raise Disagreement(f"the destination answered with a handshake message of type {kind}")
             else:
                 hello = readServerHello(bytes(flow.message[at + _OPENING : end]))
                 self._answer(hello, last=end == len(flow.message))
@@ -371,10 +372,10 @@ class InnerTLS:
         checkAnswer(self.hello, self._sessionID, answer, asked)
         if self.version == _TLS_1_2:
             if self._outward.changed:
-                raise _Refused("the destination chose TLS 1.2, and the client began with TLS 1.3")
+                raise Disagreement("the destination chose TLS 1.2, and the client began with TLS 1.3")
             self._finished = FINISHED[answer.cipherSuite]
         elif not last:
-            raise _Refused("other bytes follow the destination's hello in its record")
+            raise Disagreement("other bytes follow the destination's hello in its record")
         elif not answer.retry:
             self._conclude()
 
@@ -389,11 +390,11 @@ class InnerTLS:
         """
         Have a ChangeCipherSpec.  In TLS 1.3 it means nothing (RFC 8446, section D.4).
 
-        @raise _Refused: It is malformed, or in TLS 1.2 does not come in its time.
+        @raise Disagreement: It is malformed, or in TLS 1.2 does not come in its time.
         """
         clients = way == OUTWARD
         other = self._inward if clients else self._outward
         timely = not self._answered or areWhole(self._inward.types, self._outward.types, other.finished, clients)
         if flow.content != b"\1" or not timely or (self._answered and other.changed != other.finished):
-            raise _Refused(f"the {_WHO[way]} sent a ChangeCipherSpec that is not in order")
+            raise Disagreement(f"the {_WHO[way]} sent a ChangeCipherSpec that is not in order")
         flow.changed = True
