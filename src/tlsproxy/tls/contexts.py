@@ -23,10 +23,9 @@ from tlsproxy.tls.native import TLSConnection, TLSStream, shareTrust
 from tlsproxy.tls.parameters import Checks, chooseALPN, contextFor, tellParameters
 from tlsproxy.tls.peers import choosePresented, requireName
 from tlsproxy.tls.policy import ClientPolicy, HostPolicy, ServerPolicy
-from tlsproxy.tls.presenting import Presented, present
+from tlsproxy.tls.presenting import Presented, present, readShown
 from tlsproxy.tls.servercontexts import ServerContexts
 from tlsproxy.tls.servernames import Choice, ServerNames
-from tlsproxy.tls.shown import presentedBy, readShown
 from tlsproxy.tls.verification import Particulars, Verification, readUpstream
 from tlsproxy.wire.host import asciiName, isLiteral
 
@@ -303,7 +302,7 @@ class ClientTLS:
         context = contextFor(SSL.TLS_CLIENT_METHOD, policy)
         presented = None
         if len(shown.identities) > 1:
-            presented = presentedBy(policy, shown.identities)
+            presented = Presented.make(policy, shown.identities)
             choosePresented(context)
         else:
             present(context, shown.identities)
