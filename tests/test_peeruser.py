@@ -12,7 +12,6 @@ import struct
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.wire.test_sockdiag import answer
-from tlsproxy import peeruser
 from tlsproxy.peeruser import PeerUnknown, userOf
 
 
@@ -129,5 +128,5 @@ class UserTests(SynchronousTestCase):
             raise TimeoutError("timed out")
 
         self.assertIn("timed out", self.refused(server, kernel))
-        self.patch(peeruser.socket, "AF_NETLINK", None)
+        self.patch(socket, "AF_NETLINK", None)
         self.assertIn("no NETLINK_SOCK_DIAG", self.refused(server))

@@ -116,6 +116,16 @@ def says(answer: bytes) -> Callable[[ssl.SSLSocket], None]:
     return behave
 
 
+def answerOf(status: bytes, body: bytes) -> bytes:
+    """
+    Make an answer with a sentence.
+
+    @param status: The status, and the words behind it.
+    """
+    head = b"HTTP/1.1 %b\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n\r\n"
+    return head % (status, len(body)) + body
+
+
 def page(talker: Talker) -> None:
     """
     Answer a request for a page.

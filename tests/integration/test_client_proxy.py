@@ -68,8 +68,8 @@ class TunnelTests(ClientProxyCase):
         seen = []
 
         def answer(talker: Talker) -> None:
-            assert talker.tls is not None
-            seen.append(talker.tls.get_peer_certificate(as_cryptography=True).subject.rfc4514_string())
+            shown = None if talker.tls is None else talker.tls.get_peer_certificate(as_cryptography=True)
+            seen.append("" if shown is None else shown.subject.rfc4514_string())
             talker.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
             talker.endWrite()
 

@@ -12,18 +12,9 @@ import struct
 from datetime import timedelta
 from typing import Any
 
-from tests.integration.clientproxying import SHOP, ClientProxyCase, says, tunnelTo
+from tests.integration.clientproxying import SHOP, ClientProxyCase, answerOf, says, tunnelTo
 from tests.integration.running import Certificates, freePort
 from tests.integration.talking import Listener, Server, Talker
-
-TEXT = b"HTTP/1.1 %b\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n\r\n%b"
-
-
-def answer(status: bytes, body: bytes) -> bytes:
-    """
-    Make a refusal.
-    """
-    return TEXT % (status, len(body), body)
 
 
 def resets(near: ssl.SSLSocket) -> None:
@@ -51,13 +42,17 @@ class AnswerTests(ClientProxyCase):
         The browser gets its status, or one of the same kind, and its sentence; or ours where it says none.
         """
         for said, status, body in (
-            (answer(b"403 Forbidden", b"not you\n"), "403 Forbidden", "the reverse proxy dmz says: not you"),
-            (answer(b"502 Bad Gateway", b"it is\n down"), "502 Bad Gateway", "the reverse proxy dmz says: it is down"),
-            (answer(b"504 Late", b"late"), "504 Gateway Timeout", "the reverse proxy dmz says: late"),
-            (answer(b"407 Password", b"who?"), "403 Forbidden", "the reverse proxy dmz says: who?"),
-            (answer(b"500 Oh", b"x\x1b[31m\xff"), "502 Bad Gateway", "the reverse proxy dmz says: x\\x1b[31m\ufffd"),
-            (answer(b"302 There", b""), "502 Bad Gateway", "the reverse proxy dmz answers with the status 302"),
-            (answer(b"403 No", b"y" * 2000), "403 Forbidden", "the reverse proxy dmz answers with the status 403"),
+            (answerOf(b"403 Forbidden", b"not you\n"), "403 Forbidden", "the reverse proxy dmz says: not you"),
+            (
+                answerOf(b"502 Bad Gateway", b"it is\n down"),
+                "502 Bad Gateway",
+                "the reverse proxy dmz says: it is down",
+            ),
+            (answerOf(b"504 Late", b"late"), "504 Gateway Timeout", "the reverse proxy dmz says: late"),
+            (answerOf(b"407 Password", b"who?"), "403 Forbidden", "the reverse proxy dmz says: who?"),
+            (answerOf(b"500 Oh", b"x\x1b[31m\xff"), "502 Bad Gateway", "the reverse proxy dmz says: x\\x1b[31m\ufffd"),
+            (answerOf(b"302 There", b""), "502 Bad Gateway", "the reverse proxy dmz answers with the status 302"),
+            (answerOf(b"403 No", b"y" * 2000), "403 Forbidden", "the reverse proxy dmz answers with the status 403"),
             (
                 b"HTTP/1.1 403 No\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\n<p>x",
                 "403 Forbidden",
@@ -178,7 +173,7 @@ class HandshakeTests(ClientProxyCase):
         """
         A mapped address goes by way of the reverse proxy, too, and is not dialed.
         """
-        reverse = self.reverse(says(answer(b"403 No", b"no")))
+        reverse = self.reverse(says(answerOf(b"403 No", b"no")))
         proxy = self.start(reverse.port)
         for asked, sent in (("192.0.2.9:443", "192.0.2.9:443"), ("[::ffff:192.0.2.9]:443", "192.0.2.9:443")):
             self.assertEqual("HTTP/1.1 403 Forbidden", self.ask(proxy, asked)[0])

@@ -27,7 +27,7 @@ from tlsproxy.testing.certificates import serverTLS, write
 from tlsproxy.testing.sessions import SessionCase
 from tlsproxy.testing.streampeers import Peer, TLSPeer
 
-__all__ = ["ESTABLISHED", "PASSWORD", "TARGET", "ConnectCase", "ask", "credentials", "users"]
+__all__ = ["ESTABLISHED", "PASSWORD", "TARGET", "ConnectCase", "ask", "credentials", "userLine", "users"]
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 """What a client gets when its tunnel stands."""
@@ -52,7 +52,10 @@ def credentials(user: str = "alice", password: str = PASSWORD) -> str:
 
 
 @functools.cache
-def _line() -> bytes:
+def userLine() -> bytes:
+    """
+    Make the line of alice in a file of users.
+    """
     # As cheap as the file lets it be.
     salt = bytes(16)
     hashed = Scrypt(salt=salt, length=32, n=2**14, r=8, p=1).derive(PASSWORD.encode())
@@ -65,7 +68,7 @@ def users() -> Users:
     Make the users, of whom there is one, whom nobody has met.
     """
     with tempfile.TemporaryDirectory() as folder:
-        return Users.load(write(str(Path(folder) / "users"), _line()))
+        return Users.load(write(str(Path(folder) / "users"), userLine()))
 
 
 @implementer(IHostResolution)
@@ -145,6 +148,7 @@ class ConnectCase(SessionCase):
     @ivar waiting: The attempts that are not answered.
     @ivar answers: Whether an attempt is answered at once.
     @ivar targets: The other ends of those that were.
+    @ivar make: Makes them.
     """
 
     def setUp(self) -> None:
@@ -162,6 +166,7 @@ class ConnectCase(SessionCase):
         self.waiting: list[Deferred[None]] = []
         self.answers = True
         self.targets: list[Any] = []
+        self.make: Callable[[Any], Peer] = Peer
 
         async def connect(reactor: Any, address: str, port: int, end: End) -> End:
             self.dialed.append((address, port))
@@ -169,7 +174,7 @@ class ConnectCase(SessionCase):
                 waiting: Deferred[None] = Deferred()
                 self.waiting.append(waiting)
                 await waiting
-            self.targets.append(self.attach(end, Peer, "tcp.Server"))
+            self.targets.append(self.attach(end, self.make, "tcp.Server"))
             end.transport.client = address, port
             end.transport._addressType = IPv6Address if ":" in address else IPv4Address
             return end

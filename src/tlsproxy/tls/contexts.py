@@ -16,15 +16,14 @@ from OpenSSL import SSL
 
 from tlsproxy.errors import AdmissionRefused, HandshakeFailed
 from tlsproxy.given import kindOf, takes
-from tlsproxy.tls.certificates import Identity, validity
+from tlsproxy.tls.certificates import Identity
 from tlsproxy.tls.demands import Demand, Demands, readDemands
 from tlsproxy.tls.files import CertificateProblem
-from tlsproxy.tls.identities import findIdentities
 from tlsproxy.tls.native import TLSConnection, TLSStream, shareTrust
 from tlsproxy.tls.parameters import Checks, chooseALPN, contextFor, tellParameters
 from tlsproxy.tls.peers import choosePresented, requireName
 from tlsproxy.tls.policy import ClientPolicy, HostPolicy, ServerPolicy
-from tlsproxy.tls.presenting import Presented, present, tryPresenting
+from tlsproxy.tls.presenting import Presented, present, readShown
 from tlsproxy.tls.servercontexts import ServerContexts
 from tlsproxy.tls.servernames import Choice, ServerNames
 from tlsproxy.tls.verification import Particulars, Verification, readUpstream
@@ -33,38 +32,6 @@ from tlsproxy.wire.host import asciiName, isLiteral
 __all__ = ["ClientTLS", "ServerTLS", "isClientTLS", "isServerTLS", "mirrorsNobody"]
 
 S = TypeVar("S", bound=TLSConnection)
-
-
-@frozen
-class _Shown:
-    """
-    What one side shows.
-
-    @ivar identities: The identities.
-    @ivar files: What was read for them.
-    @ivar warnings: What is doubtful but works, one sentence each.
-    """
-
-    identities: tuple[Identity, ...] = ()
-    files: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-
-def _readShown(policy: ServerPolicy | ClientPolicy, method: int, checks: Checks, now: datetime) -> _Shown:
-    """
-    Read the certificates of a policy, and see that OpenSSL takes them.
-    """
-    found = findIdentities(policy.cert)
-    for place, sentence in found.problems:
-        checks.tell(f"cert{place}", sentence)
-    warnings: list[str] = []
-    for identity in found.identities:
-        warnings += identity.warnings
-        warnings += validity(identity, now)
-    if not checks.problems:
-        for problem in tryPresenting(contextFor(method, policy), found.identities):
-            checks.tell("cert", str(problem))
-    return _Shown(tuple(found.identities), tuple(dict.fromkeys(found.files)), tuple(dict.fromkeys(warnings)))
 
 
 def _attend(
@@ -79,18 +46,6 @@ def _attend(
     judgement = None if verification is None else verification.begin()
     if judgement is not None or protocols is not None or presented is not None:
         stream.connection.set_app_data(Particulars(judgement, protocols, presented))
-
-
-def _presented(policy: ClientPolicy, identities: tuple[Identity, ...]) -> Presented:
-    """
-    Make what a client chooses from that has several certificates.
-    """
-    contexts = []
-    for identity in identities:
-        context = contextFor(SSL.TLS_CLIENT_METHOD, policy)
-        present(context, (identity,))
-        contexts.append(context)
-    return Presented(identities, tuple(contexts))
 
 
 def _mirror(connection: SSL.Connection, theirs: list[bytes]) -> Any:
@@ -172,7 +127,7 @@ class ServerTLS:
         tellParameters(policy, checks)
         if not policy.cert:
             checks.tell("cert", "a certificate is needed to speak TLS with clients")
-        shown = _readShown(policy, SSL.TLS_SERVER_METHOD, checks, now)
+        shown = readShown(policy, SSL.TLS_SERVER_METHOD, checks, now)
         demands, doubts = readDemands(policy, checks, now)
         if policy.mirrors and demands.required:
             checks.tell("alpn", '"mirror" asks the upstream before the client has shown a certificate, as it has to')
@@ -334,7 +289,7 @@ class ClientTLS:
         checks = Checks(section)
         tellParameters(policy, checks)
         now = now or datetime.now(UTC)
-        shown = _readShown(policy, SSL.TLS_CLIENT_METHOD, checks, now)
+        shown = readShown(policy, SSL.TLS_CLIENT_METHOD, checks, now)
         name = policy.name or host
         if policy.auth != "none" and not name:
             checks.tell("name", "say which name the upstream's certificate must show")
@@ -347,7 +302,7 @@ class ClientTLS:
         context = contextFor(SSL.TLS_CLIENT_METHOD, policy)
         presented = None
         if len(shown.identities) > 1:
-            presented = _presented(policy, shown.identities)
+            presented = Presented.make(policy, shown.identities)
             choosePresented(context)
         else:
             present(context, shown.identities)

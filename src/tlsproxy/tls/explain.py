@@ -158,7 +158,7 @@ def explainFailure(stream: TLSConnection, peer: str) -> str:
     return f"{peer} broke TLS"
 
 
-def explainLate(stream: TLSStream, peer: str) -> str:
+def explainLate(stream: TLSConnection, peer: str) -> str:
     """
     Say why a server refuses our certificate, which in TLS 1.3 it does after the handshake.
 

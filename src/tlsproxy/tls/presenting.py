@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.tls.test_presenting -*-
 """
-Having a context present identities: certificate, chain and key.
+Having a context present identities, certificate, chain and key; and what a policy has to be presented.
 """
 
 from __future__ import annotations
@@ -16,13 +16,48 @@ from attrs import frozen
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
-from tlsproxy.tls.certificates import Identity, describe
+from tlsproxy.tls.certificates import Identity, describe, validity
 from tlsproxy.tls.files import CertificateProblem
+from tlsproxy.tls.identities import findIdentities
+from tlsproxy.tls.parameters import Checks, contextFor
+from tlsproxy.tls.policy import ClientPolicy, ServerPolicy
 from tlsproxy.tls.printing import few, printable
 
-__all__ = ["Presented", "present", "tryPresenting"]
+__all__ = ["Presented", "Shown", "present", "readShown", "tryPresenting"]
 
 _DESCRIPTORS: Final = "/proc/self/fd"
+
+
+@frozen
+class Shown:
+    """
+    What one side shows.
+
+    @ivar identities: The identities.
+    @ivar files: What was read for them.
+    @ivar warnings: What is doubtful but works, one sentence each.
+    """
+
+    identities: tuple[Identity, ...] = ()
+    files: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def readShown(policy: ServerPolicy | ClientPolicy, method: int, checks: Checks, now: datetime) -> Shown:
+    """
+    Read the certificates of a policy, and see that OpenSSL takes them.
+    """
+    found = findIdentities(policy.cert)
+    for place, sentence in found.problems:
+        checks.tell(f"cert{place}", sentence)
+    warnings: list[str] = []
+    for identity in found.identities:
+        warnings += identity.warnings
+        warnings += validity(identity, now)
+    if not checks.problems:
+        for problem in tryPresenting(contextFor(method, policy), found.identities):
+            checks.tell("cert", str(problem))
+    return Shown(tuple(found.identities), tuple(dict.fromkeys(found.files)), tuple(dict.fromkeys(warnings)))
 
 
 @frozen
@@ -36,6 +71,20 @@ class Presented:
 
     identities: tuple[Identity, ...]
     contexts: tuple[SSL.Context, ...]
+
+    @classmethod
+    def make(cls, policy: ClientPolicy, identities: tuple[Identity, ...]) -> Presented:
+        """
+        Make the contexts.
+
+        @raise CertificateProblem: if OpenSSL does not take one of the identities.
+        """
+        contexts = []
+        for identity in identities:
+            context = contextFor(SSL.TLS_CLIENT_METHOD, policy)
+            present(context, (identity,))
+            contexts.append(context)
+        return cls(identities, tuple(contexts))
 
     def choose(self, announced: Sequence[bytes]) -> tuple[SSL.Context | None, str]:
         """

@@ -1,0 +1,218 @@
+# -*- test-case-name: tests.patterns.test_sequentialclient -*-
+"""
+L{tlsproxy.patterns.sequentialclient}: the browser's side and the reverse proxy's, in memory.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from zope.interface.verify import verifyObject
+
+from tests.patterns.connecting import ConnectCase, ask, credentials, users
+from tlsproxy.address import TCP
+from tlsproxy.downgrade import Downgrade
+from tlsproxy.interfaces import IPattern
+from tlsproxy.mapping import Entry, Mapping, ReverseProxy
+from tlsproxy.patterns.sequentialclient import SequentialClient
+from tlsproxy.peeruser import PeerUnknown
+from tlsproxy.testing.certificates import clientTLS
+from tlsproxy.testing.sessions import Origin
+from tlsproxy.testing.streampeers import Peer
+
+OK = b"HTTP/1.1 200 OK\r\n\r\n"
+SEQ = b"tlsproxy-seq/1"
+NOT_YOURS = "this proxy serves the processes of its own user only"
+
+
+def agreed(word: str) -> bytes:
+    """
+    Make an answer that says when TLS comes off.
+    """
+    return f"HTTP/1.1 200 OK\r\nConnection: TLS-Downgrade\r\nTLS-Downgrade: {word}\r\n\r\n".encode()
+
+
+class SequentialCase(ConnectCase):
+    """
+    A test with a client proxy and a reverse proxy.
+    """
+
+    def proxy(self, *entries: Entry, **more: Any) -> None:  # type: ignore[override]
+        """
+        Serve in this mode.
+
+        @param entries: Of the mapping, before those that all have.
+        """
+        limits = {name: more.pop(name) for name in ("negotiate", "dial") if name in more}
+        dmz = ReverseProxy(name="dmz", address=TCP("dmz.example", 443), tls=clientTLS())
+        shop = Entry(hosts=("shop.example:443", "[2001:db8::/32]:443"), via=dmz)
+        self.known["dmz.example"] = ["192.0.2.9"]
+        self.serve(SequentialClient(mapping=Mapping(entries=(*entries, shop)), **more), **limits)
+        self.factory.listeners = ()
+
+    def reverse(self, alpn: bytes = b"http/1.1", version: str = "TLSv1.3") -> None:
+        """
+        Have a reverse proxy answer.
+        """
+        self.make = lambda sock: Origin(sock, alpn, version=version)
+
+    def head(self) -> str:
+        """
+        Wait for what the reverse proxy is asked.
+        """
+        self.settle(lambda: bool(self.targets) and self.targets[-1].received.endswith(b"\r\n\r\n"))
+        return bytes(self.targets[-1].received).decode("ascii")
+
+
+class WishTests(SequentialCase):
+    """
+    What the client proxy asks for, and what it takes.
+    """
+
+    def test_interface(self) -> None:
+        """
+        It is a pattern, and knows its name and its TLS.
+        """
+        self.proxy()
+        pattern: Any = self.factory.route.pattern
+        self.assertTrue(verifyObject(IPattern, pattern))
+        self.assertEqual(("sequential-client", "upstream.example"), (pattern.mode, pattern.upstreamTLS.name))
+
+    def test_ordinary(self) -> None:
+        """
+        A reverse proxy that is an ordinary one is asked in the ordinary way.  The name of the host is not looked up,
+        and nothing of the browser's head goes on.
+        """
+        self.proxy()
+        self.reverse()
+        client = self.asks(ask("Shop.Example:443", "User-Agent: me", credentials()))
+        self.assertEqual("CONNECT shop.example:443 HTTP/1.1\r\nHost: shop.example:443\r\n\r\n", self.head())
+        self.assertEqual((["dmz.example"], [("192.0.2.9", 443)]), (self.asked, self.dialed))
+        self.assertEqual(b"", client.received)
+        self.one().stop()
+        self.settle()
+
+    def test_wishes(self) -> None:
+        """
+        One that can take TLS off is told what is acceptable, the strongest first: only in TLS 1.3.
+        """
+        for value, wishes in (
+            ("none", "none"),
+            ("handshake", "handshake, none"),
+            ("connect", "connect, handshake, none"),
+        ):
+            self.proxy(downgrade=Downgrade(value=value))
+            self.reverse(SEQ)
+            self.asks(ask())
+            self.assertIn(f"\r\nConnection: TLS-Downgrade\r\nTLS-Downgrade: {wishes}\r\n", self.head())
+            self.one().stop()
+            self.settle()
+        self.proxy()
+        self.reverse(SEQ, "TLSv1.2")
+        self.asks(ask())
+        self.assertNotIn("Downgrade", self.head())
+        self.one().stop()
+        self.settle()
+
+    def test_notOffered(self) -> None:
+        """
+        An answer that takes what was not offered makes no tunnel.
+        """
+        for alpn, word in ((b"http/1.1", "handshake"), (b"http/1.1", "none"), (SEQ, "connect")):
+            self.proxy()
+            self.reverse(alpn)
+            client = self.asks(ask())
+            self.head()
+            self.targets[-1].write(agreed(word))
+            status, _, body = self.got(client)
+            self.assertEqual(502, status)
+            self.assertEqual(b"the reverse proxy dmz wants to take TLS off in a way that was not offered\n", body)
+            self.settle()
+
+    def test_late(self) -> None:
+        """
+        The browser is told when the answer is late.
+        """
+        self.proxy(negotiate=3.0)
+        self.reverse()
+        client = self.asks(ask())
+        self.head()
+        self.after(4)
+        status, _, body = self.got(client)
+        self.assertEqual((504, b"the reverse proxy did not answer in time\n"), (status, body))
+
+
+class ClientTests(SequentialCase):
+    """
+    Who may ask, and for what.
+    """
+
+    def refused(self, sentence: str, reason: str, target: str = "shop.example:443") -> None:
+        """
+        Ask, and be refused before anything is dialed or looked up.
+        """
+        client = self.asks(ask(target))
+        self.assertAnswered(client, 403, sentence, "refused", "head", reason)
+        self.assertEqual(([], []), (self.dialed, self.asked))
+        self.forget()
+
+    def test_stranger(self) -> None:
+        """
+        Another user's process is refused, and one of which nothing is known.
+        """
+        mine = os.geteuid()
+        self.proxy(userOf=lambda sock: mine + 1)
+        self.refused(NOT_YOURS, f"the client is a process of user id {mine + 1}, and this is one of user id {mine}")
+
+        def unknown(sock: object) -> int:
+            raise PeerUnknown("nobody knows")
+
+        self.proxy(userOf=unknown)
+        self.refused(NOT_YOURS, "nobody knows")
+
+    def test_mapping(self) -> None:
+        """
+        What is refused by the mapping, or not in it, is not looked up.
+        """
+        self.proxy(Entry(hosts="secret.example:*"))
+        for target, reason in (
+            ("secret.example:443", "is refused by the mapping"),
+            ("shop.example:444", "is not in the mapping"),
+            ("other.example:443", "is not in the mapping"),
+        ):
+            self.refused(f"this proxy does not make tunnels to {target}", f"{target} {reason}", target)
+
+    def test_password(self) -> None:
+        """
+        Where there are users, a password is what counts, and nobody asks the kernel.
+        """
+
+        def never(sock: object) -> int:
+            raise AssertionError("the kernel was asked")
+
+        self.proxy(users=users(), userOf=never)
+        client = self.asks(ask())
+        status, fields, _ = self.got(client)
+        self.assertEqual((407, 'Basic realm="tlsproxy", charset="UTF-8"'), (status, fields["proxy-authenticate"]))
+        self.settle()
+        self.reverse()
+        self.asks(ask("shop.example:443", credentials()))
+        self.assertNotIn("Authorization", self.head())
+        self.one().stop()
+        self.settle()
+
+    def test_direct(self) -> None:
+        """
+        What goes directly is looked up and dialed, if it does not lead back to this machine.
+        """
+        self.proxy(Entry(hosts="*.direct.example:443", direct=True))
+        self.known["a.direct.example"] = ["192.0.2.1"]
+        self.known["b.direct.example"] = ["127.0.0.1"]
+        self.make = Peer
+        self.tunnel(self.asks(ask("a.direct.example:443")))
+        self.assertEqual([("192.0.2.1", 443)], self.dialed)
+        client = self.asks(ask("b.direct.example:443"))
+        self.assertEqual(403, self.got(client)[0])
+        self.settle()
+        self.assertIn("127.0.0.1 is loopback, and no address or network in hosts of this [[map]]", self.lines()[-1])
