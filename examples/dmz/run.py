@@ -185,7 +185,9 @@ def ask(browser: Path, target: str) -> tuple[bytes, str]:
             return connection.recv(1000).strip(), ""
         with context.wrap_socket(connection, server_hostname=target.partition(":")[0]) as tls:
             tls.sendall(QUESTION)
-            return tls.recv(100), tls.version() or ""
+            answer = tls.recv(100)
+            tls.unwrap()
+            return answer, tls.version() or ""
 
 
 def inMemory(process: subprocess.Popen[bytes], words: bytes) -> str:

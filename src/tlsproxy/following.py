@@ -199,6 +199,7 @@ class Follower(ProtocolHandler):
             return passed + self._see(way, rest)
         if self._timer is None and len(self._off) < 2:
             self._within("downgrade", f"{self._outer.who} did not end its TLS")
+            self._outer.expectTLSEnd()
         if way == self._sealed:
             if self._turns(way):
                 self._seal(rest)

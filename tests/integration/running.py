@@ -142,16 +142,20 @@ class Child:
     @ivar process: Its process.
     """
 
-    def __init__(self, case: SynchronousTestCase, folder: Path, name: str, command: Sequence[str]) -> None:
+    def __init__(
+        self, case: SynchronousTestCase, folder: Path, name: str, command: Sequence[str], spoken: bool = False
+    ) -> None:
         """
         @param folder: Where it runs and its output is kept.
         @param name: What its output is called.
+        @param spoken: Whether the test says something to it; else it finds the end of its input.
         """
         self._output = folder / f"{name}.log"
         with self._output.open("wb") as output:
-            self.process = subprocess.Popen(
-                command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
-            )
+            given = subprocess.PIPE if spoken else subprocess.DEVNULL
+            self.process = subprocess.Popen(command, cwd=folder, stdin=given, stdout=output, stderr=subprocess.STDOUT)
+        if self.process.stdin is not None:
+            case.addCleanup(self.process.stdin.close)
         case.addCleanup(self.kill)
 
     def text(self) -> str:
