@@ -26,7 +26,7 @@ from tlsproxy.testing.streampeers import Peer, TLSPeer
 from tlsproxy.testing.streams import Streams, clientTLS, serverTLS
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
 
-ROUNDS = 170
+ROUNDS = 120
 """For each other end, each role and each version of TLS."""
 
 VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}

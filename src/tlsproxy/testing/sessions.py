@@ -19,6 +19,7 @@ from tlsproxy.deadlines import Deadlines
 from tlsproxy.dial import Dialer
 from tlsproxy.end import End
 from tlsproxy.factory import RouteFactory
+from tlsproxy.loopbacktls import LoopbackTLS
 from tlsproxy.route import Limits, Route
 from tlsproxy.session import Session
 from tlsproxy.testing.network import LINGER, Network
@@ -75,7 +76,7 @@ class SessionCase(SynchronousTestCase):
             gc.enable()
 
     def _mine(self) -> list[object]:
-        return [one for one in gc.get_objects() if type(one) in (Session, End, TLSStream)]
+        return [one for one in gc.get_objects() if type(one) in (Session, End, TLSStream, LoopbackTLS)]
 
     @property
     def reactor(self) -> Any:

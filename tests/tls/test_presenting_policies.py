@@ -1,5 +1,5 @@
 """
-Tests of L{tlsproxy.tls.shown}.
+Tests of L{tlsproxy.tls.presenting}: from a policy to what is shown.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tlsproxy.testing.certificates import NOW, certificate, pem
 from tlsproxy.tls.parameters import Checks
 from tlsproxy.tls.policy import ClientPolicy
-from tlsproxy.tls.shown import presentedBy, readShown
+from tlsproxy.tls.presenting import Presented, readShown
 
 
 class ShownTests(SynchronousTestCase):
@@ -41,7 +41,7 @@ class ShownTests(SynchronousTestCase):
         self.assertEqual([], checks.problems)
         self.assertEqual(2, len(shown.identities))
         self.assertIn(str(self.folder / "one.pem"), shown.files)
-        presented = presentedBy(policy, shown.identities)
+        presented = Presented.make(policy, shown.identities)
         self.assertEqual(2, len(presented.contexts))
         context, why = presented.choose([])
         self.assertIs(presented.contexts[0], context)
