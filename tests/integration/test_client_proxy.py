@@ -9,8 +9,8 @@ import socket
 import ssl
 from datetime import timedelta
 
-from tests.integration.clientproxying import SHOP, ClientProxyCase, page, tunnelTo
-from tests.integration.running import Certificates, freePort
+from tests.integration.clientproxying import SHOP, ClientProxyCase, answerOf, page, says, tunnelTo
+from tests.integration.running import Certificates, freePort, waitUntil
 from tests.integration.talking import Listener, Server, Talker, echo, serverContext
 
 
@@ -87,6 +87,22 @@ class TunnelTests(ClientProxyCase):
         status, body = self.ask(proxy)
         self.assertEqual("HTTP/1.1 502 Bad Gateway", status)
         self.assertIn("TLS with the reverse proxy dmz failed: it accepts certificates of 1 CAs, and none of ours", body)
+
+    def test_reload(self) -> None:
+        """
+        A mapping that changes is read again; one that is wrong is told of, and the old one stays.
+        """
+        proxy = self.start(self.reverse(says(answerOf(b"403 No", b"reached"))).port)
+        mapping = self.folder / "mapping.toml"
+        good = mapping.read_text()
+        proxy.expected = "#error] not reloaded"
+        self.assertIn("does not make tunnels", self.ask(proxy, "new.invalid:443")[1])
+        mapping.write_text(good + "[[map]]\nhosts = 5\n")
+        proxy.waitFor(r"mapping\.toml:\d+: map\.hosts: give a string")
+        self.assertIn("reached", self.ask(proxy)[1])
+        mapping.write_text(good.replace("*.bank.invalid", "*.invalid"))
+        waitUntil(lambda: "reached" in self.ask(proxy, "new.invalid:443")[1], "the new mapping")
+        self.assertIn("does not make tunnels", self.ask(proxy)[1])
 
     def test_expires(self) -> None:
         """
