@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import socket
 import ssl
+from datetime import timedelta
 
-from tests.integration.clientproxying import SHOP, ClientProxyCase, page, tunnelTo
-from tests.integration.running import Certificates, freePort
-from tests.integration.talking import Listener, Server, Talker, serverContext
+from tests.integration.clientproxying import SHOP, ClientProxyCase, answerOf, page, says, tunnelTo
+from tests.integration.running import Certificates, freePort, waitUntil
+from tests.integration.talking import Listener, Server, Talker, echo, serverContext
 
 
 class TunnelTests(ClientProxyCase):
@@ -57,8 +58,8 @@ class TunnelTests(ClientProxyCase):
 
     def test_identities(self) -> None:
         """
-        Of several certificates, in whatever files, the reverse proxy gets the one that it accepts; where there is none
-        of its CAs, it is told so.
+        Of several certificates, in whatever files, the reverse proxy gets the one that it accepts, in whatever way TLS
+        is run; where there is none of its CAs, it is told so.
         """
         guests = Certificates(self.folder, "guests")
         folder = self.folder / "mine"
@@ -75,15 +76,51 @@ class TunnelTests(ClientProxyCase):
 
         context = serverContext(self.reverseCertificate, ca=self.staff.ca)
         context.load_client_ca(str(self.staff.ca).encode())
-        proxy = self.start(Server(self, answer, context).port, upstream={"cert": str(folder)})
-        self.assertEqual("HTTP/1.1 403 Forbidden", self.ask(proxy)[0])
-        self.assertEqual(["CN=b"], seen)
+        for takeOff in ("socket", "loopback"):
+            server = Server(self, answer, context)
+            proxy = self.start(server.port, upstream={"cert": str(folder)}, take_off=takeOff)
+            self.assertEqual("HTTP/1.1 403 Forbidden", self.ask(proxy)[0])
+            self.assertEqual("CN=b", seen.pop())
         (folder / "b.pem").unlink()
         guests.issue("c", ["laptop"]).rename(folder / "c.pem")
         proxy = self.start(Server(self, answer, context).port, upstream={"cert": str(folder)})
         status, body = self.ask(proxy)
         self.assertEqual("HTTP/1.1 502 Bad Gateway", status)
         self.assertIn("TLS with the reverse proxy dmz failed: it accepts certificates of 1 CAs, and none of ours", body)
+
+    def test_reload(self) -> None:
+        """
+        A mapping that changes is read again; one that is wrong is told of, and the old one stays.
+        """
+        proxy = self.start(self.reverse(says(answerOf(b"403 No", b"reached"))).port)
+        mapping = self.folder / "mapping.toml"
+        good = mapping.read_text()
+        proxy.expected = "#error] not reloaded"
+        self.assertIn("does not make tunnels", self.ask(proxy, "new.invalid:443")[1])
+        mapping.write_text(good + "[[map]]\nhosts = 5\n")
+        proxy.waitFor(r"mapping\.toml:\d+: map\.hosts: give a string")
+        self.assertIn("reached", self.ask(proxy)[1])
+        mapping.write_text(good.replace("*.bank.invalid", "*.invalid"))
+        waitUntil(lambda: "reached" in self.ask(proxy, "new.invalid:443")[1], "the new mapping")
+        self.assertIn("does not make tunnels", self.ask(proxy)[1])
+
+    def test_expires(self) -> None:
+        """
+        A tunnel does not outlive the certificate that opened it, whatever passes in it.
+        """
+        reverse = self.reverse(tunnelTo(Server(self, echo).port))
+        short = self.staff.issue("short", commonName="short", age=timedelta(days=40) - timedelta(seconds=8))
+        proxy = self.start(reverse.port, upstream={"cert": str(short)}, limits={"hello": 0.0, "downgrade": 0.0})
+        with socket.create_connection(("127.0.0.1", proxy.port("sequential-client")), 20) as sock:
+            sock.sendall(f"CONNECT {SHOP} HTTP/1.1\r\nHost: {SHOP}\r\n\r\n".encode())
+            self.assertTrue(sock.recv(4096).startswith(b"HTTP/1.1 200 "))
+            try:
+                self.assertEqual(b"", sock.recv(4096))
+            except ConnectionResetError:
+                pass
+        line = proxy.session()
+        told = ("expired", "lifetime", "the certificate that opened the tunnel has expired")
+        self.assertEqual(told, (line["outcome"], line["phase"], line["reason"]))
 
     def test_direct(self) -> None:
         """

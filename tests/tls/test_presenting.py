@@ -11,9 +11,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from OpenSSL import SSL
 
-from tests.tls.pairs import PairCase, shake
-from tlsproxy.testing.certificates import Holder, certify
+from tests.tls.pairs import VERSIONS, PairCase, shake
+from tlsproxy.testing.certificates import Holder, certify, write
 from tlsproxy.tls.certificates import Identity
+from tlsproxy.tls.explain import explainHandshake
 from tlsproxy.tls.files import CertificateProblem
 from tlsproxy.tls.native import TLSStream
 from tlsproxy.tls.presenting import present, tryPresenting
@@ -153,3 +154,73 @@ class RefusedTests(PairCase):
         Of what OpenSSL takes there is nothing to say.
         """
         self.assertEqual([], list(tryPresenting(SSL.Context(SSL.TLS_SERVER_METHOD), [RSA, EC, ED25519, RSA])))
+
+
+class ChoiceTests(PairCase):
+    """
+    A client with several certificates.
+    """
+
+    def setUp(self) -> None:
+        """
+        Issue them: C{a} and C{c} by roots, C{b} by an authority below the root of C{c}.
+        """
+        super().setUp()
+        self.root = certify("Root of b")
+        self.issuers = {"a": certify("CA of a"), "b": certify("CA of b", self.root), "c": self.root}
+        self.mine = str(self.folder / "mine")
+        os.mkdir(self.mine)
+        for name, issuer in self.issuers.items():
+            held = certify(f"{name}.example", issuer, names=[x509.DNSName(f"{name}.example")])
+            chain = [held.pem(), issuer.pem()] if name == "b" else [held.pem()]
+            write(f"{self.mine}/{name}.pem", *chain, held.keyPEM())
+
+    def shown(self, version: str, *announced: Holder) -> str:
+        """
+        Shake hands with a server that wants a certificate.
+
+        @param announced: The authorities that it names.
+        @return: Whom it was shown, and how many more certificates; or why the handshake failed.
+        """
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        present(context, (EC,))
+        context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *found: True)
+        for one in announced:
+            context.add_client_ca(one.certificate)
+        tls = self.client("shop.example", auth="none", cert=self.mine, minVersion=version, maxVersion=version)
+        here, there = self.sockets()
+        server, client = TLSStream(context, here, True), tls.connect(there)
+        _, met = shake(server, client, lambda stream, error: explainHandshake(stream, error, "the upstream"))
+        if met.error is not None:
+            return str(met.told)
+        shown = server.connection.get_peer_certificate(as_cryptography=True)
+        behind = server.connection.get_peer_cert_chain(as_cryptography=True) or []
+        assert shown is not None and shown == client.connection.get_certificate(as_cryptography=True)
+        return f"{shown.subject.rfc4514_string()} and {len(behind)}"
+
+    def test_announced(self) -> None:
+        """
+        A server gets the first whose chain leads to an authority that it names, with all of its chain; and the first of
+        all where it names none.
+        """
+        a, b, root = self.issuers["a"], self.issuers["b"], self.root
+        for version in VERSIONS:
+            for announced, expected in (
+                ((), "CN=a.example and 0"),
+                ((a, root), "CN=a.example and 0"),
+                ((b,), "CN=b.example and 1"),
+                ((root,), "CN=b.example and 1"),
+                ((certify("Another CA"), root), "CN=b.example and 1"),
+            ):
+                self.assertEqual(expected, self.shown(version, *announced))
+
+    def test_none(self) -> None:
+        """
+        Where none fits, none is shown: the handshake fails, and it is said why.
+        """
+        for version in VERSIONS:
+            told = self.shown(version, certify("Another CA"))
+            self.assertTrue(
+                told.startswith("TLS with the upstream failed: it accepts certificates of 1 CAs, and"), told
+            )
+            self.assertIn("none of ours, which are of CN=CA of a, CN=Root of b", told)

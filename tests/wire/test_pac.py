@@ -13,7 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.peers import requirePeer
 from tlsproxy.wire.connect import response
-from tlsproxy.wire.pac import PAC_TYPE, pacFile
+from tlsproxy.wire.network import parseNetwork
+from tlsproxy.wire.pac import PAC_TYPE, mappedPacFile, pacFile
 
 
 def found(text: str) -> str:
@@ -149,3 +150,56 @@ class ScriptTests(SynchronousTestCase):
         """
         answers = self.ask(pacFile("[::1]:3128", False), [("https://shop.example/", "shop.example")])
         self.assertEqual(answers, ["PROXY [::1]:3128"])
+
+
+class MappedTests(SynchronousTestCase):
+    """
+    Files that send some hosts through the proxy, and all else directly.
+    """
+
+    def test_hosts(self) -> None:
+        """
+        Hosts go through it by their name, address and port, in whatever letters; there is no second choice for them.
+        """
+        text = mappedPacFile(
+            "127.0.0.1:3128",
+            [
+                ("shop.example", None, (443, 443)),
+                ("*.one.example", None, (8000, 8099)),
+                ("**.any.example", None, (1, 65535)),
+                ("", parseNetwork("192.0.2.0/24"), (443, 443)),
+                ("", parseNetwork("2001:db8::/32"), (443, 443)),
+            ],
+        )
+        asked = {
+            ("https://shop.example/", "shop.example"): True,
+            ("https://Shop.Example./", "Shop.Example."): True,
+            ("https://ashop.example/", "ashop.example"): False,
+            ("https://shopxexample/", "shopxexample"): False,
+            ("https://shop.example:444/", "shop.example"): False,
+            ("http://shop.example/", "shop.example"): False,
+            ("http://shop.example:443/", "shop.example"): True,
+            ("https://a.one.example:8000/", "a.one.example"): True,
+            ("https://b.a.one.example:8000/", "b.a.one.example"): False,
+            ("https://one.example:8000/", "one.example"): False,
+            ("ws://b.a.any.example/", "b.a.any.example"): True,
+            ("https://user:x@shop.example/", "shop.example"): True,
+            ("https://192.0.2.5/", "192.0.2.5"): True,
+            ("https://192.0.3.5/", "192.0.3.5"): False,
+            ("https://[::1]/", "::1"): True,
+            ("https://[::1]:444/", "[::1]"): False,
+            ("nonsense", "shop.example"): False,
+        }
+        calls = ",".join(f"FindProxyForURL({json.dumps(url)}, {json.dumps(host)})" for url, host in asked)
+        known = "function isInNet(a, n, m) { return n === '192.0.2.0' && a.indexOf('192.0.2.') === 0; }"
+        script = f"{text};{known};console.log(JSON.stringify([{calls}]))"
+        done = subprocess.run([requirePeer("node"), "-e", script], capture_output=True, check=True, timeout=60)
+        expected = ["PROXY 127.0.0.1:3128" if mapped else "DIRECT" for mapped in asked.values()]
+        self.assertEqual(expected, json.loads(done.stdout), list(asked))
+
+    def test_noInjection(self) -> None:
+        """
+        What is no authority does not come into the script; without a port it is 80.
+        """
+        self.assertRaises(ValueError, mappedPacFile, 'a"; alert(1); "', [])
+        self.assertIn('"PROXY [::1]:80"', mappedPacFile("[::1]", []))
