@@ -79,15 +79,23 @@ class Chromium:
         self._database = self._home / ".pki" / "nssdb"
         self._database.mkdir(parents=True)
         self._started = 0
+        self._chosen: list[str] = []
         self._nss("certutil", "-N", "--empty-password")
-        self._nss("certutil", "-A", "-t", "C,,", "-n", "test", "-i", str(ca))
+        self.trust(ca)
 
     def _nss(self, tool: str, *arguments: str) -> None:
         self._case.run_([tool, *arguments, "-d", f"sql:{self._database}"])
 
+    def trust(self, ca: Path) -> None:
+        """
+        Have it trust an authority.
+        """
+        self._nss("certutil", "-A", "-t", "C,,", "-n", ca.stem, "-i", str(ca))
+
     def show(self, certificate: Path, url: str) -> None:
         """
-        Have it show a certificate to a server, or to a proxy, without asking anybody.
+        Have it show a certificate to a server, or to a proxy, without asking anybody.  Of several it takes one of an
+        authority that the server names.
 
         @param certificate: A file with chain and key.
         @param url: The server, or the proxy.
@@ -98,9 +106,9 @@ class Chromium:
         )
         self._nss("pk12util", "-i", str(bundle), "-W", "")
         managed = self._home / "policies" / "managed"
-        managed.mkdir(parents=True)
-        chosen = json.dumps({"pattern": url, "filter": {}})
-        (managed / "test.json").write_text(json.dumps({"AutoSelectCertificateForUrls": [chosen]}))
+        managed.mkdir(parents=True, exist_ok=True)
+        self._chosen.append(json.dumps({"pattern": url, "filter": {}}))
+        (managed / "test.json").write_text(json.dumps({"AutoSelectCertificateForUrls": self._chosen}))
         self._prefix = overlay(self._case, {_POLICIES: self._home})
 
     def page(self, url: str, *flags: str) -> str:

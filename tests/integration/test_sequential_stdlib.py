@@ -180,6 +180,7 @@ class _Pairs:
         self.nginx(
             f"server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {self.shopPEM};"
             f" ssl_certificate_key {self.shopPEM}; ssl_client_certificate {self.people.ca}; ssl_verify_client on;"
+            " ssl_protocols TLSv1.2 TLSv1.3;"
             ' location / { return 200 "$ssl_client_s_dn"; } }'
         )
         self.start()
