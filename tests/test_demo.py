@@ -23,6 +23,8 @@ from tlsproxy.demo import Demo
 from tlsproxy.patterns.connect import Connect
 from tlsproxy.patterns.offload import Offload
 from tlsproxy.patterns.passthrough import Passthrough
+from tlsproxy.patterns.sequentialclient import SequentialClient
+from tlsproxy.patterns.sequentialserver import SequentialServer
 from tlsproxy.route import Route
 from tlsproxy.settings import MODES
 from tlsproxy.targets import TargetRefused
@@ -94,7 +96,8 @@ class DemoTests(ConfigurationTestCase):
             for route in configuration.routes:
                 upstream: Any = getattr(route.pattern, "upstream", None)
                 dialed = [one for one in (upstream, *(rule.upstream for rule in route.rules)) if one is not None]
-                self.assertEqual(mode != "connect" or route is not first, bool(dialed))
+                asked = isinstance(route.pattern, Connect | SequentialClient | SequentialServer)
+                self.assertEqual(not asked, bool(dialed))
                 for address in (route.listen, *dialed):
                     assert isinstance(address, TCP)
                     self.assertEqual("127.0.0.1", address.host)
@@ -105,7 +108,7 @@ class DemoTests(ConfigurationTestCase):
         The line to paste asks the very address that the route listens on, and trusts what it meets there: a name
         could lead to another process on the other loopback address.
         """
-        for mode in set(MODES) - {"passthrough", "connect"}:
+        for mode in set(MODES) - {"passthrough", "connect", "sequential-client", "sequential-server"}:
             demo = self.demo(mode)
             words = self.command(demo)
             url = urlsplit(words[-1])
@@ -164,6 +167,40 @@ class DemoTests(ConfigurationTestCase):
         ):
             self.assertRaises(TargetRefused, targets.permitted, host, other, [address], never)
         self.assertIn("127.0.0.1", self.namesOf(origin.pattern))
+
+    def test_sequentialServer(self) -> None:
+        """
+        The line to paste shows the proxy a certificate that is granted the origin, and nothing else.
+        """
+        demo = self.demo("sequential-server")
+        words = self.command(demo)
+        front, origin = self.routes(demo)
+        assert isinstance(front.pattern, SequentialServer)
+        self.assertEqual(["curl", "--cacert"], words[:2])
+        self.assertEqual(f"https://{front.listen}", words[words.index("--proxy") + 1])
+        self.assertEqual(words[2], words[words.index("--proxy-cacert") + 1])
+        self.assertEqual(f"https://{origin.listen}/", words[-1])
+        self.assertIn(b"PRIVATE KEY", Path(words[words.index("--proxy-cert") + 1]).read_bytes())
+        (grant,) = front.pattern.grants
+        self.assertEqual([str(origin.listen)], [str(target) for target in grant.targets])
+        self.assertEqual("handshake", front.pattern.how.value)
+
+    def test_sequentialClient(self) -> None:
+        """
+        The line to paste asks the client proxy, which reaches the origin by way of a reverse proxy in this process.
+        """
+        demo = self.demo("sequential-client")
+        words = self.command(demo)
+        front, origin, reverse = self.routes(demo)
+        assert isinstance(front.pattern, SequentialClient) and isinstance(reverse.pattern, SequentialServer)
+        self.assertEqual(["curl", "--cacert"], words[:2])
+        self.assertEqual(f"http://{front.listen}", words[words.index("--proxy") + 1])
+        self.assertEqual(f"https://{origin.listen}/", words[-1])
+        assert isinstance(origin.listen, TCP)
+        entry = front.pattern.mapping.find(origin.listen.host, origin.listen.port)
+        assert entry is not None and entry.via is not None
+        self.assertEqual(reverse.listen, entry.via.address)
+        self.assertIsNone(front.pattern.mapping.find("127.0.0.1", origin.listen.port + 1))
 
     def test_words(self) -> None:
         """

@@ -20,7 +20,7 @@ from tlsproxy.testing.streampeers import Browser, Peer, TLSPeer
 from tlsproxy.tls.native import setGroups
 
 VERSIONS = ("TLSv1.3", "TLSv1.2")
-SEEDS = 2000 if os.environ.get("TLSPROXY_MASSES") == "1" else 100
+SEEDS = 600 if os.environ.get("TLSPROXY_MASSES") == "1" else 100
 
 
 def records(data: bytes) -> list[bytes]:

@@ -138,9 +138,9 @@ class Demo:
             "passthrough": f"{trusting} https://localhost:{self._listen}/",
             "connect": f"{trusting} {proxied} --proxy http://127.0.0.1:{self._listen} https://127.0.0.1:{self._secure}/",
             "sequential-client": f"{trusting} {proxied} --proxy http://127.0.0.1:{self._listen} "
-            f"https://localhost:{self._secure}/",
+            f"https://127.0.0.1:{self._secure}/",
             "sequential-server": f"{trusting} {proxied} --proxy-cacert {authority} --proxy-cert {shown} "
-            f"--proxy https://localhost:{self._listen} https://localhost:{self._secure}/",
+            f"--proxy https://127.0.0.1:{self._listen} https://127.0.0.1:{self._secure}/",
         }
         command = commands.get(mode, f"{trusting} https://127.0.0.1:{self._listen}/")
         intro = f"Demo of mode {mode}: {_WORDS[mode]}."
@@ -197,8 +197,7 @@ class Demo:
         """
         return {
             "tls": {"cert": str(self._certificate), "client_ca": str(self._authority)},
-            "grant": [{"dns": ["localhost"], "targets": [f"localhost:{self._secure}"]}],
-            "targets": {"allow": [f"127.0.0.0/8:{self._secure}", f"localhost:{self._secure}"]},
+            "grant": [{"dns": ["localhost"], "targets": [f"127.0.0.1:{self._secure}"]}],
         }
 
     def _writeMapping(self, state: Path) -> str:
@@ -209,8 +208,8 @@ class Demo:
         """
         mapping = state / f"demo-mapping-{self._listen}.toml"
         mapping.write_text(
-            f'[[reverse_proxy]]\nname = "demo"\naddress = "localhost:{self._reverse}"\n\n'
-            f'[[map]]\nhosts = ["localhost:{self._secure}"]\nvia = "demo"\n'
+            f'[[reverse_proxy]]\nname = "demo"\naddress = "127.0.0.1:{self._reverse}"\n\n'
+            f'[[map]]\nhosts = ["127.0.0.1:{self._secure}"]\nvia = "demo"\n'
         )
         return str(mapping)
 

@@ -259,6 +259,39 @@ class ExampleTests(NamespaceTestCase):
         self.assertIn("This is a test mailing", server.mail())
         self.assertIn("TLSv1.3", proxy.session()["tls"])
 
+    def test_dmz(self) -> None:
+        """
+        C{dmz/run.py} runs all four hosts, and shows what each party can see, and what it cannot.
+        """
+        done = self.run_([*self.inside, sys.executable, str(EXAMPLES / "dmz" / "run.py"), str(self.folder)])
+        text = done.stdout.decode()
+        self.assertIn("BALANCE 4711\n", text)
+        self.assertIn("from end to end: 4711: 1234.56 EUR\n", text)
+        for name, words in (
+            ("hears", "\\d+ bytes, all of them TLS: \\d+ records"),
+            ("the target", "not heard"),
+            ("the CONNECT", "not heard"),
+            ("the browser's certificate", "not heard"),
+            ("question or answer", "not heard"),
+            ("keys", "dmz-key.pem, for its own TLS; none of the bank's"),
+        ):
+            self.assertRegex(text, f"(?m)^  {name}: +{words}$")
+        self.assertEqual(
+            ["not found", "not found", "found"], re.findall("(?m)^  the answer in its memory: +(.*)$", text)
+        )
+        self.assertRegex(text, "elsewhere.example is told: .*elsewhere.example:443\n$")
+        for host, words in (
+            ("client-proxy", "target=localhost:9443 downgrade=handshake .*upstream_tls=TLSv1.3/.*/tlsproxy-seq/1"),
+            ("reverse-proxy", "target=localhost:9443 downgrade=handshake upstream=127.0.0.1:9443 .*client_cert="),
+            ("mainframe", "sni=localhost .*client_cert="),
+        ):
+            log = (self.folder / host / "log").read_text()
+            self.assertRegex(log, f"{host} client=\\S+ .*{words}")
+            self.assertNotIn("Traceback", log)
+            done = self.run_([*TOOL, "check", f"{host}/{host}.toml"])
+            self.assertIn(b": good: ", done.stdout)
+            self.assertEqual(b"", done.stderr)
+
     def test_dmzPassthrough(self) -> None:
         """
         C{dmz-passthrough/run.py} runs all three hosts, and shows that the one in between can read nothing.
