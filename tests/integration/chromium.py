@@ -21,6 +21,9 @@ PATIENCE = 40.0
 
 _POLICIES = "/etc/chromium"
 
+_OWN = '<div id="main-frame-error"'
+"""What is in the page by which the browser says itself that it could not load one; not all of its releases print it."""
+
 _FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -147,7 +150,7 @@ class Chromium:
             text = output.read().decode("utf-8", "replace")
         if status:
             raise AssertionError(f"the browser ended with status {status}:\n{_tail(log)}")
-        return text
+        return "" if _OWN in text else text
 
 
 def _tail(log: Path) -> str:
