@@ -133,6 +133,7 @@ class Admitted:
     @ivar port: The same.
     @ivar address: What was dialed for that; C{""} before it is connected.
     @ivar sni: Server names that are fine inside, see L{Grant}.
+    @ivar via: At a client proxy, the reverse proxy that leads there; C{""} for none.
     @ivar successor: The pattern whose rules hold now, where others have come since it began.
     """
 
@@ -142,4 +143,5 @@ class Admitted:
     port: int = 0
     address: str = ""
     sni: tuple[str, ...] = ()
+    via: str = ""
     successor: Any = None

@@ -60,4 +60,4 @@ def _whyNoMore(session: Session, pattern: Any) -> str:
     admitted = session.admitted = session.admitted or Admitted()
     if session.relay is None:
         admitted.successor = pattern  # What it still has to ask for, it asks there.
-    return str(pattern.whyNoMore(admitted)) if admitted.chain else ""
+    return str(pattern.whyNoMore(admitted))

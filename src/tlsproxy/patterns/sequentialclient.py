@@ -22,6 +22,7 @@ from tlsproxy.downgrade import ALPN, Downgrade, Inner, follow
 from tlsproxy.end import End
 from tlsproxy.errors import DialFailed, SessionError
 from tlsproxy.given import takes
+from tlsproxy.grants import Admitted
 from tlsproxy.interfaces import ENDED, OUTWARD, IPattern
 from tlsproxy.lifetimes import endWith, wallClock
 from tlsproxy.loopback import PipedEnd
@@ -94,6 +95,8 @@ class SequentialClient:
             if self.users is not None:
                 await checkUser(session, self.users, asked.authorization)
             entry = self._look(where)
+            way = str(entry.via or "")
+            session.admitted = Admitted(host=where.host, port=where.port, via=way)
             await authorize(session)
             if entry.via is None:
                 far, agreed = await self._reachDirectly(session, where, entry), ""
@@ -132,6 +135,22 @@ class SequentialClient:
         if user != os.geteuid():
             words = f"the client is a process of user id {user}, and this is one of user id {os.geteuid()}"
             raise TargetRefused(words, _STRANGER)
+
+    def whyNoMore(self, admitted: Admitted) -> str:
+        """
+        Say why a tunnel that another mapping has let through would not be by this one.
+
+        @param admitted: What for, and by which way.
+        @return: One sentence; C{""} where it would be.
+        """
+        if not admitted.host:
+            return ""
+        where = TCP(admitted.host, admitted.port)
+        try:
+            entry = self._look(where)
+        except TargetRefused as e:
+            return str(e)
+        return "" if admitted.via == str(entry.via or "") else f"the mapping has another way to {where} now"
 
     def _look(self, where: TCP) -> Entry:
         """

@@ -198,6 +198,8 @@ class SequentialServer:
         @param admitted: By what it was let in, and what for.
         @return: One sentence; C{""} where it would be.
         """
+        if not admitted.chain:
+            return ""  # It has not shown a certificate yet.
         try:
             self._verify(admitted)
             if admitted.host:
