@@ -260,9 +260,9 @@ def _render(results: Results, plan: _Plan, pinned: bool, load: float) -> str:
         wrapped(
             f"{machine()}.  {datetime.date.today().isoformat()}: {cores}; load average {load:.2f} before the start; "
             f"medians of {plan.rounds} interleaved rounds, each of {plan.work.bulk / (1 << 20):.0f} MiB each way and "
-            f"of {plan.work.seconds:g} s with {_RATE:g} new tunnels each; {plan.trip:g} ms for a round trip at a distance.  TLS 1.3 "
-            "inside, and between the proxies TLS 1.3, X25519, AES-256-GCM, EC P-256 certificates on both sides and no "
-            "resumption."
+            f"of {plan.work.seconds:g} s with {_RATE:g} new tunnels each; {plan.trip:g} ms for a round trip at a "
+            "distance.  TLS 1.3 inside, and between the proxies TLS 1.3, X25519, AES-256-GCM, EC P-256 certificates on "
+            "both sides and no resumption."
         ),
         table(
             "CPU time of each proxy alone, time to first byte, medians",
