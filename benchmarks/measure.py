@@ -255,7 +255,7 @@ class Bench:
         How long each takes where so many are due each second.
 
         @param word: one of L{rows.PACED}.
-        @return: seconds by percentile, C{p50} and C{p99}.
+        @return: seconds by percentile: C{p0}, which is the least, C{p50} and C{p99}.
         """
         _, kind = PACED[word]
         with self._load(door, kind, work.arguments(kind, "offload", rate=rate)) as load:

@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 from attrs import evolve, frozen
 from credentials import Credentials, issueClient
@@ -43,7 +44,8 @@ _RATE = 8.0
 _NOISE = 0.2
 """What of a round trip is left to chance where they are counted by time."""
 
-_GOALS = (("none", NONE, 0.35), ("stunnel", STUNNEL, 0.3))
+_GOALS = (("its CPU with none", NONE, 0.35), ("stunnel's", STUNNEL, 0.3))
+"""What RP may take for a transfer: at most a part of what it takes, or another."""
 
 
 @frozen
@@ -87,8 +89,9 @@ def _arguments(line: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one small round, to see that all works")
     parser.add_argument("--bulk-mib", type=int, help="MiB of a bulk transfer (default: 1024)")
     parser.add_argument("--seconds", type=float, default=3.0, help="how long tunnels are timed (default: 3)")
-    parser.add_argument("--round-trip", type=float, default=20.0, help="between CP and RP, in ms (default: 20)")
+    parser.add_argument("--round-trip", type=float, default=50.0, help="between CP and RP, in ms (default: 50)")
     parser.add_argument("--no-pin", action="store_true", help="reserve no core for the proxies")
+    parser.add_argument("--table", type=Path, help="write the tables to this file, too")
     return parser.parse_args(line)
 
 
@@ -198,18 +201,27 @@ def _measureFirst(place: Bench, client: Credentials, results: Results, plan: _Pl
                     continue
                 try:
                     here, away = (
-                        place.latency(one.ways[trip].door, "latency-connections", _RATE, plan.work)["p50"]
+                        place.latency(one.ways[trip].door, "latency-connections", _RATE, plan.work)
                         for trip in (0.0, plan.trip)
                     )
                     one.check()
                 except ProcessError as failure:
                     _fail(results, _FIRST, one.pair, failure)
                     continue
-                trips = (away - here) * 1000 / plan.trip
-                for row, value in zip(_FIRST, (here, away, trips), strict=True):
+                # What disturbs a tunnel makes it slower, so the fastest tells best how often it waits.
+                trips = (away["p0"] - here["p0"]) * 1000 / plan.trip
+                for row, value in zip(_FIRST, (here["p50"], away["p50"], trips), strict=True):
                     results.add(row, name, value)
-                said.append(f"{name} {here * 1000:.1f} and {away * 1000:.1f} ms, {trips:.2f} round trips")
+                said.append(f"{name} {here['p50'] * 1e3:.1f} and {away['p50'] * 1e3:.1f} ms, {trips:.2f} round trips")
             _say(f"round {turn + 1} of {plan.rounds}, first byte: {'; '.join(said)}")
+
+
+def _more(results: Results, row: Row, name: str) -> float | None:
+    """
+    How much more one pair takes than stunnel's.
+    """
+    value, by = results.median(row, name), results.median(row, STUNNEL)
+    return None if value is None or by is None else value - by
 
 
 def _goals(results: Results) -> list[tuple[str, str, str]]:
@@ -221,14 +233,14 @@ def _goals(results: Results) -> list[tuple[str, str, str]]:
         for of, other, most in _GOALS:
             value, by = results.median(_FAR[2], name), results.median(_FAR[2], other)
             if value is not None and by:
-                text = f"RP's CPU, {name}: at most {most:g} of its CPU with {of}"
-                text = text.replace("its CPU with stunnel", "stunnel's")
+                text = f"RP's CPU, {name}: at most {most:g} of {of}"
                 found.append((text, f"{value / by:.2f}", "yes" if value / by <= most else "no"))
     for name in OURS:
-        value, by = results.median(_TRIPS, name), results.median(_TRIPS, STUNNEL)
-        if value is not None and by is not None:
-            text = f"first byte, {name}: at most one round trip more than stunnel"
-            found.append((text, f"{value - by:+.2f}", "yes" if value - by <= 1 + _NOISE else "no"))
+        more, late = (_more(results, row, name) for row in (_TRIPS, _HERE))
+        if more is not None and late is not None:
+            text = f"first byte, {name}: at most one round trip more than stunnel's pair"
+            said = f"{more:+.2f}, and {late:+.1f} ms"
+            found.append((text, said, "yes" if more <= 1 + _NOISE else "no"))
     return found
 
 
@@ -312,7 +324,10 @@ def main(line: Sequence[str]) -> int:
         if "first-byte" in plan.parts:
             _measureFirst(place, client, results, plan, pairs)
         pinned = place.proxyCores is not None
-    print(_render(results, plan, pinned, load))
+    text = _render(results, plan, pinned, load)
+    print(text)
+    if given.table:
+        given.table.write_text(text)
     return 1 if results.failures else 0
 
 
