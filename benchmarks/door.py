@@ -41,7 +41,7 @@ class Door:
     A proxy's port and the way in. Without any of the others the connection is plain from its first byte.
 
     @param port: on the loopback address.
-    @param ca: the root certificate's file, where the client speaks TLS with the proxy.
+    @param ca: the root certificate's file, where the client speaks TLS: with the proxy, or with the target behind it.
     @param sni: a name to be routed by. A real ClientHello is sent, and plain bytes behind it: no proxy that leaves TLS
         alone looks further, and neither client nor backend is slowed by a cipher.
     @param target: where the proxy is told to go by CONNECT, C{HOST:PORT}.
@@ -104,21 +104,24 @@ class Door:
             failure = connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if failure:
                 raise OSError(failure, os.strerror(failure))
+            if self.target:
+                yield from _tunnel(connection, self.target)
             if self.context is not None:
-                connection = yield from _handshake(connection, self.context, session)
+                name = self.target.rpartition(":")[0] or NAME
+                connection = yield from _handshake(connection, self.context, name, session)
             if self._hello:
                 # What is said first always finds room.
                 connection.send(self._hello)
-            if self.target:
-                yield from _tunnel(connection, self.target)
         except BaseException:
             connection.close()
             raise
         return connection
 
 
-def _handshake(raw: socket.socket, context: ssl.SSLContext, session: ssl.SSLSession | None) -> Steps[ssl.SSLSocket]:
-    connection = context.wrap_socket(raw, server_hostname=NAME, do_handshake_on_connect=False, session=session)
+def _handshake(
+    raw: socket.socket, context: ssl.SSLContext, name: str, session: ssl.SSLSession | None
+) -> Steps[ssl.SSLSocket]:
+    connection = context.wrap_socket(raw, server_hostname=name, do_handshake_on_connect=False, session=session)
     try:
         yield from tried(connection, connection.do_handshake)
         if connection.session_reused and session is None:

@@ -92,7 +92,18 @@ class Bench:
     loadCores: str | None
     _serial: Iterator[int] = field(factory=itertools.count, init=False)
 
-    def _log(self, name: str) -> Path:
+    def newFolder(self, name: str) -> Path:
+        """
+        A new folder.
+        """
+        folder = self.folder / f"{next(self._serial)}-{name}"
+        folder.mkdir()
+        return folder
+
+    def log(self, name: str) -> Path:
+        """
+        A new file's path.
+        """
         return self.folder / f"{next(self._serial)}-{name}.log"
 
     @contextmanager
@@ -105,11 +116,8 @@ class Bench:
         """
         mode, credentials = setting.mode, self.credentials[setting.key]
         target = self.backend[upstream or _UPSTREAMS[mode]]
-        folder = self.folder / f"{next(self._serial)}-{peer.name}"
-        folder.mkdir()
-        with socket.socket() as reserved:
-            reserved.bind((HOST, 0))
-            port = reserved.getsockname()[1]
+        folder = self.newFolder(peer.name)
+        port = freePort()
         door = Door(
             port,
             ca=credentials.ca if mode in NEAR_TLS else None,
@@ -118,9 +126,15 @@ class Bench:
             version=setting.version,
         )
         command = peer.command(Job(setting, port, target, credentials, folder))
-        program = Program(peer.name, command, self.proxyCores, self._log(peer.name))
+        program = Program(peer.name, command, self.proxyCores, self.log(peer.name))
         try:
-            yield Running(peer, setting, door, program, self._firstConversation(program, door, setting))
+            seen = self.firstConversation(program, door)
+            if seen.near != setting.speaks:
+                raise ProcessError(f"{program.name} speaks {seen.near!r} to the client")
+            # The echoing backend cannot tell what it sees; it is never behind TLS.
+            if seen.far not in ((speech("1.3", "P-256"),) if mode in FAR_TLS else ("plain", "")):
+                raise ProcessError(f"{program.name} speaks {seen.far!r} to the upstream")
+            yield Running(peer, setting, door, program, seen)
         finally:
             program.stop()
 
@@ -130,24 +144,22 @@ class Bench:
         """
         return Door(self.backend["plain"])
 
-    def _firstConversation(self, program: Program, door: Door, setting: Setting) -> Handshake:
+    def firstConversation(self, program: Program, door: Door) -> Handshake:
+        """
+        Try again and again until a conversation through a proxy succeeds.
+
+        @raise ProcessError: if none does in time.
+        """
         until = time.monotonic() + _START
         while True:
             time.sleep(0.1)
             program.members()
             try:
-                seen = self._converse(door)
-                break
+                return self._converse(door)
             except (OSError, TrafficError) as failure:
                 if time.monotonic() > until:
                     message = f"{program.name}: nothing passes ({failure!r})\n{program.said()}"
                     raise ProcessError(message) from failure
-        if seen.near != setting.speaks:
-            raise ProcessError(f"{program.name} speaks {seen.near!r} to the client")
-        # The echoing backend cannot tell what it sees; it is never behind TLS.
-        if seen.far not in ((speech("1.3", "P-256"),) if setting.mode in FAR_TLS else ("plain", "")):
-            raise ProcessError(f"{program.name} speaks {seen.far!r} to the upstream")
-        return seen
 
     def _converse(self, door: Door) -> Handshake:
         tickets: list[object] = []
@@ -173,7 +185,7 @@ class Bench:
     @contextmanager
     def _load(self, door: Door, kind: str, arguments: Sequence[str]) -> Iterator[Program]:
         command = [sys.executable, str(_HERE / "load.py"), kind, *door.options(), *arguments]
-        load = Program(f"load of {kind}", command, self.loadCores, self._log("load"), talks=True)
+        load = Program(f"load of {kind}", command, self.loadCores, self.log("load"), talks=True)
         try:
             yield load
         finally:
@@ -188,13 +200,13 @@ class Bench:
         @return: what it cost the proxy: seconds of CPU for each GiB, connection or request.
         @raise ProcessError: if a byte was lost or a process died.
         """
+        arguments = work.arguments(kind, running.setting.mode, clients)
+        if kind not in _STAGED:
+            return self.costs([running.program], running.door, kind, arguments)[0] / work.amount(kind)
         program = running.program
         members = program.members()
-        before = program.settledCPU(members)
-        with self._load(running.door, kind, work.arguments(kind, running.setting.mode, clients)) as load:
+        with self._load(running.door, kind, arguments) as load:
             load.line(_PATIENCE)
-            if kind not in _STAGED:
-                return (program.settledCPU(members) - before) / work.amount(kind)
             before = program.settledCPU(members)
             load.go()
             load.line(_PATIENCE)
@@ -202,6 +214,21 @@ class Bench:
             load.go()
             load.line(_PATIENCE)
             return spent / work.amount(kind)
+
+    def costs(self, programs: Sequence[Program], door: Door, kind: str, arguments: Sequence[str]) -> list[float]:
+        """
+        Send one load that has no stages through one or more proxies.
+
+        @param arguments: the load client's options.
+        @return: the seconds of CPU that each of them took for all of it.
+        @raise ProcessError: if a byte was lost or a process died.
+        """
+        members = [program.members() for program in programs]
+        before = [program.settledCPU(own) for program, own in zip(programs, members, strict=True)]
+        with self._load(door, kind, arguments) as load:
+            load.line(_PATIENCE)
+            after = [program.settledCPU(own) for program, own in zip(programs, members, strict=True)]
+        return [spent - start for spent, start in zip(after, before, strict=True)]
 
     def warmUp(self, running: Running) -> None:
         """
@@ -228,7 +255,7 @@ class Bench:
         How long each takes where so many are due each second.
 
         @param word: one of L{rows.PACED}.
-        @return: seconds by percentile, C{p50} and C{p99}.
+        @return: seconds by percentile: C{p0}, which is the least, C{p50} and C{p99}.
         """
         _, kind = PACED[word]
         with self._load(door, kind, work.arguments(kind, "offload", rate=rate)) as load:
@@ -267,6 +294,16 @@ class Bench:
     def _rest(self, running: Running) -> Holding:
         running.program.settledCPU(running.program.members())
         return running.program.holds()
+
+
+def freePort() -> int:
+    """
+    A port of the loopback address that nobody has.
+    """
+    with socket.socket() as reserved:
+        reserved.bind((HOST, 0))
+        port: int = reserved.getsockname()[1]
+        return port
 
 
 @contextmanager

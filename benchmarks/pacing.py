@@ -29,7 +29,7 @@ _HEAD = 0.1
 
 def _percentiles(times: Sequence[float]) -> Told:
     ordered = sorted(times[int(len(times) * _HEAD) :])
-    return {f"p{of}": ordered[min(len(ordered) - 1, len(ordered) * of // 100)] for of in (50, 99)}
+    return {f"p{of}": ordered[min(len(ordered) - 1, len(ordered) * of // 100)] for of in (0, 50, 99)}
 
 
 def pacedConnections(door: Door, count: int, rate: float) -> Told:
@@ -38,7 +38,7 @@ def pacedConnections(door: Door, count: int, rate: float) -> Told:
 
     @param count: how many.
     @param rate: how many are due each second.
-    @return: seconds, as C{p50} and C{p99}.
+    @return: seconds: C{p0}, which is the least, C{p50} and C{p99}.
     """
     crew = Crew()
     times: list[float] = []
@@ -67,7 +67,7 @@ def pacedRequests(door: Door, count: int, rate: float, clients: int) -> Told:
     @param count: how many requests.
     @param rate: how many are due each second.
     @param clients: how many connections.
-    @return: seconds, as C{p50} and C{p99}, and how many all of them took, as C{seconds}.
+    @return: seconds, as C{p0}, C{p50} and C{p99}, and how many all of them took, as C{seconds}.
     @raise TrafficError: if a connection ends, or nothing is answered any more.
     """
     request = Order("get", RESPONSE).toBytes()

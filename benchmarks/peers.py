@@ -25,7 +25,7 @@ _OTHER_FILES = 500
 """Enough for what haproxy opens beside its connections, pipes included."""
 
 
-def _ask(*command: str) -> str:
+def ask(*command: str) -> str:
     """
     All that a program prints.
     """
@@ -33,7 +33,10 @@ def _ask(*command: str) -> str:
     return done.stdout
 
 
-def _find(pattern: str, text: str) -> str:
+def find(pattern: str, text: str) -> str:
+    """
+    What stands in the group of a pattern.
+    """
     found = re.search(pattern, text)
     return found.group(1) if found else "unknown"
 
@@ -82,13 +85,16 @@ def _handled(job: Job) -> list[str]:
 
 def _pythonVersion(program: str) -> Version:
     # Asked in a process of its own: two copies of OpenSSL in this one would serve no purpose.
-    library = _ask(sys.executable, "-c", "from OpenSSL import SSL; print(SSL.OpenSSL_version(0).decode())").strip()
+    library = ask(sys.executable, "-c", "from OpenSSL import SSL; print(SSL.OpenSSL_version(0).decode())").strip()
     return Version(program, f"{library} (the cryptography package's own)")
 
 
-def _oursVersion() -> Version:
+def oursVersion() -> Version:
+    """
+    Ask tlsproxy.
+    """
     asked = "from importlib.metadata import version as v; print(v('tlsproxy'), v('twisted'), v('pyopenssl'))"
-    own, twisted, binding = _ask(sys.executable, "-c", asked).split()
+    own, twisted, binding = ask(sys.executable, "-c", asked).split()
     python = ".".join(map(str, sys.version_info[:3]))
     return _pythonVersion(f"{own}, Twisted {twisted}, pyOpenSSL {binding}, Python {python}")
 
@@ -108,7 +114,7 @@ def _stock(job: Job) -> list[str]:
 
 
 def _stockVersion() -> Version:
-    twisted = _ask(sys.executable, "-c", "from importlib.metadata import version as v; print(v('twisted'))").strip()
+    twisted = ask(sys.executable, "-c", "from importlib.metadata import version as v; print(v('twisted'))").strip()
     return _pythonVersion(f"listenSSL and portforward of Twisted {twisted}")
 
 
@@ -154,8 +160,8 @@ def _haproxySplicing(job: Job) -> list[str]:
 
 
 def _haproxyVersion() -> Version:
-    text = _ask("haproxy", "-vv")
-    return Version(_find(r"version (\S+)", text), _find(r"Running on OpenSSL version : (.+)", text))
+    text = ask("haproxy", "-vv")
+    return Version(find(r"version (\S+)", text), find(r"Running on OpenSSL version : (.+)", text))
 
 
 def _nginx(job: Job) -> list[str]:
@@ -203,11 +209,11 @@ stream {{
 
 
 def _nginxVersion() -> Version:
-    text = _ask("nginx", "-V")
-    running = _find(r"running with (OpenSSL [^)]+)", text)
+    text = ask("nginx", "-V")
+    running = find(r"running with (OpenSSL [^)]+)", text)
     return Version(
-        _find(r"nginx/(\S+)", text) + " (stream)",
-        running if running != "unknown" else _find(r"built with (OpenSSL [^(\n]+)", text),
+        find(r"nginx/(\S+)", text) + " (stream)",
+        running if running != "unknown" else find(r"built with (OpenSSL [^(\n]+)", text),
     )
 
 
@@ -237,9 +243,12 @@ ciphersuites = {SUITE}
     return ["stunnel", job.write("stunnel.conf", text)]
 
 
-def _stunnelVersion() -> Version:
-    text = _ask("stunnel", "-version")
-    return Version(_find(r"stunnel (\S+)", text), _find(r"(?:[Rr]unning) +with (OpenSSL .+)", text))
+def stunnelVersion() -> Version:
+    """
+    Ask stunnel.
+    """
+    text = ask("stunnel", "-version")
+    return Version(find(r"stunnel (\S+)", text), find(r"(?:[Rr]unning) +with (OpenSSL .+)", text))
 
 
 def _hitch(job: Job) -> list[str]:
@@ -265,22 +274,22 @@ def _hitchVersion() -> Version:
     """
     Hitch does not say which library it runs on, so the one it would load is loaded and asked.
     """
-    library = _find(r"(\S+/libcrypto\.so\S*)", _ask("ldd", shutil.which("hitch") or "hitch"))
+    library = find(r"(\S+/libcrypto\.so\S*)", ask("ldd", shutil.which("hitch") or "hitch"))
     name = "unknown"
     if library != "unknown":
         say = ctypes.CDLL(library).OpenSSL_version
         say.argtypes, say.restype = [ctypes.c_int], ctypes.c_char_p
         name = say(0).decode("ascii")
-    return Version(_find(r"hitch (\S+)", _ask("hitch", "--version")), name)
+    return Version(find(r"hitch (\S+)", ask("hitch", "--version")), name)
 
 
 PEERS = (
-    Peer(OURS, twistd(), MODES, _ours, _oursVersion, tunnels=True),
-    Peer(HANDLED, twistd(), MODES, _handled, _oursVersion, tunnels=True),
+    Peer(OURS, twistd(), MODES, _ours, oursVersion, tunnels=True),
+    Peer(HANDLED, twistd(), MODES, _handled, oursVersion, tunnels=True),
     Peer("haproxy", "haproxy", MODES, _haproxy, _haproxyVersion),
     Peer(SPLICING, "haproxy", ("passthrough", "connect"), _haproxySplicing, _haproxyVersion),
     Peer("nginx", "nginx", MODES, _nginx, _nginxVersion),
-    Peer("stunnel", "stunnel", ("offload", "encrypt"), _stunnel, _stunnelVersion),
+    Peer("stunnel", "stunnel", ("offload", "encrypt"), _stunnel, stunnelVersion),
     Peer("hitch", "hitch", ("offload", "encrypt"), _hitch, _hitchVersion),
     Peer(STOCK, sys.executable, ("offload",), _stock, _stockVersion),
 )

@@ -72,17 +72,17 @@ class Results:
         The numbers of a row and proxy, one a round; none if any round failed.
         """
         if row.parts:
-            each = [self.numbers(rowNamed(part), name) for part in row.parts]
+            each = [self.numbers(part, name) for part in row.parts]
             return [sum(pair) for pair in zip(*each, strict=True)] if all(each) else []
         if (row.name, name) in self.failures:
             return []
         return self.values.get(row.name, {}).get(name, [])
 
-    def median(self, row: str, name: str) -> float | None:
+    def median(self, row: str | Row, name: str) -> float | None:
         """
-        The median of a row and proxy.
+        The median of a row, or of the one of that name, and a proxy.
         """
-        numbers = self.numbers(rowNamed(row), name)
+        numbers = self.numbers(rowNamed(row) if isinstance(row, str) else row, name)
         return statistics.median(numbers) if numbers else None
 
     def best(self, row: str) -> float | None:
@@ -96,7 +96,7 @@ class Results:
         """
         Whether any part of a row failed.
         """
-        return any((part, name) in self.failures for part in row.parts or (row.name,))
+        return any((part.name, name) in self.failures for part in row.parts or (row,))
 
     def save(self, path: Path) -> None:
         """

@@ -32,7 +32,7 @@ class Row:
     setting: Setting
     kind: str | None = None
     clients: int = 1
-    parts: tuple[str, ...] = ()
+    parts: tuple[Row, ...] = ()
 
 
 OFFLOAD = Setting("offload")
@@ -43,16 +43,15 @@ PASSTHROUGH = Setting("passthrough")
 CONNECT = Setting("connect")
 
 
-def _pair(name: str, setting: Setting) -> tuple[Row, Row, Row]:
-    down, up = f"{name}-down", f"{name}-up"
-    return (
-        Row(down, "s/GiB", setting, "down"),
-        Row(up, "s/GiB", setting, "up"),
-        Row(f"{name}, sum", "s", setting, parts=(down, up)),
-    )
+def pair(name: str, setting: Setting) -> tuple[Row, Row, Row]:
+    """
+    A bulk transfer in both directions, and the sum of them.
+    """
+    down, up = Row(f"{name}-down", "s/GiB", setting, "down"), Row(f"{name}-up", "s/GiB", setting, "up")
+    return down, up, Row(f"{name}, sum", "s", setting, parts=(down, up))
 
 
-UNITS = {"s/GiB": 1.0, "ms": 1e3, "µs": 1e6, "KiB each": 1 / 1024, "KiB": 1 / 1024, "each": 1.0}
+UNITS = {"s/GiB": 1.0, "ms": 1e3, "µs": 1e6, "KiB each": 1 / 1024, "KiB": 1 / 1024, "each": 1.0, "trips": 1.0}
 """How many of a row's unit are in one second, byte or piece."""
 
 HELD = {
@@ -87,8 +86,8 @@ LATENCY = {
 """What these rows fill, by percentile."""
 
 ROWS = (
-    *_pair("bulk", OFFLOAD),
-    *_pair("bulk-tls12", TLS12),
+    *pair("bulk", OFFLOAD),
+    *pair("bulk-tls12", TLS12),
     *(Row(f"connections-{clients}", "ms", OFFLOAD, "connections", clients) for clients in PARALLEL),
     Row("connections-rsa", "ms", RSA, "connections", _SOME),
     Row("connections-tls12", "ms", TLS12, "connections", _SOME),
@@ -98,11 +97,11 @@ ROWS = (
     *(Row(f"requests-{clients}", "µs", OFFLOAD, "requests", clients) for clients in PARALLEL),
     Row("requests-tls12", "µs", TLS12, "requests", _SOME),
     *(row for rows in LATENCY.values() for row in rows.values()),
-    *_pair("encrypt", Setting("encrypt")),
-    *_pair("bridge", Setting("bridge")),
-    *_pair("passthrough", PASSTHROUGH),
+    *pair("encrypt", Setting("encrypt")),
+    *pair("bridge", Setting("bridge")),
+    *pair("passthrough", PASSTHROUGH),
     Row("passes", "µs", PASSTHROUGH, "connections", _FEW),
-    *_pair("tunnel", CONNECT),
+    *pair("tunnel", CONNECT),
     Row("tunnels", "µs", CONNECT, "connections", _FEW),
     *HELD["memory"].values(),
     STALLED,
