@@ -7,7 +7,7 @@ somebody listens to all that passes.
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.integration.chromium import overlay
@@ -94,21 +94,24 @@ class DMZTestCase(SequentialTestCase, NamespaceTestCase):
             own[at].write_text(text)
         return overlay(self, own)
 
-    def start(self, name: str, route: Mapping[str, Any], known: Mapping[str, str]) -> Proxy:
+    def start(self, name: str, route: Mapping[str, Any], known: Mapping[str, str], prefix: Sequence[str] = ()) -> Proxy:
         """
         Start a proxy on a host.
+
+        @param prefix: What its command line begins with.
         """
         config = self.folder / f"{name}.toml"
         config.write_text(f"[proxy]\nlog_repeats = 0\n{toml([route])}", "utf-8")
-        return Proxy(self, self.folder, config, 1, self.knowing(name, known))
+        return Proxy(self, self.folder, config, 1, [*self.knowing(name, known), *prefix])
 
-    def startReverse(self, value: str = "handshake", **more: Any) -> Proxy:
+    def startReverse(self, value: str = "handshake", prefix: Sequence[str] = (), **more: Any) -> Proxy:
         """
         Start the reverse proxy, which knows where the destinations are.
         """
         route = self.sequentialServer(value, name="rp", listen=f"{GATE}:{RP}", **more)
         route["grant"] = [{"cn": ["ann"], "targets": [f"*.example:{PORT}"]}]
-        return self.start("rp", route, {"localhost": "127.0.0.1", "shop.example": SHOP, "bank.example": BANK})
+        known = {"localhost": "127.0.0.1", "shop.example": SHOP, "bank.example": BANK}
+        return self.start("rp", route, known, prefix)
 
     def startClient(self, value: str = "handshake", **more: Any) -> Proxy:
         """

@@ -148,7 +148,9 @@ class TakeOverCase(SequentialTestCase):
         """
         found = []
         for way in (UP, DOWN):
-            for number, record in enumerate(records(bytes(leg.passed[way]))):
+            whole = list(records(bytes(leg.passed[way])))
+            found.append(Position(way, len(whole)))
+            for number, record in enumerate(whole):
                 within = (0, 1, 5, len(record) // 2) if EVERY else (0, (1, 3, 5, len(record) // 2)[number % 4])
                 found += [Position(way, number, at) for at in within]
         return found

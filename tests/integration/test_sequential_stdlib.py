@@ -133,28 +133,18 @@ class _Pairs:
     What all pairs do.
     """
 
-    def test_handshake13(self: Any) -> None:
+    def test_handshake(self: Any) -> None:
         """
-        It comes off after a ServerHello of TLS 1.3, in a resumed session, too.
+        TLS comes off after a ServerHello of TLS 1.3, not after a HelloRetryRequest but after the ServerHello that
+        follows, and in TLS 1.2 once both have proven their keys; in resumed sessions, too.
         """
         self.start()
         self.passes("1.3")
         self.passes("1.3", resumed=True)
-
-    def test_retry(self: Any) -> None:
-        """
-        Not after a HelloRetryRequest, but after the ServerHello that follows.
-        """
-        self.start()
         self.passes("1.3", group="secp384r1")
-
-    def test_handshake12(self: Any) -> None:
-        """
-        It comes off once both have proven their keys in TLS 1.2, in a resumed session, too.
-        """
-        self.start()
         self.passes("1.2")
         self.passes("1.2", resumed=True)
+        self.curl()
 
     def test_none(self: Any) -> None:
         """
@@ -172,9 +162,9 @@ class _Pairs:
         for version in ("1.2", "1.3"):
             self.passes(version, "connect")
 
-    def test_curl(self: Any) -> None:
+    def curl(self: Any) -> None:
         """
-        curl shows its certificate to nginx at the other end.
+        Have curl show its certificate to nginx at the other end.
         """
         port = freePort()
         self.nginx(
@@ -183,7 +173,6 @@ class _Pairs:
             " ssl_protocols TLSv1.2 TLSv1.3;"
             ' location / { return 200 "$ssl_client_s_dn"; } }'
         )
-        self.start()
         done = self.run_(
             ["curl", "-sS", "--noproxy", "", "--proxy", f"http://127.0.0.1:{self.client}", "--cacert"]
             + [str(self.shop.ca), "--cert", str(self.browserPEM), f"https://localhost:{port}/"]

@@ -89,7 +89,7 @@ class StdlibTests(_TakeOvers, TakeOverCase):
     Between two proxies on Python's own library.
     """
 
-    every = 4
+    every = 8
 
 
 class ServerTests(_TakeOvers, OurServer):
@@ -97,13 +97,15 @@ class ServerTests(_TakeOvers, OurServer):
     Before our reverse proxy.
     """
 
+    every = 2
+
 
 class ClientTests(_TakeOvers, OurClient):
     """
     Behind our client proxy.
     """
 
-    every = 2
+    every = 4
 
 
 class BothTests(_TakeOvers, OurServer, OurClient):
