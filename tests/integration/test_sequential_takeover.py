@@ -74,11 +74,12 @@ class _TakeOvers:
         self.start("connect", "1.3")
         lane = self.lanes[0]
         up = list(records(bytes(lane.undisturbed().passed[UP])))
-        # The second hello in clear is the browser's.
-        hello = [number for number, record in enumerate(up) if record[:1] == b"\x16"][1]
+        # The last hello in clear is the browser's.
+        hello = [number for number, record in enumerate(up) if record[:1] == b"\x16"][-1]
         lane.wire.plan = (Position(UP, hello), ownHello(self.malloryPEM))
         lane.visit()
         lane.wire.wait()
+        self.assertTrue(lane.wire.legs[-1].taken)
         stolen = lane.judge.over()[-1]
         self.assertEqual(("mallory", ["GET /666 HTTP/1.1"]), (stolen.client, stolen.requests))
         self.assertIn(b"HTTP/1.1 200 OK", lane.wire.legs[-1].loot)
