@@ -184,7 +184,7 @@ class Watch:
         if self.safe is not None:
             return
         side = self._sides[direction]
-        side.total += len(body)
+        side.total += len(body) if kind == 22 else 0
         try:
             if side.total > MOST:
                 raise NotTLS("a handshake without end")

@@ -363,7 +363,9 @@ class ServerProxy(_Proxy):
         common = [wish for wish in wishes if wish in granted[self._value]]
         agreed = common[0] if common and outer.agreed() == ALPN else "none"
         try:
-            far = socket.create_connection((host, int(port)), PATIENCE)
+            # Who listens on another family's loopback is somebody else.
+            (*_, address), *_ = socket.getaddrinfo(host, int(port), socket.AF_INET, socket.SOCK_STREAM)
+            far = socket.create_connection(address[:2], PATIENCE)
         except OSError:
             outer.send(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
             outer.endWrite()
