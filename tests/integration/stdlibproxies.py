@@ -364,8 +364,7 @@ class ServerProxy(_Proxy):
         agreed = common[0] if common and outer.agreed() == ALPN else "none"
         try:
             # Who listens on another family's loopback is somebody else.
-            (*_, address), *_ = socket.getaddrinfo(host, int(port), socket.AF_INET, socket.SOCK_STREAM)
-            far = socket.create_connection(address[:2], PATIENCE)
+            far = socket.create_connection((socket.gethostbyname(host), int(port)), PATIENCE)
         except OSError:
             outer.send(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
             outer.endWrite()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,32 +54,35 @@ class PairCase(SequentialTestCase):
     A browser, two proxies with a wire between them, and a destination that demands the browser's certificate.
     """
 
-    def openServer(self, value: str) -> int:
+    def openServers(self, values: Sequence[str]) -> Sequence[int]:
         """
-        Start the reverse proxy.
+        Start reverse proxies that grant this much.
 
-        @return: Its port.
+        @return: Their ports.
         """
-        return self.stdlibServer(value).port
+        return [self.stdlibServer(value).port for value in values]
 
-    def openClient(self, upstream: int, value: str) -> int:
+    def openClients(self, upstreams: Mapping[str, int]) -> Sequence[int]:
         """
-        Start the client proxy.
+        Start client proxies that want this much.
 
-        @return: Its port.
+        @return: Their ports.
         """
-        return self.stdlibClient(upstream, f"{value}, none" if value != "none" else "none").port
+        return [
+            self.stdlibClient(upstream, f"{value}, none" if value != "none" else "none").port
+            for value, upstream in upstreams.items()
+        ]
 
-    def start(self, value: str = "handshake") -> Wire:
+    def start(self, *values: str) -> None:
         """
-        Start both.
+        Start both for each value.
         """
-        self.wire = Wire(self, self.openServer(value))
-        self.client = self.openClient(self.wire.port, value)
+        self.wires = {value: Wire(self, port) for value, port in zip(values, self.openServers(values), strict=True)}
+        ports = self.openClients({value: wire.port for value, wire in self.wires.items()})
+        self.clients = dict(zip(values, ports, strict=True))
         self.tap = Wire(self, 0)
-        return self.wire
 
-    def through(self, destination: Destination, session: ssl.SSLSession | None = None) -> Leg:
+    def through(self, value: str, destination: Destination, session: ssl.SSLSession | None = None) -> Leg:
         """
         Have a browser fetch two pages, and say good-bye.
 
@@ -88,7 +91,7 @@ class PairCase(SequentialTestCase):
         """
         # Whoever listens on the wire behind the reverse proxy has what the destination says.
         self.tap.to = destination.port
-        browser = Browser(self.client, self.tap.port, self.context, session)
+        browser = Browser(self.clients[value], self.tap.port, self.context, session)
         self.addCleanup(browser.close)
         self.assertEqual(body("browser", 300), browser.get(300))
         self.assertEqual(body("browser", BULK), browser.get(BULK))
@@ -97,9 +100,9 @@ class PairCase(SequentialTestCase):
         visit = destination.over()[-1]
         self.assertEqual(("browser", 2, "ended"), (visit.client, len(visit.requests), visit.how))
         self.assertEqual(session is not None, visit.resumed)
-        self.wire.wait()
+        self.wires[value].wait()
         self.tap.wait()
-        return self.wire.legs[-1]
+        return self.wires[value].legs[-1]
 
     def passes(self, version: str, value: str = "handshake", group: str = "", resumed: bool = False) -> None:
         """
@@ -109,8 +112,8 @@ class PairCase(SequentialTestCase):
         destination = self.destination(version, group)
         self.context = self.browserContext()
         if resumed:
-            self.through(destination)
-        leg = self.through(destination, self.session if resumed else None)
+            self.through(value, destination)
+        leg = self.through(value, destination, self.session if resumed else None)
         for way in (UP, DOWN):
             outside, inside = (bytes(one.passed[way]) for one in (leg, self.tap.legs[-1]))
             kept, own = list(records(outside)), list(records(inside))
@@ -133,33 +136,21 @@ class _Pairs:
     What all pairs do.
     """
 
-    def test_handshake(self: Any) -> None:
+    def test_passes(self: Any) -> None:
         """
         TLS comes off after a ServerHello of TLS 1.3, not after a HelloRetryRequest but after the ServerHello that
-        follows, and in TLS 1.2 once both have proven their keys; in resumed sessions, too.
+        follows, and in TLS 1.2 once both have proven their keys; in resumed sessions, too.  It stays where that is
+        agreed, and comes off at once where that is.
         """
-        self.start()
+        self.start("handshake", "none", "connect")
         self.passes("1.3")
         self.passes("1.3", resumed=True)
         self.passes("1.3", group="secp384r1")
         self.passes("1.2")
         self.passes("1.2", resumed=True)
         self.curl()
-
-    def test_none(self: Any) -> None:
-        """
-        It stays where that is agreed.
-        """
-        self.start("none")
         for version in ("1.2", "1.3"):
             self.passes(version, "none")
-
-    def test_connect(self: Any) -> None:
-        """
-        It comes off at once where that is agreed.
-        """
-        self.start("connect")
-        for version in ("1.2", "1.3"):
             self.passes(version, "connect")
 
     def curl(self: Any) -> None:
@@ -174,7 +165,7 @@ class _Pairs:
             ' location / { return 200 "$ssl_client_s_dn"; } }'
         )
         done = self.run_(
-            ["curl", "-sS", "--noproxy", "", "--proxy", f"http://127.0.0.1:{self.client}", "--cacert"]
+            ["curl", "-sS", "--noproxy", "", "--proxy", f"http://127.0.0.1:{self.clients['handshake']}", "--cacert"]
             + [str(self.shop.ca), "--cert", str(self.browserPEM), f"https://localhost:{port}/"]
         )
         self.assertEqual(b"CN=browser", done.stdout)
@@ -191,45 +182,48 @@ class StdlibTests(_Pairs, PairCase):
         """
         for kind in (SocketOuter, RecordOuter):
             self.kind = kind
-            self.start()
+            self.start("handshake")
             self.passes("1.3")
 
     kind: type[SocketOuter] | type[RecordOuter] = SocketOuter
 
-    def openClient(self, upstream: int, value: str) -> int:
+    def openClients(self, upstreams: Mapping[str, int]) -> Sequence[int]:
         """
-        Start it.
+        Start them.
         """
-        wishes = f"{value}, none" if value != "none" else "none"
-        return self.stdlibClient(upstream, wishes, kind=self.kind).port
+        return [self.stdlibClient(upstream, value, kind=self.kind).port for value, upstream in upstreams.items()]
 
 
 class OurServer(PairCase):
     """
-    Mixed into a test, has the reverse proxy be ours.
+    Mixed into a test, has the reverse proxies be ours.
     """
 
     takeOff = "socket"
 
-    def openServer(self, value: str) -> int:
+    def openServers(self, values: Sequence[str]) -> Sequence[int]:
         """
-        Start it.
+        Start them.
         """
-        return self.proxy(self.sequentialServer(value, take_off=self.takeOff)).port("sequential-server")
+        routes = [self.sequentialServer(value, name=value, take_off=self.takeOff) for value in values]
+        proxy = self.proxy(*routes)
+        return [proxy.port(value) for value in values]
 
 
 class OurClient(PairCase):
     """
-    Mixed into a test, has the client proxy be ours.
+    Mixed into a test, has the client proxies be ours.
     """
 
     takeOffThere = "socket"
 
-    def openClient(self, upstream: int, value: str) -> int:
+    def openClients(self, upstreams: Mapping[str, int]) -> Sequence[int]:
         """
-        Start it.
+        Start them.
         """
-        return self.proxy(self.sequentialClient(upstream, value, take_off=self.takeOffThere)).port("cp")
+        more = {"take_off": self.takeOffThere}
+        proxy = self.proxy(*(self.sequentialClient(port, value, value, **more) for value, port in upstreams.items()))
+        return [proxy.port(value) for value in upstreams]
 
 
 class ServerTests(_Pairs, OurServer):
