@@ -399,6 +399,28 @@ class Hello(Reverse):
                 self.forget()
                 self.network.peers.clear()
 
+    def test_unanswered(self) -> None:
+        """
+        A destination that does not answer is not waited for any longer than an upstream is that has TLS with us, and
+        one that has answered may take its time.
+        """
+        self.start()
+        self.after(11.0)
+        self.assertCut("expired", "the hello inside the tunnel was not answered within 10 s", "upstream_handshake")
+        self.forget()
+        self.network.peers.clear()
+        for agreed in ("handshake", "none"):
+            reverse = self.start(agreed=agreed)
+            hello, rest = self.split()
+            reverse.write(hello)
+            if agreed == "handshake":
+                reverse.endTLS()
+            self.after(60.0)
+            self.one().stop()
+            self.settle()
+            self.forget()
+            self.network.peers.clear()
+
     def test_names(self) -> None:
         """
         Other names are fine where that is said, and then TLS stays.

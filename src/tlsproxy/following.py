@@ -86,6 +86,7 @@ class Follower(ProtocolHandler):
         "_sealed",
         "_timer",
         "_tls",
+        "_unanswered",
     )
 
     def __init__(self, session: Session, flow: Flow, options: Following) -> None:
@@ -98,6 +99,7 @@ class Follower(ProtocolHandler):
         self._framings: dict[Way, Framing] = {}
         self._off: set[Way] = {OUTWARD, INWARD} if options.agreed == "connect" else set()
         self._timer: IDelayedCall | None = None
+        self._unanswered = False
         self._outer.goesOn = self._peerEnded
         self._within("hello", "the client sent no whole hello inside the tunnel")
 
@@ -161,6 +163,9 @@ class Follower(ProtocolHandler):
                 return b""
             if tls.awaiting and not owed:
                 self._within("hello", "the client sent no whole second hello inside the tunnel")
+        if self._unanswered and direction == INWARD and (tls.version or tls.verdict != "open"):
+            self._unanswered = False
+            self._stopWaiting()
         passed = data[:at]
         if direction == OUTWARD:
             passed = self._kept + passed
@@ -214,7 +219,8 @@ class Follower(ProtocolHandler):
         """
         hello = self._tls.hello
         assert hello is not None
-        self._stopWaiting()
+        self._unanswered = True
+        self._within("upstream_handshake", "the hello inside the tunnel was not answered")
         try:
             if not self._judge(hello) and self._agreed == "handshake":
                 self._agreed = "none"
@@ -226,7 +232,7 @@ class Follower(ProtocolHandler):
     def _refuse(self, reason: str, alert: int | None) -> None:
         self.session.phase = "hello"
         self._kept = b""
-        self.flow.refuse(reason, b"" if alert is None else bytes((21, 3, 3, 0, 2, 2, alert)))
+        self._relay.refuse(reason, b"" if alert is None else bytes((21, 3, 3, 0, 2, 2, alert)))
 
     def _stays(self) -> None:
         """
