@@ -107,6 +107,16 @@ class PairTests(CommandLineTestCase):
         [told] = self.refused(1, *words)
         self.assertIn("--cert: ", told)
         self.assertIn("nope.pem does not exist", told)
-        words = ("--mode=encrypt", *FULL["encrypt"], "--upstream-cert", "server.pem", "--upstream-cert", "server.pem")
-        [told] = self.refused(1, *words)
-        self.assertIn("--upstream-cert: give one certificate", told)
+
+    def test_commandSeveral(self) -> None:
+        """
+        Toward an upstream there may be several, too, of which it gets the one that it accepts.
+        """
+        folder = str(self.folder)
+        words = ("--upstream-cert", "server.pem", "--upstream-cert", "chain.pem", "--upstream-key", "key.pem")
+        pattern: Any = self.configuration("--mode=encrypt", *FULL["encrypt"], *words).routes[0].pattern
+        expected = (
+            CertificateFiles(f"{folder}/server.pem"),
+            CertificateFiles(f"{folder}/chain.pem", f"{folder}/key.pem"),
+        )
+        self.assertEqual(expected, pattern.upstreamTLS.policy.cert)

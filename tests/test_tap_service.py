@@ -82,10 +82,10 @@ class HelpTests(CommandLineTestCase):
         for heading, option in (
             ("The route:", "--require-tls true|false"),
             ("The route:", "--users FILE"),
-            ("Targets (connect):", "--allow-target TARGET"),
-            ("Targets (connect):", "--deny-target TARGET"),
-            ("TLS toward the client (offload, bridge, connect):", "--cert FILE"),
-            ("TLS toward the upstream (encrypt, bridge):", "--upstream-ca FILE"),
+            ("Targets (connect, sequential-server):", "--allow-target TARGET"),
+            ("Targets (connect, sequential-server):", "--deny-target TARGET"),
+            ("TLS toward the client (offload, bridge, connect, sequential-server):", "--cert FILE"),
+            ("TLS toward the upstream (encrypt, bridge, sequential-client):", "--upstream-ca FILE"),
         ):
             start = lines.index(heading)
             block = lines[start : lines.index("", start)]
