@@ -183,6 +183,22 @@ class ClientTests(SequentialCase):
         ):
             self.refused(f"this proxy does not make tunnels to {target}", f"{target} {reason}", target)
 
+    def test_webPages(self) -> None:
+        """
+        The hosts of the mapping are for the browser, and not for the web pages in it: by no name of their own, and as
+        no script of theirs.
+        """
+        self.proxy()
+        client = self.asks(b"GET /proxy.pac HTTP/1.1\r\nHost: page.example:3128\r\n\r\n")
+        status, _, body = self.got(client)
+        self.assertEqual(400, status)
+        self.assertNotIn(b"shop", body)
+        client = self.asks(b"GET /proxy.pac HTTP/1.1\r\nHost: 127.0.0.1:3128\r\n\r\n")
+        status, fields, body = self.got(client)
+        self.assertEqual((200, "nosniff"), (status, fields["x-content-type-options"]))
+        self.assertEqual("same-origin", fields["cross-origin-resource-policy"])
+        self.assertIn(b"shop", body)
+
     def test_password(self) -> None:
         """
         Where there are users, a password is what counts, and nobody asks the kernel.

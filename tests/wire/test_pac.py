@@ -203,3 +203,13 @@ class MappedTests(SynchronousTestCase):
         """
         self.assertRaises(ValueError, mappedPacFile, 'a"; alert(1); "', [])
         self.assertIn('"PROXY [::1]:80"', mappedPacFile("[::1]", []))
+
+    def test_rebound(self) -> None:
+        """
+        A web page whose own name leads to this machine does not get it.
+        """
+        for authority in ("page.example:3128", "localhost.example", "192.0.2.1:3128", "xlocalhost", "[2001:db8::1]"):
+            refused = self.assertRaises(ValueError, mappedPacFile, authority, [])
+            self.assertIn("at no other name", str(refused))
+        for authority in ("localhost:3128", "cp.localhost", "127.8.8.8:3128", "[::1]:3128"):
+            self.assertIn("FindProxyForURL", mappedPacFile(authority, []))

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from tlsproxy.wire.connect import parseAuthority
+from tlsproxy.wire.host import isLiteral
 
 __all__ = ["PAC_TYPE", "mappedPacFile", "pacFile"]
 
@@ -85,9 +86,13 @@ def mappedPacFile(
     @param hosts: Patterns, as of L{tlsproxy.wire.network.parseNamePattern}, or networks, and the first and the last
         port of each.
     @return: The file's text, without a newline at its end.
-    @raise ValueError: The authority is something else, and so has no place in a script.
+    @raise ValueError: The authority is something else, and so has no place in a script; or it is no name of the
+        browser's own machine.
     """
     host, port = parseAuthority(authority, "the proxy's own address")
+    # A web page may have its own name lead here (DNS rebinding), and would learn the hosts.
+    if not (isLiteral(host) and ip_address(host).is_loopback) and host.rpartition(".")[2] != "localhost":
+        raise ValueError("this file is to be had at localhost, or at an address of loopback, and at no other name")
     listed = json.dumps([_listed(*one) for one in hosts])
     return _MAPPED % (listed, f"[{host}]:{port or 80}" if ":" in host else f"{host}:{port or 80}")
 
