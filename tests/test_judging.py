@@ -93,7 +93,7 @@ class TunnelTests(JudgingCase):
         client = self.stand()
         self.judge(self.route(grants=(grantFor("bob"), grantFor(ANN, targets=["*.example:*"]))))
         self.assertEqual(1, len(self.factory.sessions))
-        client.write(b"more")
+        client.write(b"\x17\3\3\0\4more")
         self.settle(lambda: bytes(self.targets[0].received).endswith(b"more"))
         self.one().stop()
 

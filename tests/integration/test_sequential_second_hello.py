@@ -49,11 +49,11 @@ class SecondHelloTests(SequentialTestCase):
         destination = Destination(self, context)
         port, client = reverse.port("sequential-server"), outerContext(False, self.annPEM, self.gate.ca)
         second = hello("secret.example", "secp384r1").replace(b"\x16\3\1", b"\x16\3\3", 1)
-        for number, between in enumerate((b"", b"\x14\3\3\0\1\1", b"\x15\3\3\0\2\1\0", b"\x14\0\0\0\1\1")):
+        for between in (b"", b"\x14\3\3\0\1\1", b"\x15\3\3\0\2\1\0", b"\x14\0\0\0\1\1"):
             hand = ask(self, port, client, f"localhost:{destination.port}")
             hand.send(hello("localhost") + between + second)
             self.assertEqual(b"\x15\3\3\0\2\2\x0a", hand.read(7))
-            waitUntil(lambda number=number: len(reverse.sessions()) > number, "the end of the session")
+        waitUntil(lambda: len(reverse.sessions()) == 4, "the end of the sessions")
         self.assertNotIn("secret.example", asked)
         for line in reverse.sessions():
             self.assertEqual("refused", line["outcome"])

@@ -132,13 +132,13 @@ class SequentialServer:
         try:
             rules = self._rules(admitted)
             found = rules._granted(admitted)
-            admitted.sni = found.sni
             rules._beyond(found.targets).admit(where.host, where.port)
             await authorize(session)
             session.enter("dial")
             addresses = rules._permitted(admitted, found, await session.keeper.dialer.lookUp(where), ownOf(session))
             far = await dialAddresses(session, where, addresses)
             admitted.address = getattr(session.upstream, "host", "")
+            admitted.sni = found.sni(where.host, where.port, admitted.address)
             if admitted.successor is not None:  # Others may have come while it was dialed.
                 why = admitted.successor.whyNoMore(admitted)
                 if why:
