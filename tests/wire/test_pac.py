@@ -168,6 +168,7 @@ class MappedTests(SynchronousTestCase):
                 ("*.one.example", None, (8000, 8099)),
                 ("**.any.example", None, (1, 65535)),
                 ("", parseNetwork("192.0.2.0/24"), (443, 443)),
+                ("", parseNetwork("192.0.2.0/24"), (445, 445)),
                 ("", parseNetwork("2001:db8::/32"), (443, 443)),
             ],
         )
@@ -186,6 +187,9 @@ class MappedTests(SynchronousTestCase):
             ("https://user:x@shop.example/", "shop.example"): True,
             ("https://192.0.2.5/", "192.0.2.5"): True,
             ("https://192.0.3.5/", "192.0.3.5"): False,
+            ("https://[::ffff:c000:205]:445/", "::ffff:c000:205"): True,
+            ("https://[::ffff:192.0.2.5]:445/", "[::ffff:192.0.2.5]"): True,
+            ("https://[2001:db8::ffff:1]:445/", "2001:db8::ffff:1"): False,
             ("https://[::1]/", "::1"): True,
             ("https://[::1]:444/", "[::1]"): False,
             ("nonsense", "shop.example"): False,

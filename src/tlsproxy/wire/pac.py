@@ -42,12 +42,13 @@ function FindProxyForURL(url, host) {
     var parts = /^([a-z]+):\\/\\/(?:[^\\/?#@]*@)?(?:\\[[^\\]]*\\]|[^:\\/?#]*)(?::(\\d+))?/i.exec(url);
     var name = host.toLowerCase().replace(/^\\[|\\]$/g, "").replace(/\\.$/, "");
     var address = /^\\d+\\.\\d+\\.\\d+\\.\\d+$/.test(name) ? 4 : name.indexOf(":") < 0 ? 0 : 6;
+    var mapped = /^(0*:)+ffff:/.test(name);
     for (var i = 0; parts && i < hosts.length; i++) {
         var one = hosts[i], port = +(parts[2] || ports[parts[1].toLowerCase()] || 0);
         if (port < one.low || port > one.high) {
             continue;
         }
-        if (one.network ? address === 4 && isInNet(name, one.network, one.mask)
+        if (one.network ? mapped || address === 4 && isInNet(name, one.network, one.mask)
                 : one.sixth ? address === 6 : new RegExp(one.name).test(name)) {
             return "PROXY %s";
         }
@@ -80,7 +81,8 @@ def mappedPacFile(
     Write the file for a proxy that some hosts have to be reached through: for these there is no other way, and all else
     goes direct.
 
-    Browsers cannot tell networks of IPv6 apart, so with one of them all addresses of IPv6 go through the proxy.
+    Browsers cannot tell networks of IPv6 apart, so with one of them all addresses of IPv6 go through the proxy; and so,
+    with one of IPv4, do all addresses of IPv4 that are written as IPv6.
 
     @param authority: As for L{pacFile}.
     @param hosts: Patterns, as of L{tlsproxy.wire.network.parseNamePattern}, or networks, and the first and the last
