@@ -25,7 +25,7 @@ from typing import Final
 
 from attrs import field, frozen
 
-from tlsproxy.errors import AdmissionRefused, SessionError
+from tlsproxy.errors import AdmissionRefused
 from tlsproxy.following import Following
 from tlsproxy.given import takes
 from tlsproxy.interfaces import INWARD, OUTWARD, Way
@@ -112,8 +112,7 @@ async def follow(session: Session, outer: Way, agreed: str, how: Downgrade, inne
     end.spoke = describeTLS(end)
     if agreed == "connect":
         session.enter("downgrade")
-        if await end.stopTLS():
-            raise SessionError(f"{end.who} sent something between its answer and the end of its TLS")
+        await end.stopTLS(most=0)
     session.downgrade = "none" if agreed == "handshake" else agreed
     chain = session.makeHandlers()
     following = Following(outer=outer, agreed=agreed, always=how.framing == "always", judge=inner.judge)
