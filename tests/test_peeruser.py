@@ -77,7 +77,7 @@ class UserTests(SynchronousTestCase):
 
     def test_namespace(self) -> None:
         """
-        In a user namespace all the users outside look like one, who is therefore nobody's; elsewhere that is a user like
+        In a user namespace all the users outside look like one, who is therefore nobody; elsewhere that is a user like
         others.
         """
         client, server = self.pair()
