@@ -67,6 +67,13 @@ class Downgrade:
         """
         return _WISHES[self.value]
 
+    @property
+    def descriptors(self) -> int:
+        """
+        How many descriptors a session takes for that: by way of loopback, TLS has a socket, and so has the pipe to it.
+        """
+        return 2 if self.takeOff == "loopback" else 0
+
 
 @frozen(kw_only=True)
 class Inner:

@@ -93,6 +93,14 @@ class WishTests(SequentialCase):
         self.one().stop()
         self.settle()
 
+    def test_descriptors(self) -> None:
+        """
+        By way of loopback a session takes two descriptors more, which are held ready when it is accepted.
+        """
+        for takeOff, cost in (("socket", 2), ("loopback", 4)):
+            self.proxy(downgrade=Downgrade(takeOff=takeOff))
+            self.assertEqual(cost, self.factory.cost)
+
     def test_wishes(self) -> None:
         """
         One that can take TLS off is told what is acceptable, the strongest first: only in TLS 1.3.

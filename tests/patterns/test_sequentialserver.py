@@ -142,6 +142,14 @@ class TunnelTests(GrantCase):
         self.settle(lambda: bool(self.told()))
         self.assertEqual(["loopback"], seen)
 
+    def test_descriptors(self) -> None:
+        """
+        By way of loopback a session takes two descriptors more, which are held ready when it is accepted.
+        """
+        for takeOff, cost in (("socket", 2), ("loopback", 4)):
+            self.grant(how=Downgrade(takeOff=takeOff))
+            self.assertEqual(cost, self.factory.cost)
+
 
 class RefusalTests(GrantCase):
     """

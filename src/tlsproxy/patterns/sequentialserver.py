@@ -73,6 +73,13 @@ class SequentialServer:
     how: Downgrade = field(factory=Downgrade, validator=takes("Downgrade(...)", Downgrade))
     now: Callable[[], datetime] = field(default=wallClock, eq=False, repr=False)
 
+    @property
+    def descriptors(self) -> int:
+        """
+        How many descriptors a session takes beside those of its two sides.
+        """
+        return self.how.descriptors
+
     async def open(self, session: Session) -> tuple[End, End]:
         """
         The client's certificate first, then its request, what it is granted, and the dialing.  The client is told what
