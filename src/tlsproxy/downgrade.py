@@ -83,10 +83,12 @@ class Inner:
     @ivar host: The destination that was authorized: a name in lower case without a dot at its end, or an IP address.
     @ivar names: Server names that are fine besides, C{"none"} for a hello without any; with one of them, the outer TLS
         stays.
+    @ivar heard: Gets those of them that hellos were for.
     """
 
     host: str
     names: tuple[str, ...] = field(default=(), validator=takes("a string", str, several=True))
+    heard: set[str] = field(factory=set, eq=False)
 
     def judge(self, hello: ClientHello) -> bool:
         """
@@ -99,7 +101,9 @@ class Inner:
         asked = None if name is None else name.rstrip(".")
         if asked == (None if isLiteral(self.host) else self.host.rstrip(".").lower()):
             return True
-        if ("none" if asked is None else asked) in self.names:
+        other = "none" if asked is None else asked
+        if other in self.names:
+            self.heard.add(other)
             return False
         said = "names no server" if name is None else f"is for {name}"
         raise AdmissionRefused(f"the hello inside the tunnel to {self.host} {said}")

@@ -143,6 +143,7 @@ class Admitted:
     @ivar port: The same.
     @ivar address: What was dialed for that; C{""} before it is connected.
     @ivar sni: Server names that are fine inside, see L{Grant}.
+    @ivar heard: Those of them that hellos inside were for.
     @ivar successor: The pattern whose rules hold now, where others have come since it began.
     """
 
@@ -152,4 +153,5 @@ class Admitted:
     port: int = 0
     address: str = ""
     sni: tuple[str, ...] = ()
+    heard: set[str] = field(factory=set)
     successor: Any = None

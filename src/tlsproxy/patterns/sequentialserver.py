@@ -98,7 +98,7 @@ class SequentialServer:
             return await self._reach(session, admitted, where)
 
         asked, far = await request(session, reach, secure=True)
-        inner = Inner(host=asked.host, names=admitted.sni)
+        inner = Inner(host=asked.host, names=admitted.sni, heard=admitted.heard)
         await stand(session, establishedHead(agreed))
         await follow(session, INWARD, agreed or "none", self.how, inner)
         return session.near, far
@@ -212,6 +212,9 @@ class SequentialServer:
                 self._beyond(found.targets).admit(admitted.host, admitted.port)
                 if admitted.address:
                     self._permitted(admitted, found, [admitted.address], lambda address, port: False)
+                    gone = admitted.heard.difference(found.sni(admitted.host, admitted.port, admitted.address))
+                    if gone:
+                        return f"no grant lets the TLS inside be for {min(gone)} any more"
         except NoLongerValid as e:
             return f"the client's certificate is refused now: {e}"
         except SessionError as e:
