@@ -91,6 +91,12 @@ class Granted:
     targets: Targets
     grants: tuple[Grant, ...]
 
+    def names(self, host: str, port: int) -> bool:
+        """
+        Tell whether a grant has a host by its name, and not only a network that it may be in.
+        """
+        return any(one.opens(port) and one.names(host) for one in self.targets.allow)
+
     def sni(self, host: str, port: int, address: str) -> tuple[str, ...]:
         """
         Tell which server names are fine inside a tunnel, see L{Grant}: those of the grants that it is made by, and not

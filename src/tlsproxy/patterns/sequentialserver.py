@@ -16,7 +16,7 @@ from zope.interface import implementer
 from tlsproxy.address import TCP
 from tlsproxy.downgrade import ALPN, Downgrade, Inner, follow
 from tlsproxy.end import End
-from tlsproxy.errors import HandshakeFailed, SessionError
+from tlsproxy.errors import DialFailed, HandshakeFailed, SessionError
 from tlsproxy.given import takes
 from tlsproxy.grants import NOT_THAT, Admitted, Grant, Granted, granted
 from tlsproxy.interfaces import INWARD, IPattern
@@ -142,7 +142,14 @@ class SequentialServer:
             rules._beyond(found.targets).admit(where.host, where.port)
             await authorize(session)
             session.enter("dial")
-            addresses = rules._permitted(admitted, found, await session.keeper.dialer.lookUp(where), ownOf(session))
+            try:
+                known = await session.keeper.dialer.lookUp(where)
+            except DialFailed as e:
+                if found.names(where.host, where.port):
+                    raise
+                # A grant of a network lets it ask for any name, but not find out which names there are.
+                raise TargetRefused(str(e), NOT_THAT) from None
+            addresses = rules._permitted(admitted, found, known, ownOf(session))
             far = await dialAddresses(session, where, addresses)
             admitted.address = getattr(session.upstream, "host", "")
             admitted.sni = found.sni(where.host, where.port, admitted.address)
