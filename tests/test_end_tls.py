@@ -131,6 +131,19 @@ class StopTLSTests(OneEnd):
         self.assertIsInstance(self.end.stream, PlainStream)
         self.assertEqual(b"PLAIN AFTER TLS", self.successResultOf(self.begin(self.end.read(100))))
 
+    def test_most(self) -> None:
+        """
+        Where it is said how much the peer may still send, more is an error at once.
+        """
+        self.peer.write(b"secret")
+        done = self.begin(self.end.stopTLS(most=6))
+        self.settle()
+        self.assertNoResult(done)
+        self.peer.write(b"!")
+        self.settle()
+        problem = self.failureResultOf(done, SessionError).value
+        self.assertIn("sent more before the end of its TLS than it may", str(problem))
+
     def test_weFirst(self) -> None:
         """
         We may end first: what the peer still sends is delivered, and then its end.

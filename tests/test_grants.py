@@ -61,7 +61,10 @@ class GrantsTests(SynchronousTestCase):
         Whoever shows the name by the CA gets the targets.
         """
         found = granted([self.grant()], self.chain, *SHOP)
-        self.assertEqual((["*.example:443"], ()), ([str(one) for one in found.targets.allow], found.sni))
+        self.assertEqual(
+            (["*.example:443"], ()),
+            ([str(one) for one in found.targets.allow], found.sni("a.example", 443, "192.0.2.1")),
+        )
 
     def test_nothing(self) -> None:
         """
@@ -115,9 +118,24 @@ class GrantsTests(SynchronousTestCase):
         grants = [self.grant(targets=["a.example:1"]), self.grant(targets=["b.example:2"], sni=("x.example",))]
         grants.append(self.grant(cn=frozenset({"Bob"}), targets=["c.example:3"]))
         for at, sni in ((("a.example", 1), ()), (("b.example", 2), ("x.example",))):
-            self.assertEqual(sni, granted(grants, self.chain, *at).sni)
+            self.assertEqual(sni, granted(grants, self.chain, *at).sni(*at, "192.0.2.1"))
         for at in (("a.example", 2), ("c.example", 3), ("192.0.2.1", 1)):
             self.assertRefused("is not in the targets of a grant for CN=Ann", *grants, at=at)
+
+    def test_names(self) -> None:
+        """
+        The server names of a grant are for what that grant leads to: a network, which any name could lead to, adds
+        them to no name that leads elsewhere.
+        """
+        grants = [
+            self.grant(targets=["a.example:1"], sni=("x.example",)),
+            self.grant(targets=["192.0.2.0/24:1"], sni=("none", "x.example")),
+        ]
+        found = granted(grants, self.chain, "a.example", 1)
+        self.assertEqual(("x.example",), found.sni("a.example", 1, "198.51.100.1"))
+        self.assertEqual(("x.example", "none"), found.sni("a.example", 1, "192.0.2.1"))
+        self.assertEqual(("none", "x.example"), found.sni("b.example", 1, "192.0.2.1"))
+        self.assertEqual((), found.sni("b.example", 2, "192.0.2.1"))
 
     def test_empty(self) -> None:
         """

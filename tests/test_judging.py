@@ -93,9 +93,29 @@ class TunnelTests(JudgingCase):
         client = self.stand()
         self.judge(self.route(grants=(grantFor("bob"), grantFor(ANN, targets=["*.example:*"]))))
         self.assertEqual(1, len(self.factory.sessions))
-        client.write(b"more")
+        client.write(b"\x17\3\3\0\4more")
         self.settle(lambda: bytes(self.targets[0].received).endswith(b"more"))
         self.one().stop()
+
+    def test_otherNames(self) -> None:
+        """
+        One that is for another server name than its target's is cut when no grant has that any more; with the
+        target's own name it goes on.
+        """
+        for name in ("shop.example", "other.example"):
+            self.grant(grantFor(sni=("other.example",)))
+            client = self.stands()
+            client.write(hello(name))
+            self.settle(lambda: bool(self.targets[-1].received))
+            self.judge(self.route(grants=(grantFor(sni=("other.example", "more.example")),)))
+            self.assertEqual(1, len(self.factory.sessions))
+            self.judge(self.route(grants=(grantFor(sni=("more.example",)),)))
+            if name == "shop.example":
+                self.assertEqual(1, len(self.factory.sessions))
+                self.one().stop()
+                self.settle()
+                self.forget()
+        self.assertRevoked("no grant lets the TLS inside be for other.example any more")
 
     def test_grants(self) -> None:
         """

@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.wire.test_sockdiag import answer
+from tlsproxy import peeruser
 from tlsproxy.peeruser import PeerUnknown, userOf
 
 
@@ -72,6 +74,31 @@ class UserTests(SynchronousTestCase):
         self.assertEqual(4711, userOf(server, kernel))
         ports = client.getsockname()[1], server.getsockname()[1]
         self.assertEqual([ports], [struct.unpack_from("!HH", one, 24) for one in asked])
+
+    def test_namespace(self) -> None:
+        """
+        In a user namespace all the users outside look like one, who is therefore nobody; elsewhere that is a user like
+        others.
+        """
+        client, server = self.pair()
+
+        def kernel(data: bytes) -> bytes:
+            (sequence,) = struct.unpack_from("=I", data, 8)
+            return answer(client.getsockname(), server.getsockname(), uid=4711, sequence=sequence)
+
+        overflow, mapping = Path(self.mktemp()), Path(self.mktemp())
+        overflow.write_text("4711\n")
+        mapping.write_text("         0          0 4294967295\n")
+        self.patch(peeruser, "_OVERFLOW", str(overflow))
+        self.patch(peeruser, "_MAP", str(mapping))
+        self.assertEqual(4711, userOf(server, kernel))
+        for text in ("         0       1000          1\n", "0 100000 65536\n65536 0 1\n"):
+            mapping.write_text(text)
+            self.assertIn("another user namespace", self.refused(server, kernel))
+        mapping.unlink()
+        self.assertIn("another user namespace", self.refused(server, kernel))
+        overflow.write_text("65534\n")
+        self.assertEqual(4711, userOf(server, kernel))
 
     def test_gone(self) -> None:
         """

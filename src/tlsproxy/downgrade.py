@@ -25,7 +25,7 @@ from typing import Final
 
 from attrs import field, frozen
 
-from tlsproxy.errors import AdmissionRefused, SessionError
+from tlsproxy.errors import AdmissionRefused
 from tlsproxy.following import Following
 from tlsproxy.given import takes
 from tlsproxy.interfaces import INWARD, OUTWARD, Way
@@ -67,6 +67,13 @@ class Downgrade:
         """
         return _WISHES[self.value]
 
+    @property
+    def descriptors(self) -> int:
+        """
+        How many descriptors a session takes for that: by way of loopback, TLS has a socket, and so has the pipe to it.
+        """
+        return 2 if self.takeOff == "loopback" else 0
+
 
 @frozen(kw_only=True)
 class Inner:
@@ -76,10 +83,12 @@ class Inner:
     @ivar host: The destination that was authorized: a name in lower case without a dot at its end, or an IP address.
     @ivar names: Server names that are fine besides, C{"none"} for a hello without any; with one of them, the outer TLS
         stays.
+    @ivar heard: Gets those of them that hellos were for.
     """
 
     host: str
     names: tuple[str, ...] = field(default=(), validator=takes("a string", str, several=True))
+    heard: set[str] = field(factory=set, eq=False)
 
     def judge(self, hello: ClientHello) -> bool:
         """
@@ -92,7 +101,9 @@ class Inner:
         asked = None if name is None else name.rstrip(".")
         if asked == (None if isLiteral(self.host) else self.host.rstrip(".").lower()):
             return True
-        if ("none" if asked is None else asked) in self.names:
+        other = "none" if asked is None else asked
+        if other in self.names:
+            self.heard.add(other)
             return False
         said = "names no server" if name is None else f"is for {name}"
         raise AdmissionRefused(f"the hello inside the tunnel to {self.host} {said}")
@@ -112,8 +123,7 @@ async def follow(session: Session, outer: Way, agreed: str, how: Downgrade, inne
     end.spoke = describeTLS(end)
     if agreed == "connect":
         session.enter("downgrade")
-        if await end.stopTLS():
-            raise SessionError(f"{end.who} sent something between its answer and the end of its TLS")
+        await end.stopTLS(most=0)
     session.downgrade = "none" if agreed == "handshake" else agreed
     chain = session.makeHandlers()
     following = Following(outer=outer, agreed=agreed, always=how.framing == "always", judge=inner.judge)

@@ -352,28 +352,33 @@ class End(Borrowed):
         await self.until(step)
         self.writing = PlainStream(self.socket)
 
-    async def readToTLSEnd(self) -> bytes:
+    async def readToTLSEnd(self, most: int | None = None) -> bytes:
         """
         Take what the peer still sends inside TLS, up to its close_notify: what is read next is plain.
 
-        Memory is the caller's to bound: it decides when to stop waiting.
-
-        @raise SessionError: The stream ended without close_notify, was reset, or failed.
+        @param most: The most bytes that there may be; where it is L{None}, memory is the caller's to bound: it decides
+            when to stop waiting.
+        @raise SessionError: The stream ended without close_notify, was reset, or failed; or there is more.
         """
         parts: list[bytes] = []
+        count = 0
         while data := await self.read(16384):
             parts.append(data)
+            count += len(data)
+            if most is not None and count > most:
+                raise SessionError(f"{self.who} sent more before the end of its TLS than it may")
         self.reading = PlainStream(self.socket)
         return b"".join(parts)
 
-    async def stopTLS(self) -> bytes:
+    async def stopTLS(self, most: int | None = None) -> bytes:
         """
         End TLS in both directions and go on in plain on the same socket, exactly at the boundary.
 
         Its deadline is that of the phase in which it is called.
 
+        @param most: As for L{readToTLSEnd}.
         @return: What the peer still sent inside TLS.
         @raise SessionError: As L{readToTLSEnd}.
         """
         await self.endTLSWrite()
-        return await self.readToTLSEnd()
+        return await self.readToTLSEnd(most)

@@ -102,10 +102,11 @@ class RouteFactory(Factory[Protocol]):
     @property
     def cost(self) -> int:
         """
-        How many descriptors a session takes: one for each side, and a pipe where its client comes by what is no plain
-        socket.
+        How many descriptors a session takes: one for each side, a pipe where its client comes by what is no plain
+        socket, and what its pattern takes besides.
         """
-        return 2 if self._direct else 4
+        besides: int = getattr(self.route.pattern, "descriptors", 0)
+        return (2 if self._direct else 4) + besides
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """

@@ -19,6 +19,7 @@ from tlsproxy.targets import Target, TargetRefused, Targets
 from tlsproxy.tls.authorization import Allowed, isForClients, namesOf
 from tlsproxy.tls.certificates import describe
 from tlsproxy.tls.pem import UNDECODABLE
+from tlsproxy.wire.network import plainAddress
 
 __all__ = ["NOT_THAT", "Admitted", "Grant", "Granted", "granted"]
 
@@ -84,11 +85,35 @@ class Granted:
     What a certificate may reach.
 
     @ivar targets: All that its grants are for.
-    @ivar sni: Server names that are fine inside the tunnel, see L{Grant}.
+    @ivar grants: Those grants.
     """
 
     targets: Targets
-    sni: tuple[str, ...]
+    grants: tuple[Grant, ...]
+
+    def names(self, host: str, port: int) -> bool:
+        """
+        Tell whether a grant has a host by its name, and not only a network that it may be in.
+        """
+        return any(one.opens(port) and one.names(host) for one in self.targets.allow)
+
+    def sni(self, host: str, port: int, address: str) -> tuple[str, ...]:
+        """
+        Tell which server names are fine inside a tunnel, see L{Grant}: those of the grants that it is made by, and not
+        of others that the same certificate has.
+
+        @param host: What the tunnel is for.
+        @param port: The same.
+        @param address: What was dialed for that.
+        """
+        dialed = plainAddress(address)
+        names = [
+            name
+            for grant in self.grants
+            if any(one.opens(port) and (one.names(host) or one.covers(dialed)) for one in grant.targets)
+            for name in grant.sni
+        ]
+        return tuple(dict.fromkeys(names))
 
 
 def granted(grants: Iterable[Grant], chain: Sequence[x509.Certificate], host: str, port: int) -> Granted:
@@ -110,16 +135,7 @@ def granted(grants: Iterable[Grant], chain: Sequence[x509.Certificate], host: st
         allow=[target for grant in fitting for target in grant.targets], origin=f"the targets of a grant for {who}"
     )
     targets.admit(host, port)
-    sni = [name for grant in fitting if _reaches(grant, host, port) for name in grant.sni]
-    return Granted(targets=targets, sni=tuple(dict.fromkeys(sni)))
-
-
-def _reaches(grant: Grant, host: str, port: int) -> bool:
-    try:
-        Targets(allow=grant.targets).admit(host, port)
-    except TargetRefused:
-        return False
-    return True
+    return Granted(targets=targets, grants=tuple(fitting))
 
 
 @mutable(eq=False)
@@ -133,6 +149,7 @@ class Admitted:
     @ivar port: The same.
     @ivar address: What was dialed for that; C{""} before it is connected.
     @ivar sni: Server names that are fine inside, see L{Grant}.
+    @ivar heard: Those of them that hellos inside were for.
     @ivar via: At a client proxy, the reverse proxy that leads there; C{""} for none.
     @ivar successor: The pattern whose rules hold now, where others have come since it began.
     """
@@ -143,5 +160,6 @@ class Admitted:
     port: int = 0
     address: str = ""
     sni: tuple[str, ...] = ()
+    heard: set[str] = field(factory=set)
     via: str = ""
     successor: Any = None

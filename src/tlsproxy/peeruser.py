@@ -9,6 +9,7 @@ import secrets
 import socket
 import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 from tlsproxy.wire.network import plainAddress
@@ -21,6 +22,11 @@ _PATIENCE: Final = 1.0
 """How long the kernel may take, in seconds; it answers before the question has been sent."""
 _LARGEST: Final = 8192
 _CREDENTIALS: Final = struct.Struct("=iII")  # ucred: process, user, group (unix(7))
+_OVERFLOW: Final = "/proc/sys/kernel/overflowuid"
+_NOBODY: Final = 65534
+_MAP: Final = "/proc/self/uid_map"
+_ALL: Final = ["0", "0", "4294967295"]
+"""What that file has where no namespace is in between."""
 _CONNECTED: Final = frozenset({1, 8})  # established, close_wait: <net/tcp_states.h>
 
 
@@ -41,11 +47,28 @@ def userOf(sock: socket.socket, ask: Callable[[bytes], bytes] | None = None) -> 
     """
     try:
         if sock.family == socket.AF_UNIX:
-            return _ofUnix(sock)
+            return _known(_ofUnix(sock))
         here, there = sock.getsockname()[:2], sock.getpeername()[:2]
-        return _ofLoopback(sock, here, there, ask or _kernel)
+        return _known(_ofLoopback(sock, here, there, ask or _kernel))
     except (OSError, SockDiagError) as e:
         raise PeerUnknown(f"it cannot be told whose process connects: {getattr(e, 'strerror', None) or e}") from None
+
+
+def _known(user: int) -> int:
+    """
+    See that a user id is one user's: in a user namespace, all who are not in it look like the same one
+    (user_namespaces(7)).
+    """
+    if user == int(_read(_OVERFLOW) or _NOBODY) and _read(_MAP).split() != _ALL:
+        raise SockDiagError("it is a user of another user namespace, or looks like one")
+    return user
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text("ascii")
+    except OSError:
+        return ""
 
 
 def _ofUnix(sock: socket.socket) -> int:

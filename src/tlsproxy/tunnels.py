@@ -28,6 +28,8 @@ __all__ = ["LATE", "checkUser", "ownOf", "request", "stand"]
 _PAC: Final = "/proxy.pac"
 _CHALLENGE: Final = (("Proxy-Authenticate", 'Basic realm="tlsproxy", charset="UTF-8"'),)
 """RFC 7617, section 2."""
+_FOR_BROWSERS: Final = (("X-Content-Type-Options", "nosniff"), ("Cross-Origin-Resource-Policy", "same-origin"))
+"""So that no web page can run the file as a script of its own, and read the hosts in it."""
 _BUSY: Final = "too many others wait for their passwords to be verified; try again later"
 _UNDECIDED: Final = "whether you may use this proxy was not decided in time; try again later"
 LATE: Final = {
@@ -155,5 +157,5 @@ def _serve(session: Session, asked: Request, pac: Callable[[Request], str], body
         text = pac(asked)
     except ValueError as e:
         raise RequestRefused(str(e)) from e
-    session.answer(response(200, text, (), PAC_TYPE, bodyless))
+    session.answer(response(200, text, _FOR_BROWSERS, PAC_TYPE, bodyless))
     raise Answered(f"the client asked for {_PAC}")

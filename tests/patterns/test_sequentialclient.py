@@ -93,6 +93,14 @@ class WishTests(SequentialCase):
         self.one().stop()
         self.settle()
 
+    def test_descriptors(self) -> None:
+        """
+        By way of loopback a session takes two descriptors more, which are held ready when it is accepted.
+        """
+        for takeOff, cost in (("socket", 2), ("loopback", 4)):
+            self.proxy(downgrade=Downgrade(takeOff=takeOff))
+            self.assertEqual(cost, self.factory.cost)
+
     def test_wishes(self) -> None:
         """
         One that can take TLS off is told what is acceptable, the strongest first: only in TLS 1.3.
@@ -182,6 +190,22 @@ class ClientTests(SequentialCase):
             ("other.example:443", "is not in the mapping"),
         ):
             self.refused(f"this proxy does not make tunnels to {target}", f"{target} {reason}", target)
+
+    def test_webPages(self) -> None:
+        """
+        The hosts of the mapping are for the browser, and not for the web pages in it: by no name of their own, and as
+        no script of theirs.
+        """
+        self.proxy()
+        client = self.asks(b"GET /proxy.pac HTTP/1.1\r\nHost: page.example:3128\r\n\r\n")
+        status, _, body = self.got(client)
+        self.assertEqual(400, status)
+        self.assertNotIn(b"shop", body)
+        client = self.asks(b"GET /proxy.pac HTTP/1.1\r\nHost: 127.0.0.1:3128\r\n\r\n")
+        status, fields, body = self.got(client)
+        self.assertEqual((200, "nosniff"), (status, fields["x-content-type-options"]))
+        self.assertEqual("same-origin", fields["cross-origin-resource-policy"])
+        self.assertIn(b"shop", body)
 
     def test_password(self) -> None:
         """

@@ -142,6 +142,14 @@ class TunnelTests(GrantCase):
         self.settle(lambda: bool(self.told()))
         self.assertEqual(["loopback"], seen)
 
+    def test_descriptors(self) -> None:
+        """
+        By way of loopback a session takes two descriptors more, which are held ready when it is accepted.
+        """
+        for takeOff, cost in (("socket", 2), ("loopback", 4)):
+            self.grant(how=Downgrade(takeOff=takeOff))
+            self.assertEqual(cost, self.factory.cost)
+
 
 class RefusalTests(GrantCase):
     """
@@ -239,6 +247,19 @@ class RefusalTests(GrantCase):
         self.stands()
         self.assertEqual([("198.51.100.1", 443)], self.dialed)
         self.one().stop()
+
+    def test_unknownName(self) -> None:
+        """
+        Who is granted a network learns nothing of the names that are there, and whoever is granted a name, that there
+        is none.
+        """
+        self.grant(grantFor(targets=["198.51.100.0/24:443", "gone.example:443"]))
+        self.known["secret.example"] = ["192.0.2.7"]
+        self.refused("its address 192.0.2.7 is not in the targets", "secret.example:443", "dial")
+        self.refused("has a name that does not resolve", "nothing.example:443", "dial")
+        status, _, body = self.got(self.comes(ask("gone.example:443")))
+        self.assertEqual(502, status)
+        self.assertIn(b"gone.example:443 has a name that does not resolve", body)
 
     def test_noCertificate(self) -> None:
         """

@@ -168,6 +168,7 @@ class MappedTests(SynchronousTestCase):
                 ("*.one.example", None, (8000, 8099)),
                 ("**.any.example", None, (1, 65535)),
                 ("", parseNetwork("192.0.2.0/24"), (443, 443)),
+                ("", parseNetwork("192.0.2.0/24"), (445, 445)),
                 ("", parseNetwork("2001:db8::/32"), (443, 443)),
             ],
         )
@@ -186,6 +187,9 @@ class MappedTests(SynchronousTestCase):
             ("https://user:x@shop.example/", "shop.example"): True,
             ("https://192.0.2.5/", "192.0.2.5"): True,
             ("https://192.0.3.5/", "192.0.3.5"): False,
+            ("https://[::ffff:c000:205]:445/", "::ffff:c000:205"): True,
+            ("https://[::ffff:192.0.2.5]:445/", "[::ffff:192.0.2.5]"): True,
+            ("https://[2001:db8::ffff:1]:445/", "2001:db8::ffff:1"): False,
             ("https://[::1]/", "::1"): True,
             ("https://[::1]:444/", "[::1]"): False,
             ("nonsense", "shop.example"): False,
@@ -203,3 +207,13 @@ class MappedTests(SynchronousTestCase):
         """
         self.assertRaises(ValueError, mappedPacFile, 'a"; alert(1); "', [])
         self.assertIn('"PROXY [::1]:80"', mappedPacFile("[::1]", []))
+
+    def test_rebound(self) -> None:
+        """
+        A web page whose own name leads to this machine does not get it.
+        """
+        for authority in ("page.example:3128", "localhost.example", "192.0.2.1:3128", "xlocalhost", "[2001:db8::1]"):
+            refused = self.assertRaises(ValueError, mappedPacFile, authority, [])
+            self.assertIn("at no other name", str(refused))
+        for authority in ("localhost:3128", "cp.localhost", "127.8.8.8:3128", "[::1]:3128"):
+            self.assertIn("FindProxyForURL", mappedPacFile(authority, []))

@@ -83,6 +83,13 @@ class SequentialClient:
         """
         return next((one.tls for one in self.mapping.reverseProxies), None)
 
+    @property
+    def descriptors(self) -> int:
+        """
+        How many descriptors a session takes beside those of its two sides.
+        """
+        return self.downgrade.descriptors
+
     async def open(self, session: Session) -> tuple[End, End]:
         """
         The request and who makes it, what the mapping says of its target, and then the way there.  The client is told

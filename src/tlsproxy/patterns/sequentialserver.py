@@ -16,7 +16,7 @@ from zope.interface import implementer
 from tlsproxy.address import TCP
 from tlsproxy.downgrade import ALPN, Downgrade, Inner, follow
 from tlsproxy.end import End
-from tlsproxy.errors import HandshakeFailed, SessionError
+from tlsproxy.errors import DialFailed, HandshakeFailed, SessionError
 from tlsproxy.given import takes
 from tlsproxy.grants import NOT_THAT, Admitted, Grant, Granted, granted
 from tlsproxy.interfaces import INWARD, IPattern
@@ -73,6 +73,13 @@ class SequentialServer:
     how: Downgrade = field(factory=Downgrade, validator=takes("Downgrade(...)", Downgrade))
     now: Callable[[], datetime] = field(default=wallClock, eq=False, repr=False)
 
+    @property
+    def descriptors(self) -> int:
+        """
+        How many descriptors a session takes beside those of its two sides.
+        """
+        return self.how.descriptors
+
     async def open(self, session: Session) -> tuple[End, End]:
         """
         The client's certificate first, then its request, what it is granted, and the dialing.  The client is told what
@@ -91,7 +98,7 @@ class SequentialServer:
             return await self._reach(session, admitted, where)
 
         asked, far = await request(session, reach, secure=True)
-        inner = Inner(host=asked.host, names=admitted.sni)
+        inner = Inner(host=asked.host, names=admitted.sni, heard=admitted.heard)
         await stand(session, establishedHead(agreed))
         await follow(session, INWARD, agreed or "none", self.how, inner)
         return session.near, far
@@ -132,13 +139,20 @@ class SequentialServer:
         try:
             rules = self._rules(admitted)
             found = rules._granted(admitted)
-            admitted.sni = found.sni
             rules._beyond(found.targets).admit(where.host, where.port)
             await authorize(session)
             session.enter("dial")
-            addresses = rules._permitted(admitted, found, await session.keeper.dialer.lookUp(where), ownOf(session))
+            try:
+                known = await session.keeper.dialer.lookUp(where)
+            except DialFailed as e:
+                if found.names(where.host, where.port):
+                    raise
+                # A grant of a network lets it ask for any name, but not find out which names there are.
+                raise TargetRefused(str(e), NOT_THAT) from None
+            addresses = rules._permitted(admitted, found, known, ownOf(session))
             far = await dialAddresses(session, where, addresses)
             admitted.address = getattr(session.upstream, "host", "")
+            admitted.sni = found.sni(where.host, where.port, admitted.address)
             if admitted.successor is not None:  # Others may have come while it was dialed.
                 why = admitted.successor.whyNoMore(admitted)
                 if why:
@@ -207,6 +221,9 @@ class SequentialServer:
                 self._beyond(found.targets).admit(admitted.host, admitted.port)
                 if admitted.address:
                     self._permitted(admitted, found, [admitted.address], lambda address, port: False)
+                    gone = admitted.heard.difference(found.sni(admitted.host, admitted.port, admitted.address))
+                    if gone:
+                        return f"no grant lets the TLS inside be for {min(gone)} any more"
         except NoLongerValid as e:
             return f"the client's certificate is refused now: {e}"
         except SessionError as e:

@@ -118,8 +118,7 @@ class InnerTLS:
         Whether there is a verdict, and no hello is owed or can come to be: what gives reason to give up before a second
         hello does not hide that hello.
         """
-        done = not self.awaiting and (self._answered or self._outward.unframed)
-        return self.verdict == "ready" or (self.verdict == "never" and done)
+        return self.verdict == "ready" or (self.verdict == "never" and self._answered and not self.awaiting)
 
     def atBoundary(self, way: Way) -> bool:
         """
@@ -134,8 +133,8 @@ class InnerTLS:
 
         @param data: At least one byte.
         @return: How many were taken: at least one.
-        @raise HelloError: The client owes a hello, and this is none, or not one beyond doubt.  Nothing can be done with
-            this object any more.
+        @raise HelloError: The client owes a hello, and this is none, or not one beyond doubt; or it may be another one,
+            which nobody has asked for yet.  Nothing can be done with this object any more.
         """
         outward = way == OUTWARD
         flow = self._outward if outward else self._inward
@@ -150,11 +149,13 @@ class InnerTLS:
             flow.head += data[:taken]
             ofHello = outward and self._isOfHello(flow)
             if ofHello:
-                if len(flow.head) > taken and not self._held:
-                    raise HelloError("the client began another hello before it was asked for one", _UNEXPECTED_MESSAGE)
                 self._holdMore(data[:taken])
-            elif flow.head[0] not in _RECORDS or (len(flow.head) > 1 and flow.head[1] != 3):
-                return self._unframed(way, flow, len(data))
+            else:
+                if outward and not self._answered and flow.head[0] == _HANDSHAKE:
+                    # The destination could ask for another hello yet, and take this one for it.
+                    raise HelloError("the client began another hello before it was asked for one", _UNEXPECTED_MESSAGE)
+                if flow.head[0] not in _RECORDS or (len(flow.head) > 1 and flow.head[1] != 3):
+                    return self._unframed(way, flow, len(data))
             if len(flow.head) < _HEAD:
                 return taken
             flow.left = flow.head[3] << 8 | flow.head[4]
@@ -213,13 +214,13 @@ class InnerTLS:
         Give up a direction that carries no TLS records.
 
         @return: C{count}.
+        @raise HelloError: A hello could hide in that.
         """
+        if way == OUTWARD and not self._answered:
+            raise HelloError("the client sent what is no TLS record before it had an answer", _UNEXPECTED_MESSAGE)
         flow.unframed = True
         if way == INWARD:
             self._answered = True
-        else:
-            # The first hello would have been refused.
-            self.awaiting = False
         self._giveUp(f"what the {_WHO[way]} sent is no TLS record")
         return count
 
@@ -295,8 +296,6 @@ class InnerTLS:
         Judge a handshake record likewise.
         """
         who = _WHO[way]
-        if way == OUTWARD and not self._answered:
-            raise Disagreement("the client went on before there was a ServerHello")
         if way == INWARD and self.awaiting:
             raise Disagreement("the destination went on before there was another hello")
         if self._answered and flow.changed:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from tlsproxy.wire.connect import parseAuthority
+from tlsproxy.wire.host import isLiteral
 
 __all__ = ["PAC_TYPE", "mappedPacFile", "pacFile"]
 
@@ -41,12 +42,13 @@ function FindProxyForURL(url, host) {
     var parts = /^([a-z]+):\\/\\/(?:[^\\/?#@]*@)?(?:\\[[^\\]]*\\]|[^:\\/?#]*)(?::(\\d+))?/i.exec(url);
     var name = host.toLowerCase().replace(/^\\[|\\]$/g, "").replace(/\\.$/, "");
     var address = /^\\d+\\.\\d+\\.\\d+\\.\\d+$/.test(name) ? 4 : name.indexOf(":") < 0 ? 0 : 6;
+    var mapped = /^(0*:)+ffff:/.test(name);
     for (var i = 0; parts && i < hosts.length; i++) {
         var one = hosts[i], port = +(parts[2] || ports[parts[1].toLowerCase()] || 0);
         if (port < one.low || port > one.high) {
             continue;
         }
-        if (one.network ? address === 4 && isInNet(name, one.network, one.mask)
+        if (one.network ? mapped || address === 4 && isInNet(name, one.network, one.mask)
                 : one.sixth ? address === 6 : new RegExp(one.name).test(name)) {
             return "PROXY %s";
         }
@@ -79,15 +81,20 @@ def mappedPacFile(
     Write the file for a proxy that some hosts have to be reached through: for these there is no other way, and all else
     goes direct.
 
-    Browsers cannot tell networks of IPv6 apart, so with one of them all addresses of IPv6 go through the proxy.
+    Browsers cannot tell networks of IPv6 apart, so with one of them all addresses of IPv6 go through the proxy; and so,
+    with one of IPv4, do all addresses of IPv4 that are written as IPv6.
 
     @param authority: As for L{pacFile}.
     @param hosts: Patterns, as of L{tlsproxy.wire.network.parseNamePattern}, or networks, and the first and the last
         port of each.
     @return: The file's text, without a newline at its end.
-    @raise ValueError: The authority is something else, and so has no place in a script.
+    @raise ValueError: The authority is something else, and so has no place in a script; or it is no name of the
+        browser's own machine.
     """
     host, port = parseAuthority(authority, "the proxy's own address")
+    # A web page may have its own name lead here (DNS rebinding), and would learn the hosts.
+    if not (isLiteral(host) and ip_address(host).is_loopback) and host.rpartition(".")[2] != "localhost":
+        raise ValueError("this file is to be had at localhost, or at an address of loopback, and at no other name")
     listed = json.dumps([_listed(*one) for one in hosts])
     return _MAPPED % (listed, f"[{host}]:{port or 80}" if ":" in host else f"{host}:{port or 80}")
 
