@@ -76,10 +76,12 @@ class Inner:
     @ivar host: The destination that was authorized: a name in lower case without a dot at its end, or an IP address.
     @ivar names: Server names that are fine besides, C{"none"} for a hello without any; with one of them, the outer TLS
         stays.
+    @ivar where: Where people say such names.
     """
 
     host: str
     names: tuple[str, ...] = field(default=(), validator=takes("a string", str, several=True))
+    where: str = ""
 
     def judge(self, hello: ClientHello) -> bool:
         """
@@ -95,7 +97,8 @@ class Inner:
         if ("none" if asked is None else asked) in self.names:
             return False
         said = "names no server" if name is None else f"is for {name}"
-        raise AdmissionRefused(f"the hello inside the tunnel to {self.host} {said}")
+        remedy = f"; if it may, say {'none' if name is None else 'that name'} in {self.where}" if self.where else ""
+        raise AdmissionRefused(f"the hello inside the tunnel to {self.host} {said}{remedy}")
 
 
 async def follow(session: Session, outer: Way, agreed: str, how: Downgrade, inner: Inner) -> None:
