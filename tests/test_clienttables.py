@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
 from tests.configuring import ConfigurationTestCase
+from tests.tls.chains import issued
 from tlsproxy.address import TCP
 from tlsproxy.patterns.sequentialclient import SequentialClient
 from tlsproxy.testing.certificates import write
@@ -19,6 +23,14 @@ class ClientTests(ConfigurationTestCase):
     """
     Such routes.
     """
+
+    def setUp(self) -> None:
+        """
+        The proxy's certificate is for clients.
+        """
+        super().setUp()
+        made = issued("Ann", self.ca, extensions=[x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])])
+        write(str(self.folder / "server.pem"), made.pem(), made.keyPEM())
 
     def pattern(self, **more: Any) -> SequentialClient:
         """
@@ -64,6 +76,7 @@ class ClientTests(ConfigurationTestCase):
         Without a mapping nothing is reached; what is wrong with one is told with its own file and line.
         """
         self.problem("mapping", "say in which file", mapping=None)
+        self.problem("mapping", "does not exist", mapping="none.toml")
         (self.folder / "mapping.toml").write_text("\n[[map]]\nhosts = 5\n")
         told = self.fileProblems(
             '[[route]]\nmode = "sequential-client"\nlisten = "127.0.0.1:1"\nmapping = "mapping.toml"\nframing = "x"\n',
@@ -81,6 +94,9 @@ class ClientTests(ConfigurationTestCase):
         self.problem("upstream_tls.alpn", "leave this out", upstream_tls={"alpn": ["h2"]})
         (warning,) = self.build(self.document(MODE, upstream_tls={"cert": None})).warnings
         self.assertIn("demand a client certificate", warning)
+        write(str(self.folder / "server.pem"), self.server.pem(), self.server.keyPEM())
+        (warning,) = self.build(self.document(MODE)).warnings
+        self.assertIn("server.pem does not say that it is for clients (clientAuth)", warning)
         self.problem("upstream_tls.ca", "does not exist", upstream_tls={"ca": "none.pem"})
 
     def test_downgrade(self) -> None:

@@ -79,6 +79,16 @@ class InnerTests(SynchronousTestCase):
         self.assertEqual(f"{why} names no server", self.judge("shop.example", None))
         self.assertEqual(f"{why} is for none", self.judge("shop.example", "none", "other.example"))
 
+    def test_remedy(self) -> None:
+        """
+        It is said where another name can be allowed.
+        """
+        inner = Inner(host="shop.example", where="sni of its [[map]]")
+        for name, words in (("evil.example", "that name"), (None, "none")):
+            with self.assertRaises(AdmissionRefused) as caught:
+                inner.judge(evolve(HELLO, serverName=name))
+            self.assertTrue(str(caught.exception).endswith(f"; if it may, say {words} in sni of its [[map]]"))
+
     def test_address(self) -> None:
         """
         Where the target is an address, there must be no name.

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from cryptography import x509
+
 from tests.configuring import PIN, ConfigurationTestCase
+from tests.tls.chains import issued
 from tlsproxy.grants import Grant
 from tlsproxy.patterns.sequentialserver import SequentialServer
 from tlsproxy.testing.certificates import certify, write
@@ -101,6 +104,21 @@ class GrantTests(ConfigurationTestCase):
         self.grants(grant | {"issuer": "two.pem"}, tls={"client_ca": "two.pem"})
         document = self.table(grant | {"issuer": "none.pem"})
         self.assertProblem("route[0].grant[0].issuer", "none.pem", document)
+
+    def test_notOurs(self) -> None:
+        """
+        A root that C{client_ca} does not have makes the grant useless; what is no CA has issued nothing.
+        """
+        write(str(self.folder / "other.pem"), certify("Other CA").pem())
+        grant = {"cn": "Ann", "targets": "a.example:1"}
+        (warning,) = self.build(self.table(grant | {"issuer": "other.pem"})).warnings
+        self.assertIn("client_ca does not have CN=Other CA", warning)
+        write(
+            str(self.folder / "leaf.pem"),
+            issued("leaf.example", extensions=[x509.BasicConstraints(ca=False, path_length=None)]).pem(),
+        )
+        document = self.table(grant | {"issuer": "leaf.pem"})
+        self.assertProblem("route[0].grant[0].issuer", "this is no CA", document)
 
     def test_wrong(self) -> None:
         """

@@ -29,7 +29,7 @@ class DowngradeTests(SynchronousTestCase):
         Read it, with what is wrong and what is doubtful.
         """
         reader, warnings = Reader(Path()), list[str]()
-        found = readDowngrade(reader, settings, "route[0]", warnings)
+        found = readDowngrade(reader, settings, "route[0]", None, warnings)
         return found, [str(one) for one in reader.problems], warnings
 
     def test_default(self) -> None:
@@ -56,6 +56,8 @@ class DowngradeTests(SynchronousTestCase):
         found, problems, warnings = self.read(RouteSettings(downgrade="connect", unsafeConnect=True))
         self.assertEqual(("connect", [], 1), (found.value, problems, len(warnings)))
         self.assertIn("is unsafe", warnings[0])
+        _, problems, warnings = self.read(RouteSettings(unsafeConnect=True))
+        self.assertEqual(([], ["unsafe_connect = true does nothing without"]), (problems, [warnings[0][:42]]))
 
 
 class ServerTests(ConfigurationTestCase):
@@ -94,6 +96,15 @@ class ServerTests(ConfigurationTestCase):
         document["route"][0]["unsafe_connect"] = True
         (warning,) = self.build(document).warnings
         self.assertTrue(warning.startswith('route sequential-server: downgrade = "connect" is unsafe'))
+
+    def test_oldVersion(self) -> None:
+        """
+        TLS 1.2 never comes off, which is worth a warning where it is wanted to.
+        """
+        for downgrade, count in (("handshake", 1), ("none", 0)):
+            document = self.document("sequential-server", downgrade=downgrade, tls={"max_version": "1.2"})
+            told = [one for one in self.build(document).warnings if "never comes off" in one]
+            self.assertEqual(count, len(told))
 
     def test_wrong(self) -> None:
         """

@@ -70,9 +70,24 @@ class SummaryTests(SummaryCase):
             ],
             told["grants"],
         )
-        self.assertEqual({"allow": [], "deny": ["10.9.0.0/16"]}, told["targets"])
+        self.assertEqual({"deny": ["10.9.0.0/16"]}, told["targets"])
+        self.assertNotIn("targets", self.told("sequential-server"))
         self.assertEqual(("handshake", "socket", "first"), (told["downgrade"], told["take_off"], told["framing"]))
         self.assertNotIn("asks_for_passwords", told)
+
+    def test_mapping(self) -> None:
+        """
+        Of a client proxy: what leads where, who the reverse proxies have to be, and when TLS comes off.
+        """
+        more = {"downgrade": "none", "take_off": "loopback", "upstream_proxy": "socks5://proxy.example:1080"}
+        told = self.told("sequential-client", **more)
+        self.assertEqual(["dmz (dmz.example:443), which has to be dmz.example"], told["reverse_proxies"])
+        self.assertEqual(("none", "loopback", "first"), (told["downgrade"], told["take_off"], told["framing"]))
+        self.assertEqual(more["upstream_proxy"], told["upstream_proxy"])
+        tls = told["upstream_tls"]
+        self.assertEqual(
+            (["tlsproxy-seq/1", "http/1.1"], "for the name of each reverse proxy"), (tls["alpn"], tls["verified"])
+        )
 
     def test_tls(self) -> None:
         """

@@ -55,9 +55,10 @@ class AskTests(SessionCase):
         secret = UpstreamProxy(scheme="http", address=WHERE, user="ann", password="secret")
         field = b"Proxy-Authorization: Basic YW5uOnNlY3JldA==\r\n\r\n"
         answer = b"HTTP/1.1 %b\r\nContent-Length: 0\r\n\r\n"
+        give = "give USER@ before its host in upstream_proxy, and upstream_proxy_password_file"
         for one, sent, status, words in (
             (secret, field, b"407 Who", "the proxy does not accept the user's name and password"),
-            (proxy, b"\r\n", b"407 Who", "the proxy wants a user's name and password"),
+            (proxy, b"\r\n", b"407 Who", f"the proxy wants a user's name and password: {give}"),
             (proxy, b"\r\n", b"503 Full", "the proxy answers with the status 503"),
         ):
             self.assertEqual((b"", words), self.talk(one, (head + sent, answer % status)))

@@ -185,9 +185,9 @@ def ask(browser: Path, target: str) -> tuple[bytes, str]:
             return connection.recv(1000).strip(), ""
         with context.wrap_socket(connection, server_hostname=target.partition(":")[0]) as tls:
             tls.sendall(QUESTION)
-            answer = tls.recv(100)
+            answer, version = tls.recv(100), tls.version() or ""
             tls.unwrap()
-            return answer, tls.version() or ""
+            return answer, version
 
 
 def inMemory(process: subprocess.Popen[bytes], words: bytes) -> str:

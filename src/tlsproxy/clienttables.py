@@ -20,8 +20,11 @@ from tlsproxy.patterns.sequentialclient import SequentialClient
 from tlsproxy.reading import Reader
 from tlsproxy.sequentialtables import readDowngrade
 from tlsproxy.settings import RouteSettings
+from tlsproxy.tls.authorization import isForClients
+from tlsproxy.tls.certificates import describe
 from tlsproxy.tls.contexts import ClientTLS
 from tlsproxy.tls.files import readFile
+from tlsproxy.tls.printing import printable
 from tlsproxy.tlstables import TLSReader
 from tlsproxy.upstreamproxy import UpstreamProxy
 
@@ -61,8 +64,8 @@ def readClient(
             f"{path}.{'accept_proxy' if 'accept_proxy' in table else 'listen'}",
             "clients have to connect by themselves, so that it can be told whose they are: no balancer stands before",
         )
-    downgrade = readDowngrade(reader, settings, path, warnings)
     tls = _readTLS(reader, tlsReader, table, f"{path}.upstream_tls", warnings)
+    downgrade = readDowngrade(reader, settings, path, tls, warnings)
     mapping = _readMapping(reader, settings, f"{path}.mapping", tls, warnings)
     users = None
     if settings.users:
@@ -91,6 +94,12 @@ def _readTLS(
     tls = tlsReader.client(given, path, None, "sequential-client")
     if tls is not None and not tls.identities:
         warnings.append("reverse proxies as a rule demand a client certificate: give upstream_tls a cert")
+    for identity in () if tls is None else tls.identities:
+        if not isForClients(identity.chain[0]):
+            warnings.append(
+                f"{printable(identity.files[0])} does not say that it is for clients (clientAuth), so a reverse proxy "
+                f"of tlsproxy lets it reach nothing: have it issued anew: {describe(identity.chain[0])}"
+            )
     return tls
 
 
@@ -101,7 +110,9 @@ def _readMapping(
         reader.tell(path, "say in which file it stands which hosts are reached by way of which reverse proxy")
         return None
     reader.files.see([settings.mapping])
-    if tls is None:
+    # What is wrong inside has its own file and line; that there is nothing to be read is told here.
+    found = reader.attempt(path, lambda: readFile(settings.mapping, "the mapping"))
+    if tls is None or found is None:
         return None
     try:
         return readMapping(settings.mapping, tls, warnings)

@@ -84,11 +84,13 @@ class Inner:
     @ivar names: Server names that are fine besides, C{"none"} for a hello without any; with one of them, the outer TLS
         stays.
     @ivar heard: Gets those of them that hellos were for.
+    @ivar where: Where people say such names.
     """
 
     host: str
     names: tuple[str, ...] = field(default=(), validator=takes("a string", str, several=True))
     heard: set[str] = field(factory=set, eq=False)
+    where: str = ""
 
     def judge(self, hello: ClientHello) -> bool:
         """
@@ -106,7 +108,8 @@ class Inner:
             self.heard.add(other)
             return False
         said = "names no server" if name is None else f"is for {name}"
-        raise AdmissionRefused(f"the hello inside the tunnel to {self.host} {said}")
+        remedy = f"; if it may, say {'none' if name is None else 'that name'} in {self.where}" if self.where else ""
+        raise AdmissionRefused(f"the hello inside the tunnel to {self.host} {said}{remedy}")
 
 
 async def follow(session: Session, outer: Way, agreed: str, how: Downgrade, inner: Inner) -> None:

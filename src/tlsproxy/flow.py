@@ -111,11 +111,13 @@ class Flow:
         "_paused",
         "_reactor",
         "_tasks",
+        "blame",
         "name",
     )
 
     def __init__(self, chain: Chained, name: str, mostHeld: int, reactor: Any) -> None:
         self.name = name
+        self.blame = f"handler {name}: "  # What begins the reason for which it refuses a session.
         self._chain: Chained | None = chain
         self._mostHeld = mostHeld
         self._reactor = reactor
@@ -221,7 +223,7 @@ class Flow:
         if isinstance(way, Handled) and INWARD not in self._done and way.open(self):
             self.release(INWARD, answer)
             answer = b""
-        relay.refuse(f"handler {self.name}: {sentence}", answer)
+        relay.refuse(f"{self.blame}{sentence}", answer)
 
     def callLater(self, seconds: float, call: Callable[..., object], *arguments: Any) -> IDelayedCall:
         """

@@ -91,6 +91,7 @@ class Follower(ProtocolHandler):
 
     def __init__(self, session: Session, flow: Flow, options: Following) -> None:
         super().__init__(session, flow)
+        flow.blame = ""  # No handler that anybody has asked for.
         self._agreed, self._always, self._judge = options.agreed, options.always, options.judge
         self._sealed, self._opened = options.outer, _OTHER[options.outer]
         self._tls = InnerTLS()

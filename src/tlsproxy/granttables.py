@@ -15,7 +15,7 @@ from tlsproxy.grants import Grant
 from tlsproxy.reading import Reader
 from tlsproxy.targets import parseTarget
 from tlsproxy.tls.authorization import Allowed, parseDNS, parseEmail, parseName, parsePin, parseURI
-from tlsproxy.tls.certificates import loadAuthorities
+from tlsproxy.tls.certificates import describe, loadAuthorities, subjectOf
 from tlsproxy.tls.contexts import ServerTLS
 from tlsproxy.tls.policy import option
 from tlsproxy.tunneltables import warnEverywhere
@@ -90,24 +90,45 @@ def _grant(reader: Reader, table: object, path: str, tls: ServerTLS | None, warn
     targets = reader.each(settings.targets, f"{path}.targets", lambda text: parseTarget(text, True))
     warnEverywhere(targets, "[[route.grant]]", warnings)
     sni = reader.each(settings.sni, f"{path}.sni", _serverName)
-    issuers = _issuers(reader, settings, path, tls)
+    issuers = _issuers(reader, settings, path, tls, warnings)
     if len(reader.problems) > before or not issuers:
         return None
     return Grant(issuers=issuers, allowed=allowed, targets=targets, sni=sni)
 
 
-def _issuers(reader: Reader, settings: GrantSettings, path: str, tls: ServerTLS | None) -> tuple[x509.Certificate, ...]:
+def _issuers(
+    reader: Reader, settings: GrantSettings, path: str, tls: ServerTLS | None, warnings: list[str]
+) -> tuple[x509.Certificate, ...]:
     """
     Read which CAs count.
     """
     if settings.issuer:
         reader.files.see(settings.issuer)
-        return reader.attempt(f"{path}.issuer", lambda: loadAuthorities(settings.issuer)) or ()
+        issuers = reader.attempt(f"{path}.issuer", lambda: loadAuthorities(settings.issuer)) or ()
+        for one in issuers:
+            if not _isAuthority(one):
+                reader.tell(f"{path}.issuer", f"this is no CA, so it has issued nothing: {describe(one)}")
+            elif tls is not None and one.issuer == one.subject and one not in tls.authorities:
+                warnings.append(
+                    f"client_ca does not have {subjectOf(one)}, which is the issuer of a [[route.grant]], so nobody "
+                    "gets it: add its file to client_ca"
+                )
+        return issuers
     if tls is None:
         return ()
     if len(tls.authorities) != 1:
         reader.tell(f"{path}.issuer", "say which CA has to have issued the certificate, as client_ca has several")
     return tls.authorities
+
+
+def _isAuthority(certificate: x509.Certificate) -> bool:
+    """
+    Tell whether a certificate may issue others: one of the old kind, which does not say, may.
+    """
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return True
 
 
 def _serverName(text: str) -> str:

@@ -13,19 +13,22 @@ from tlsproxy.granttables import readGrants
 from tlsproxy.patterns.sequentialserver import SequentialServer
 from tlsproxy.reading import Reader
 from tlsproxy.settings import RouteSettings
-from tlsproxy.tls.contexts import ServerTLS
+from tlsproxy.tls.contexts import ClientTLS, ServerTLS
 from tlsproxy.tunneltables import readTargets
 
 __all__ = ["readDowngrade", "readSequentialServer"]
 
 
-def readDowngrade(reader: Reader, settings: RouteSettings, path: str, warnings: list[str]) -> Downgrade:
+def readDowngrade(
+    reader: Reader, settings: RouteSettings, path: str, tls: ServerTLS | ClientTLS | None, warnings: list[str]
+) -> Downgrade:
     """
     Read when and how the TLS between two proxies comes off.
 
     @param reader: Collects what is wrong.
     @param settings: The route's own keys.
     @param path: The key of the route.
+    @param tls: The TLS between the proxies, as far as that could be read.
     @param warnings: Gets what is doubtful.
     """
     value = settings.downgrade
@@ -40,6 +43,13 @@ def readDowngrade(reader: Reader, settings: RouteSettings, path: str, warnings: 
         warnings.append(
             'downgrade = "connect" is unsafe: whoever can write to the connection between the proxies can take a '
             'tunnel over, and speak to its destination in the proxy\'s name: write "handshake"'
+        )
+    elif settings.unsafeConnect:
+        warnings.append('unsafe_connect = true does nothing without downgrade = "connect": leave it out')
+    if value != "none" and tls is not None and tls.policy.maxVersion == "1.2":
+        warnings.append(
+            'with max_version = "1.2" the TLS between the proxies never comes off: leave that out, or write '
+            'downgrade = "none"'
         )
     return Downgrade(value=value, takeOff=settings.takeOff, framing=settings.framing)
 
@@ -63,7 +73,7 @@ def readSequentialServer(
     @param warnings: Gets what is doubtful.
     @return: L{None} where something is wrong with it.
     """
-    how = readDowngrade(reader, settings, path, warnings)
+    how = readDowngrade(reader, settings, path, tls, warnings)
     targets = readTargets(reader, table, path, warnings, needed=False)
     grants = readGrants(reader, table.get("grant"), f"{path}.grant", tls, warnings)
     if tls is None or not tls.knowsEverybody or not grants:

@@ -186,7 +186,9 @@ class Session:
             self.phase = "lifetime"
         elif self.relay is not None and self.relay.drains():
             return self.keeper.deadlines.watch(self)
-        late = _TOO_LONG[self.phase]
+        late = getattr(self.route.pattern, "tooLong", _TOO_LONG).get(self.phase, _TOO_LONG[self.phase])
+        if self.far is not None:
+            late = late.replace("the upstream", self.far.who, 1)
         if self.phase == "hello" and self.route.acceptProxy is not None and self.proxied is None:
             late = NO_HEADER
         self.cut("expired", f"{late} within {self.keeper.seconds[self.phase]:g} s")

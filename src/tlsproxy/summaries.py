@@ -16,6 +16,7 @@ from typing import Any, Final
 from attrs import asdict, fields
 from OpenSSL import SSL
 
+from tlsproxy.downgrade import ALPN
 from tlsproxy.grants import Grant
 from tlsproxy.route import Route
 from tlsproxy.rules import Rule
@@ -55,24 +56,33 @@ def summary(route: Route, now: datetime) -> Summary:
     if route.rules:
         told["rules"] = [_rule(rule) for rule in route.rules]
     if getattr(pattern, "targets", None) is not None:
-        told["targets"] = {
-            "allow": [str(one) for one in pattern.targets.allow],
-            "deny": [str(one) for one in pattern.targets.deny],
-        }
+        targets = {key: [str(one) for one in getattr(pattern.targets, key)] for key in ("allow", "deny")}
+        if not hasattr(pattern, "grants"):
+            told["targets"] = targets
+        elif any(targets.values()):
+            told["targets"] = {key: some for key, some in targets.items() if some}  # They only limit the grants.
     if hasattr(pattern, "users"):
         told["asks_for_passwords"] = pattern.users is not None
     if getattr(pattern, "grants", None) is not None:
         told["grants"] = [_granted(grant) for grant in pattern.grants]
-    if getattr(pattern, "how", None) is not None:
-        told |= _plain(pattern.how, ()) | {"downgrade": pattern.how.value}
-        del told["value"]
     if getattr(pattern, "mapping", None) is not None:
         told["mapping"] = [str(entry) for entry in pattern.mapping.entries]
-        told["asks_for_passwords"] = pattern.users is not None
+        told["reverse_proxies"] = [
+            f"{one.name} ({one.address}), which has to be {one.tls.name}" for one in pattern.mapping.reverseProxies
+        ]
+    if getattr(pattern, "upstreamProxy", None) is not None:
+        told["upstream_proxy"] = str(pattern.upstreamProxy)
+    how = getattr(pattern, "how", None) or getattr(pattern, "downgrade", None)
+    if how is not None:
+        told |= {"downgrade": how.value, "take_off": how.takeOff, "framing": how.framing}
     if getattr(pattern, "tls", None) is not None:
         told["tls"] = _server(pattern.tls, now)
     if getattr(pattern, "upstreamTLS", None) is not None:
         told["upstream_tls"] = _client(pattern.upstreamTLS, now)
+        if "reverse_proxies" in told:
+            told["upstream_tls"] |= {"alpn": [ALPN, "http/1.1"]}
+            if pattern.upstreamTLS.policy.auth != "none":
+                told["upstream_tls"]["verified"] = "for the name of each reverse proxy"
     if route.handlers:
         told["handlers"] = [str(getattr(one, "name", one)) for one in route.handlers]
     # Whatever else a route has that is a word or a number.

@@ -90,6 +90,9 @@ async def request(
     except CancelledError:
         if session.late and session.phase in late:
             status, sentence = late[session.phase]
+            if session.far is not None:
+                tardy = "finish the TLS handshake" if session.phase == "upstream_handshake" else "answer"
+                sentence = f"{session.far.who} did not {tardy} in time"
             session.answer(response(status, _BUSY if passwords and session.phase == "route" else sentence))
         raise
 

@@ -95,7 +95,12 @@ class UpstreamProxy:
         head = connectHead(where.host, where.port, authorization=f"Basic {secret}" if secret else "")
         answer = await askForTunnel(proxy, head)
         if answer.status == 407:
-            wanted = "does not accept the user's name and password" if self.user else "wants a user's name and password"
+            wanted = "does not accept the user's name and password"
+            if not self.user:
+                wanted = (
+                    "wants a user's name and password: give USER@ before its host in upstream_proxy, and "
+                    "upstream_proxy_password_file"
+                )
             raise DialFailed(f"{proxy.who} {wanted}")
         if not answer.established:
             raise DialFailed(f"{proxy.who} {answer.words}", 504 if answer.status == 504 else 502)

@@ -120,7 +120,8 @@ class NearTests(FailureCase):
         self.curl("asks")
         self.told(
             "the client showed no certificate, and one is demanded (alert certificate_required sent); "
-            "give it one of a CA in client_ca, or let it in without by client_auth = 'optional'"
+            "give it one of a CA in client_ca, or, where the mode can, let it in without by "
+            "client_auth = 'optional'"
         )
         self.curl("asks", "--cert", str(self.strange))
         self.told(

@@ -31,7 +31,7 @@ def withoutRemedy(sentence: str, near: bool) -> str:
     """
     Take off a sentence what would mend it.
     """
-    remedies = {one.remedy(near) for one in everyTrouble()} - {""}
+    remedies = {one.remedy("the client" if near else "the upstream") for one in everyTrouble()} - {""}
     found = [one for one in remedies if sentence.endswith(one)]
     return min((sentence.removesuffix(one) for one in found), key=len, default=sentence)
 

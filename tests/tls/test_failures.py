@@ -14,7 +14,7 @@ from attrs import fields
 from twisted.trial.unittest import SynchronousTestCase
 
 from tlsproxy.tls.explain import ALERTS
-from tlsproxy.tls.failures import CERTIFICATES, NO_CERTIFICATE, NO_TLS, REASONS, REFUSALS, Trouble
+from tlsproxy.tls.failures import CERTIFICATES, NO_CERTIFICATE, NO_TLS, REASONS, REFUSALS, REVERSE_PROXY, Trouble
 from tlsproxy.tls.policy import ClientPolicy, ServerPolicy, snake
 
 
@@ -58,7 +58,19 @@ class TableTests(SynchronousTestCase):
         What would mend it follows what is wrong, where anything would.
         """
         trouble = Trouble("it is late", "wait")
-        self.assertEqual(("; wait", ""), (trouble.remedy(True), trouble.remedy(False)))
+        self.assertEqual(("; wait", ""), (trouble.remedy("the client"), trouble.remedy("the upstream")))
+        self.assertEqual("", trouble.remedy("the reverse proxy dmz"))
+
+    def test_reverseProxy(self) -> None:
+        """
+        Where the peer is a reverse proxy, it may be something else that mends it: what is said of an upstream's name
+        stands in the mapping.
+        """
+        trouble = Trouble("it is late", far="say its name", proxy="look into the mapping")
+        self.assertEqual("; look into the mapping", trouble.remedy("the reverse proxy dmz"))
+        self.assertEqual("; say its name", trouble.remedy("the upstream"))
+        self.assertIn("server_name of its [[reverse_proxy]]", CERTIFICATES["hostname mismatch"].remedy(REVERSE_PROXY))
+        self.assertNotIn("mode offload", NO_TLS.remedy("the reverse proxy dmz"))
 
     def test_alerts(self) -> None:
         """

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Final
+from typing import ClassVar, Final
 
 from attrs import field, frozen
 from zope.interface import implementer
@@ -59,6 +59,7 @@ class SequentialClient:
     """
     Make the tunnels that a browser on this machine asks for.
 
+    @cvar tooLong: What took too long, by the phase, where that is something else than in other modes.
     @ivar mapping: Which hosts are reached in which way.
     @ivar users: Who may; L{None} for the processes of this process's own user.
     @ivar downgrade: When and how the TLS toward reverse proxies comes off.
@@ -68,6 +69,7 @@ class SequentialClient:
 
     mode = "sequential-client"
     ruled = False
+    tooLong: ClassVar[dict[str, str]] = {"negotiate": "the upstream did not answer"}
     mapping: Mapping = field(validator=takes("Mapping(entries=...)", Mapping))
     users: Users | None = field(
         default=None, validator=takes("Users, as Users.load(file) makes them", ("check",), None)
@@ -121,7 +123,7 @@ class SequentialClient:
         ((entry, agreed),) = ways
         await stand(session, ESTABLISHED)
         if agreed:
-            inner = Inner(host=canonical(asked.host), names=entry.sni)
+            inner = Inner(host=canonical(asked.host), names=entry.sni, where="sni of its [[map]]")
             await follow(session, OUTWARD, agreed, self.downgrade, inner)
         return session.near, far
 

@@ -98,7 +98,7 @@ class SequentialServer:
             return await self._reach(session, admitted, where)
 
         asked, far = await request(session, reach, secure=True)
-        inner = Inner(host=asked.host, names=admitted.sni, heard=admitted.heard)
+        inner = Inner(host=asked.host, names=admitted.sni, where="sni of its [[route.grant]]", heard=admitted.heard)
         await stand(session, establishedHead(agreed))
         await follow(session, INWARD, agreed or "none", self.how, inner)
         return session.near, far

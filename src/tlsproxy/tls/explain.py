@@ -55,7 +55,6 @@ LATE_REFUSALS: Final = frozenset({42, 43, 44, 45, 46, 48, 49, 116})
 
 _NOT_VERIFIED = "certificate verify failed"
 _UNTOLD: Final = Trouble("")
-_CLIENT: Final = "the client"
 
 # What OpenSSL says of a first answer that is no TLS record.
 _NOT_TLS = {"wrong version number", "packet length too long", "record layer failure", "invalid record header"}
@@ -102,11 +101,10 @@ def _sentence(stream: TLSConnection, error: SSL.Error, peer: str, name: str, est
     alert = stream.alert()
     reason = _reason(error)
     told = _alertWords(stream)
-    near = peer == _CLIENT
     if alert is not None and not alert[1]:
         # In TLS 1.3 our handshake is over before the peer has looked at our certificate; else all was agreed upon.
         meant = REFUSALS.get(alert[0]) if not established or alert[0] in LATE_REFUSALS else None
-        return f"{peer} broke TLS off{told}" + (f": {meant.words}{meant.remedy(near)}" if meant else "")
+        return f"{peer} broke TLS off{told}" + (f": {meant.words}{meant.remedy(peer)}" if meant else "")
     own = stream.connection.get_app_data()
     if own is not None and own.refusal:
         return f"TLS with {peer} failed: {own.refusal}{told}"
@@ -115,13 +113,13 @@ def _sentence(stream: TLSConnection, error: SSL.Error, peer: str, name: str, est
         problem = stream.verifyProblem() or "it does not verify"
         trouble = CERTIFICATES.get(problem, _UNTOLD) if not refusal else _UNTOLD
         words = refusal or trouble.words or _certificateWords(stream, problem, name)
-        return f"{peer}'s certificate is refused: {words}{told}{trouble.remedy(near)}"
+        return f"{peer}'s certificate is refused: {words}{told}{trouble.remedy(peer)}"
     if reason == "peer did not return a certificate":
-        return f"{peer} {NO_CERTIFICATE.words}{told}{NO_CERTIFICATE.remedy(near)}"
+        return f"{peer} {NO_CERTIFICATE.words}{told}{NO_CERTIFICATE.remedy(peer)}"
     if reason in _NOT_TLS and not established:
-        return f"{peer} {NO_TLS.words}{told}{NO_TLS.remedy(near)}"
+        return f"{peer} {NO_TLS.words}{told}{NO_TLS.remedy(peer)}"
     trouble = REASONS.get(reason, _UNTOLD)
-    return f"TLS with {peer} failed: {trouble.words or reason}{told}{trouble.remedy(near)}"
+    return f"TLS with {peer} failed: {trouble.words or reason}{told}{trouble.remedy(peer)}"
 
 
 def explainHandshake(stream: TLSConnection, error: Exception, peer: str, name: str = "") -> SessionError:
@@ -170,4 +168,4 @@ def explainLate(stream: TLSConnection, peer: str) -> str:
     if alert is None or alert[1] or alert[0] not in LATE_REFUSALS:
         return ""
     meant = REFUSALS[alert[0]]
-    return f"{peer} broke TLS off{_alertWords(stream)}: {meant.words}{meant.remedy(False)}"
+    return f"{peer} broke TLS off{_alertWords(stream)}: {meant.words}{meant.remedy(peer)}"

@@ -2,8 +2,8 @@
 """
 What makes handshakes fail, in words, and what would mend it: the tables behind L{tlsproxy.tls.explain}.
 
-The options that are named are those of C{[route.tls]} for the near side, and of C{[route.upstream_tls]} for the far
-one.
+The options that are named are those of C{[route.tls]} for the near side, of C{[route.upstream_tls]} for the far one,
+and of C{[[reverse_proxy]]} in a mapping where that is a reverse proxy.
 
 @var REFUSALS: What an alert says that a peer sends us.
 @var CERTIFICATES: What is wrong with a peer's certificate, by OpenSSL's words for it.
@@ -19,7 +19,12 @@ from typing import Final
 
 from attrs import frozen
 
-__all__ = ["CERTIFICATES", "NO_CERTIFICATE", "NO_TLS", "REASONS", "REFUSALS", "Trouble"]
+__all__ = ["CERTIFICATES", "CLIENT", "NO_CERTIFICATE", "NO_TLS", "REASONS", "REFUSALS", "REVERSE_PROXY", "Trouble"]
+
+CLIENT: Final = "the client"
+"""What the client is called in messages."""
+REVERSE_PROXY: Final = "the reverse proxy"
+"""What begins the name of a reverse proxy in messages."""
 
 
 @frozen
@@ -30,19 +35,23 @@ class Trouble:
     @ivar words: What is wrong, C{""} where OpenSSL's own words say it.
     @ivar near: What would mend it where the peer is the client; C{""} where that cannot be said, or cannot be.
     @ivar far: The same where it is the upstream.
+    @ivar proxy: The same where it is a reverse proxy, if that is something else; L{None} if it is not.
     """
 
     words: str
     near: str = ""
     far: str = ""
+    proxy: str | None = None
 
-    def remedy(self, near: bool) -> str:
+    def remedy(self, peer: str) -> str:
         """
         Tell what would mend it, as the end of a sentence.
 
-        @param near: Whether the peer is the client.
+        @param peer: What the peer is called in messages.
         """
-        told = self.near if near else self.far
+        told = self.near if peer == CLIENT else self.far
+        if self.proxy is not None and peer.startswith(REVERSE_PROXY):
+            told = self.proxy
         return f"; {told}" if told else ""
 
 
@@ -62,12 +71,17 @@ REFUSALS: Final[Mapping[int, Trouble]] = {
         "show one for the name that it asks for",
         "give upstream_tls the cert that it expects",
     ),
-    43: Trouble("it does not take our kind of certificate", _OTHER_KEY, _OTHER_KEY),
+    43: Trouble(
+        "it does not take our kind of certificate",
+        "show one that is made for servers (serverAuth), or one with another kind of key, RSA or EC",
+        "show one that is made for clients (clientAuth), or one with another kind of key, RSA or EC",
+    ),
     44: Trouble("it holds our certificate for revoked", "get a new one", "get a new one"),
     45: Trouble(
         "it finds our certificate expired",
         "renew it, or set the client's clock right",
         "renew the cert of upstream_tls, or set the upstream's clock right",
+        "renew the cert of upstream_tls, or set its clock right",
     ),
     46: Trouble("it does not accept our certificate", "its own log says why", "its own log says why"),
     48: Trouble(
@@ -85,11 +99,13 @@ REFUSALS: Final[Mapping[int, Trouble]] = {
     112: Trouble(
         "it does not know the server name asked for",
         far="say in name of upstream_tls what it is known by",
+        proxy="say in server_name of its [[reverse_proxy]] what it is known by",
     ),
     116: Trouble("it demands a certificate and was shown none", far="give upstream_tls a cert"),
     120: Trouble(
         "it speaks none of the application protocols offered",
         far="offer one that it speaks, by alpn of upstream_tls, or of tls in mode bridge",
+        proxy="it has to be a proxy for tunnels (HTTP/1.1); see whether that is the right port",
     ),
 }
 
@@ -100,16 +116,23 @@ _UNKNOWN_ISSUER: Final = Trouble(
     "",
     "it has to come from a CA in client_ca, and the client has to send all of the chain below that",
     "it has to come from a CA in ca of upstream_tls, and the upstream has to send all of the chain below that",
+    "it has to come from a CA in ca of upstream_tls, with all of the chain below that",
 )
 _CA_NOT_TRUSTED: Final = Trouble(
     "", "add its CA to client_ca if that may be trusted", "add its CA to ca of upstream_tls if that may be trusted"
 )
-_OTHER_NAME: Final = Trouble("", far="if that is the right server, say its name in name of upstream_tls")
+_OTHER_NAME: Final = Trouble(
+    "",
+    far="if that is the right server, say its name in name of upstream_tls",
+    proxy="if that is the right one, say its name in server_name of its [[reverse_proxy]]",
+)
 
 CERTIFICATES: Final[Mapping[str, Trouble]] = {
     "hostname mismatch": _OTHER_NAME,
     "IP address mismatch": _OTHER_NAME,
-    "certificate has expired": Trouble("", "the client has to renew it", "whoever runs the upstream has to renew it"),
+    "certificate has expired": Trouble(
+        "", "the client has to renew it", "whoever runs the upstream has to renew it", "whoever runs it has to renew it"
+    ),
     "certificate is not yet valid": Trouble("", "set the clocks right", "set the clocks right"),
     "unable to get local issuer certificate": _UNKNOWN_ISSUER,
     "unable to get issuer certificate": _UNKNOWN_ISSUER,
@@ -120,7 +143,9 @@ CERTIFICATES: Final[Mapping[str, Trouble]] = {
         "add it to ca of upstream_tls if it may be trusted",
     ),
     "self-signed certificate in certificate chain": _CA_NOT_TRUSTED,
-    "certificate revoked": Trouble("", "the client needs a new one", "the upstream needs a new one"),
+    "certificate revoked": Trouble(
+        "", "the client needs a new one", "the upstream needs a new one", "it needs a new one"
+    ),
     "unsuitable certificate purpose": Trouble(
         "", "it has to be made for clients (clientAuth)", "it has to be made for servers (serverAuth)"
     ),
@@ -159,9 +184,10 @@ REASONS: Final[Mapping[str, Trouble]] = {
 
 NO_CERTIFICATE: Final = Trouble(
     "showed no certificate, and one is demanded",
-    'give it one of a CA in client_ca, or let it in without by client_auth = "optional"',
+    'give it one of a CA in client_ca, or, where the mode can, let it in without by client_auth = "optional"',
 )
 NO_TLS: Final = Trouble(
     "does not speak TLS",
     far="see whether that is the right port; an upstream without TLS is for mode offload",
+    proxy="see whether that is the right port",
 )
