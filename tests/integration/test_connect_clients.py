@@ -140,7 +140,7 @@ class ClientTests(IntegrationTestCase):
         line = proxy.session(1)
         reason = (
             "the client showed no certificate, and one is demanded (alert certificate_required sent); "
-            "give it one of a CA in client_ca, or let it in without by client_auth = 'optional'"
+            "give it one of a CA in client_ca, or, where the mode can, let it in without by client_auth = 'optional'"
         )
         self.assertEqual(("failed", "handshake", "", reason), tuple(line[key] for key in WHY))
 

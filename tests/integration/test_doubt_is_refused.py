@@ -246,7 +246,7 @@ class AdmissionTests(IntegrationTestCase):
         """
         self.assertShutOut(
             "the client showed no certificate, and one is demanded (alert certificate_required sent); "
-            "give it one of a CA in client_ca, or let it in without by client_auth = 'optional'"
+            "give it one of a CA in client_ca, or, where the mode can, let it in without by client_auth = 'optional'"
         )
 
     def test_strangersCertificate(self) -> None:

@@ -293,7 +293,7 @@ class EndTests(GrantCase):
         """
         A tunnel ends with the certificate that opened it, whatever moves in it.
         """
-        self.grant(idle=0)
+        self.grant(idle=0, upstreamHandshake=0)
         client = self.stands(identity=shortLived("ann", 20))
         client.write(hello())
         self.after(19)
