@@ -74,7 +74,7 @@ class _TakeOvers:
         self.start("connect", "1.3")
         lane = self.lanes[0]
         up = list(records(bytes(lane.undisturbed().passed[UP])))
-        # The last hello in clear is the browser's.
+        # The last hello in clear is the browser's; of the client proxy's there may be two, if it is asked for another.
         hello = [number for number, record in enumerate(up) if record[:1] == b"\x16"][-1]
         lane.wire.plan = (Position(UP, hello), ownHello(self.malloryPEM))
         lane.visit()
