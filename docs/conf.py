@@ -17,7 +17,7 @@ from tlsproxy.installed import Installed
 from tlsproxy.route import Limits
 from tlsproxy.settings import OPTIONS, Option, ProxySettings, RuleSettings
 from tlsproxy.tls.explain import ALERTS
-from tlsproxy.tls.failures import CERTIFICATES, NO_CERTIFICATE, NO_TLS, REASONS, REFUSALS
+from tlsproxy.tls.failures import CERTIFICATES, NO_CERTIFICATE, NO_TLS, REASONS, REFUSALS, Trouble
 from tlsproxy.tls.policy import HostPolicy, snake
 
 project = "tlsproxy"
@@ -92,6 +92,14 @@ def writeOptions(app: Sphinx) -> None:
         target.write_text(text, "utf-8")
 
 
+def ofBoth(trouble: Trouble) -> str:
+    """
+    Tell what would mend something on the far side, which may be a reverse proxy.
+    """
+    told = "" if trouble.proxy is None else f"of a reverse proxy: {trouble.proxy}"
+    return ". ".join(one[:1].upper() + one[1:] if told else one for one in (trouble.far, told) if one)
+
+
 def writeFailures(app: Sphinx) -> None:
     """
     Write the table of what makes handshakes fail, from what the log tells it by.
@@ -105,7 +113,7 @@ def writeFailures(app: Sphinx) -> None:
     lines = [".. list-table::", "   :header-rows: 1", "   :widths: 40 30 30", ""]
     for first, near, far in (
         ("What is told", "of the client", "of the upstream"),
-        *((words.format("…"), one.near, one.far) for words, one in told),
+        *((words.format("…"), one.near, ofBoth(one)) for words, one in told),
     ):
         lines.extend([f"   * - {plain(first)}", f"     - {near or '–'}", f"     - {far or '–'}"])
     (Path(app.srcdir) / "failures.inc").write_text("\n".join([*lines, ""]), "utf-8")

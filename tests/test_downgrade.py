@@ -45,6 +45,20 @@ class WishesTests(SynchronousTestCase):
             self.assertEqual(wishes, Downgrade(value=value).wishes)
 
 
+class DowngradeTests(SynchronousTestCase):
+    """
+    When and how TLS comes off.
+    """
+
+    def test_words(self) -> None:
+        """
+        Nothing is taken but what there is.
+        """
+        for words in ({"value": "full"}, {"takeOff": "kernel"}, {"framing": "none"}):
+            with self.assertRaisesRegex(ValueError, "Downgrade"):
+                Downgrade(**words)
+
+
 class InnerTests(SynchronousTestCase):
     """
     Whom a hello may be for.

@@ -27,7 +27,7 @@ from attrs import field, frozen
 
 from tlsproxy.errors import AdmissionRefused
 from tlsproxy.following import Following
-from tlsproxy.given import takes
+from tlsproxy.given import isOneOf, takes
 from tlsproxy.interfaces import INWARD, OUTWARD, Way
 from tlsproxy.session import Session
 from tlsproxy.sessionline import describeTLS
@@ -51,14 +51,15 @@ class Downgrade:
     """
     When and how TLS comes off.
 
-    @ivar value: The strongest that is wanted: C{"none"}, C{"handshake"} or C{"connect"}.
+    @ivar value: The strongest that is wanted: C{"none"}, C{"handshake"} or C{"connect"}, which is unsafe: whoever can
+        write to the connection between the proxies can take the tunnel over.
     @ivar takeOff: C{"socket"}: in place; C{"loopback"}: by way of a TLS socket on 127.0.0.1.
     @ivar framing: How much is seen to be TLS records afterwards: C{"first"}, the first MiB each way, or C{"always"}.
     """
 
-    value: str = "handshake"
-    takeOff: str = "socket"
-    framing: str = "first"
+    value: str = field(default="handshake", validator=isOneOf(*_WISHES))
+    takeOff: str = field(default="socket", validator=isOneOf("socket", "loopback"))
+    framing: str = field(default="first", validator=isOneOf("first", "always"))
 
     @property
     def wishes(self) -> tuple[str, ...]:

@@ -88,7 +88,9 @@ class Limits:
 
     hello: float = _limit(5.0, "from the connection to the whole ClientHello", "the client did not send a whole hello")
     head: float = _limit(5.0, "for the head of a CONNECT request", "the client did not send a whole request")
-    negotiate: float = _limit(30.0, "for a protocol handler's talk before TLS", "the talk before TLS did not end")
+    negotiate: float = _limit(
+        30.0, "for a protocol handler's talk before TLS, or a reverse proxy's answer", "the talk before TLS did not end"
+    )
     handshake: float = _limit(
         10.0, "for the TLS handshake with the client", "the client did not finish the TLS handshake"
     )

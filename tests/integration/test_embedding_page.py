@@ -15,7 +15,10 @@ from tests.integration.running import TOOL, Child, IntegrationTestCase, freePort
 PAGE = EXAMPLES.parent / "docs" / "embedding.rst"
 
 DRIVER = """
+import os
+
 from twisted.internet.defer import Deferred
+from twisted.internet.utils import getProcessOutput
 from twisted.web.client import ResponseFailed
 
 
@@ -29,6 +32,9 @@ async def main():
         await fetch(f"https://localhost:{there}/")
     except ResponseFailed as e:
         print("shop:", e.reasons[0].value, flush=True)
+    browser = proxies.portsOf("browsers")[0].getHost().port
+    curl = f"-sS --cacert certs/ca.pem --proxy http://127.0.0.1:{browser} https://localhost:{inside}/"
+    print("tunnel:", await getProcessOutput("curl", ["--noproxy", "", *curl.split()], os.environ), flush=True)
     print("wrong:", await fetch(f"https://localhost:{nowhere}/"), flush=True)
     print("cut:", await careful.drain(5.0), dict(outcomes.count), flush=True)
     reactor.stop()
@@ -64,6 +70,8 @@ class PageTests(IntegrationTestCase):
         running = Child(self, self.folder, "program", [sys.executable, "program.py"])
         self.assertEqual("Hello from inside", running.waitFor("page: (.*)$")[1])
         self.assertEqual("True", running.waitFor("port: (.*)$")[1])
+        self.assertEqual("b'Hello from inside\\n'", running.waitFor("tunnel: (.*)$")[1])
+        running.waitFor("downgrade=handshake .* outcome=closed")
         running.waitFor("shop: .*the upstream ended the stream without ending TLS")
         self.assertRegex(running.waitFor("wrong: (.*)$")[1], "^failed at dial: the upstream .* refuses connections$")
         self.assertEqual("0 {('shop', 'failed'): 1}", running.waitFor("cut: (.*)$")[1])
