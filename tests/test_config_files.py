@@ -68,7 +68,9 @@ class FileTests(ConfigurationTestCase):
         page = (Path(__file__).parent.parent / "docs" / "configuration.rst").read_text("utf-8")
         example = page.partition(".. code-block:: toml\n")[2].partition("\nThe command line")[0]
         configuration = loadFile(self.file(dedent(example)), NOW)
-        self.assertEqual(["shop", "front", "back", "sorted", "tunnels", "dmz"], [route.name for route in configuration.routes])
+        self.assertEqual(
+            ["shop", "front", "back", "sorted", "tunnels", "dmz"], [route.name for route in configuration.routes]
+        )
 
     def test_documentedRules(self) -> None:
         """
