@@ -97,7 +97,7 @@ class LoopbackTests(DMZTestCase):
         """
         # It is slow between that it listens and that it connects with itself, so that there is something to see.
         slow = [requirePeer("strace"), "-D", "-f", "-s", "0", "-e", "trace=connect", "-e"]
-        slow += ["inject=connect:delay_enter=30000", "-o", str(self.folder / "trace")]
+        slow += ["inject=connect:delay_enter=150000", "-o", str(self.folder / "trace")]
         reverse = self.startReverse(take_off="loopback", prefix=slow)
         self.startClient(take_off="loopback")
         listening = [self.run_([*self.inside, "cat", "/proc/net/tcp"]).stdout.decode().split("\n")[1:-1]]
@@ -105,14 +105,16 @@ class LoopbackTests(DMZTestCase):
         program = [sys.executable, "-c", INTRUDER.format(ports=known)]
         intruder = Child(self, self.folder, "intruder", [*self.inside, *stranger(), *program])
         intruder.waitFor("it looks")
-        pages = 0
-        for _ in range(30):
+        pages = asked = 0
+        # On a machine that is busy, the intruder may take its time.
+        while asked < 10 or ("tried" not in intruder.text() and asked < 60):
             # Who takes the one place there is keeps the proxy out, and then there is no session.
             page = self.curl(f"https://shop.example:{PORT}/", self.browserPEM, status=None)
             pages += "shop greets CN=browser" in page
+            asked += 1
         intruder.kill()
         self.assertNotIn("Traceback", intruder.text())
         self.assertNotRegex(intruder.text(), r"got [1-9]")
         met = reverse.text().count("somebody else on this machine got in between")
         self.assertIn("tried", intruder.text())
-        self.assertEqual(30, pages + met)
+        self.assertEqual(asked, pages + met)
