@@ -200,6 +200,36 @@ class Whole(TunnelCase):
             records(bytes(wire.passed[way]))
 
 
+class Ends(TunnelCase):
+    """
+    Directions that end before TLS is off.
+    """
+
+    def test_before(self) -> None:
+        """
+        A browser that has no more to say once its hello is sent still gets what the destination says.
+        """
+
+        def silent(sock: Any) -> TLSPeer:
+            peer = TLSPeer(sock, "TLSv1.3", server=True, context=serving("origin"))
+            peer.reading = False
+            return peer
+
+        browser = self.both(origin=silent)
+        self.settle(lambda: bool(self.origins.peers))
+        browser.cut()
+        self.settle()
+        (origin,) = self.origins.peers
+        origin.reading = True
+        self.settle()
+        self.after(15.0)
+        self.assertEqual([], self.lines())
+        self.assertTrue(browser.connection.get_peer_certificate())
+        origin.cut()
+        self.settle()
+        self.assertEqual([("closed", "handshake")] * 2, [(line["outcome"], line["downgrade"]) for line in self.told()])
+
+
 class Refusals(TunnelCase):
     """
     What gets no tunnel.

@@ -203,6 +203,8 @@ class Follower(ProtocolHandler):
                 return passed + rest
             self._framings[way] = Framing(tls.version)
             return passed + self._see(way, rest)
+        if self._direction(self._opened).ended:
+            self._off.add(self._opened)  # It was the end of all that comes.
         if self._timer is None and len(self._off) < 2:
             self._within("downgrade", f"{self._outer.who} did not end its TLS")
             self._outer.expectTLSEnd()
