@@ -6,6 +6,7 @@ Configuration files: what is told of them, and of the files that they name.
 from __future__ import annotations
 
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 from textwrap import dedent
@@ -68,9 +69,27 @@ class FileTests(ConfigurationTestCase):
         page = (Path(__file__).parent.parent / "docs" / "configuration.rst").read_text("utf-8")
         example = page.partition(".. code-block:: toml\n")[2].partition("\nThe command line")[0]
         configuration = loadFile(self.file(dedent(example)), NOW)
-        self.assertEqual(
-            ["shop", "front", "back", "sorted", "tunnels", "dmz"], [route.name for route in configuration.routes]
-        )
+        names = ["shop", "front", "back", "sorted", "tunnels", "dmz"]
+        self.assertEqual(names, [route.name for route in configuration.routes])
+
+    def test_sequential(self) -> None:
+        """
+        So are those of the page on sequential connect, with the mapping and the proxy on the way.
+        """
+        page = (Path(__file__).parent.parent / "docs" / "sequential.rst").read_text("utf-8")
+        blocks = [dedent(one) for one in re.findall(r"(?ms)^\.\. code-block:: toml\n\n((?:    .*?\n|\n)+)", page)]
+        server, client, mapping, through = blocks
+        (self.folder / "mapping.toml").write_text(mapping)
+        (self.folder / "proxy-password.txt").write_text("secret\n")
+        (self.folder / "identities").mkdir()
+        for name in ("dmz.pem", "identities/one.pem"):
+            write(str(self.folder / name), self.server.pem(), self.server.keyPEM())
+        for name in ("client-proxies.pem", "dmz-ca.pem"):
+            write(str(self.folder / name), self.ca.pem())
+        client = client.replace("[route.upstream_tls]", through + "[route.upstream_tls]")
+        for text, mode in ((server, "sequential-server"), (client, "sequential-client")):
+            (route,) = loadFile(self.file(text), NOW).routes
+            self.assertEqual(mode, route.pattern.mode)
 
     def test_documentedRules(self) -> None:
         """

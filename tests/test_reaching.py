@@ -59,6 +59,18 @@ class ReachingTests(ConfigurationTestCase):
             [(one.path, one.where, one.tls and one.tls.name, one.dialed) for one in places],
         )
 
+    def test_through(self) -> None:
+        """
+        Reverse proxies are reached, but not those behind another proxy, which alone knows where they are.
+        """
+        (listening, via) = placesOf(self.build(self.document("sequential-client")).routes)
+        self.assertEqual(("dmz.example:443", ("route", 0, "mapping")), (str(via.where), via.path))
+        self.assertIsNotNone(via.tls)
+        document = self.document("sequential-client", upstream_proxy="socks5://proxy.example:1080")
+        (_, through) = placesOf(self.build(document).routes)
+        self.assertEqual(Place(listening.route, ("route", 0, "upstream_proxy"), through.where), through)
+        self.assertEqual("proxy.example:1080", str(through.where))
+
     def test_later(self) -> None:
         """
         Where a handler starts the TLS, the server does not speak it at once; and what Twisted alone knows, and targets,

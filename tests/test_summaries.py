@@ -70,6 +70,9 @@ class SummaryTests(SummaryCase):
             ],
             told["grants"],
         )
+        self.assertEqual(2, sum(line.startswith("  grants ") for line in lines(told)))
+        wide = self.told("sequential-server", grant=[first | {"targets": [f"host{n}.example:1" for n in range(25)]}])
+        self.assertTrue(max(map(len, lines(wide))) <= 120)
         self.assertEqual({"deny": ["10.9.0.0/16"]}, told["targets"])
         self.assertNotIn("targets", self.told("sequential-server"))
         self.assertEqual(("handshake", "socket", "first"), (told["downgrade"], told["take_off"], told["framing"]))

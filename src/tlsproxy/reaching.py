@@ -79,7 +79,11 @@ def placesOf(routes: Sequence[Route]) -> list[Place]:
         upstream = getattr(pattern, "upstream", None)
         if isinstance(upstream, (TCP, Unix)):
             found.append(Place(route.name, (*key, "upstream"), upstream, tls))
-        for via in getattr(getattr(pattern, "mapping", None), "reverseProxies", ()):
+        through = getattr(pattern, "upstreamProxy", None)
+        if through is not None:
+            # It looks the names of reverse proxies up, and they are not reached without it.
+            found.append(Place(route.name, (*key, "upstream_proxy"), through.address))
+        for via in getattr(getattr(pattern, "mapping", None), "reverseProxies", ()) if through is None else ():
             found.append(Place(route.name, (*key, "mapping"), via.address, via.tls))
         for position, rule in enumerate(route.rules):
             if isinstance(rule.upstream, (TCP, Unix)):

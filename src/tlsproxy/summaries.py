@@ -36,6 +36,8 @@ _COLUMN: Final = 26
 _WIDTH: Final = 120
 _MOST: Final = 20
 """How many of a list people are shown."""
+_LINES: Final = frozenset({"grants", "mapping", "reverse_proxies"})
+"""The lists of which each item has a line of its own."""
 _WEAK: Final = frozenset({"md5", "sha1"})
 
 
@@ -267,6 +269,10 @@ def _table(told: Mapping[str, Any], indent: str) -> list[str]:
                 found += _entry(name, f"and {len(value) - _MOST} more")
         elif key == "rules":
             found += [line for number, rule in enumerate(value, 1) for line in _entry(f"{indent}rule {number}", rule)]
+        elif key in _LINES:
+            found += [line for one in value[:_MOST] for line in _entry(name, one)]
+            if len(value) > _MOST:
+                found += _entry(name, f"and {len(value) - _MOST} more")
         else:
             found += _entry(name, _word(value))
     return found
