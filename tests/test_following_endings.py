@@ -378,8 +378,7 @@ class Hello(Reverse):
                 self.browser.write(said)
                 self.assertCut("refused", reason, "hello")
                 self.assertEqual(b"", reverse.take())
-                self.forget()
-                self.network.peers.clear()
+                self.again()
 
     def test_secondName(self) -> None:
         """
@@ -396,8 +395,7 @@ class Hello(Reverse):
                 self.browser.write(between + hello("other.example"))
                 self.assertCut("refused", "the hello inside the tunnel to shop.example is for other.example", "hello")
                 self.assertEqual(b"", reverse.take())
-                self.forget()
-                self.network.peers.clear()
+                self.again()
 
     def test_unanswered(self) -> None:
         """
@@ -407,8 +405,7 @@ class Hello(Reverse):
         self.start()
         self.after(11.0)
         self.assertCut("expired", "the hello inside the tunnel was not answered within 10 s", "upstream_handshake")
-        self.forget()
-        self.network.peers.clear()
+        self.again()
         for agreed in ("handshake", "none"):
             reverse = self.start(agreed=agreed)
             hello, rest = self.split()
@@ -418,8 +415,7 @@ class Hello(Reverse):
             self.after(60.0)
             self.one().stop()
             self.settle()
-            self.forget()
-            self.network.peers.clear()
+            self.again()
 
     def test_names(self) -> None:
         """
@@ -435,5 +431,4 @@ class Hello(Reverse):
                 reverse.end()
                 self.settle()
                 self.assertEqual("none", self.told()[0]["downgrade"])
-                self.forget()
-                self.network.peers.clear()
+                self.again()

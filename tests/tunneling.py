@@ -210,6 +210,16 @@ class TunnelCase(SessionCase):
         super().setUp()
         self.wires: list[Wire] = []
 
+    def again(self) -> None:
+        """
+        Leave all that is over behind.
+        """
+        self.forget()
+        for peer in self.peers:
+            peer.close()
+        self.settle()
+        self.peers.clear()
+
     def serveClient(self, upstream: Any, **how: Any) -> None:
         """
         Have a client proxy.
