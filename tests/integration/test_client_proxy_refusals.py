@@ -95,7 +95,7 @@ class AnswerTests(ClientProxyCase):
         """
         reverse = self.reverse(lambda near: near.recv(1))
         proxy = self.start(reverse.port, limits={"negotiate": 1.0})
-        told = ("HTTP/1.1 504 Gateway Timeout", "the reverse proxy did not answer in time\n")
+        told = ("HTTP/1.1 504 Gateway Timeout", "the reverse proxy dmz did not answer in time\n")
         self.assertEqual(told, self.ask(proxy))
         self.assertEqual(("expired", "negotiate"), (proxy.session()["outcome"], proxy.session()["phase"]))
 
@@ -166,7 +166,7 @@ class HandshakeTests(ClientProxyCase):
 
         self.refused(Server(self, close).port, "502 Bad Gateway", "in the middle of the TLS handshake")
         silent = Listener(self)
-        words = "the reverse proxy did not finish the TLS handshake in time"
+        words = "the reverse proxy dmz did not finish the TLS handshake in time"
         self.refused(silent.port, "504 Gateway Timeout", words, limits={"upstream_handshake": 1.0})
 
     def test_addresses(self) -> None:
