@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.wire.test_sockdiag import answer
 from tlsproxy import peeruser
-from tlsproxy.peeruser import PeerUnknown, userOf
+from tlsproxy.peeruser import PeerUnknown, isHere, userOf
 
 
 class UserTests(SynchronousTestCase):
@@ -144,6 +144,20 @@ class UserTests(SynchronousTestCase):
                 return "192.0.2.2", 2
 
         self.assertIn("elsewhere than this machine's loopback", self.refused(Far()))  # type: ignore[arg-type]
+        self.assertFalse(isHere(Far()))  # type: ignore[arg-type]
+
+    def test_here(self) -> None:
+        """
+        Who comes by loopback or by a Unix socket is on this machine, whoever it is, and who is gone is nowhere.
+        """
+        client, server = self.pair()
+        one, other = socket.socketpair()
+        self.addCleanup(one.close)
+        self.addCleanup(other.close)
+        for sock in (client, server, one):
+            self.assertTrue(isHere(sock))
+        server.close()
+        self.assertFalse(isHere(server))
 
     def test_noKernel(self) -> None:
         """

@@ -15,7 +15,7 @@ from typing import Any, Final
 from tlsproxy.wire.network import plainAddress
 from tlsproxy.wire.sockdiag import Connection, SockDiagError, question, readAnswer
 
-__all__ = ["PeerUnknown", "userOf"]
+__all__ = ["PeerUnknown", "isHere", "userOf"]
 
 _NETLINK_SOCK_DIAG: Final = 4
 _PATIENCE: Final = 1.0
@@ -71,6 +71,18 @@ def _read(path: str) -> str:
         return ""
 
 
+def isHere(sock: socket.socket) -> bool:
+    """
+    Tell whether the other end of a connected socket is on this machine: a Unix socket, or TCP on loopback.
+    """
+    try:
+        return sock.family == socket.AF_UNIX or all(
+            plainAddress(host).is_loopback for host in (sock.getsockname()[0], sock.getpeername()[0])
+        )
+    except (OSError, ValueError):
+        return False
+
+
 def _ofUnix(sock: socket.socket) -> int:
     option = getattr(socket, "SO_PEERCRED", None)
     if option is None:
@@ -82,13 +94,8 @@ def _ofUnix(sock: socket.socket) -> int:
 def _ofLoopback(
     sock: socket.socket, here: tuple[str, int], there: tuple[str, int], ask: Callable[[bytes], bytes]
 ) -> int:
-    for host, _ in (here, there):
-        try:
-            local = plainAddress(host).is_loopback
-        except ValueError:
-            local = False
-        if not local:
-            raise SockDiagError("it comes from elsewhere than this machine's loopback")
+    if not isHere(sock):
+        raise SockDiagError("it comes from elsewhere than this machine's loopback")
     connection = Connection.of(there, here)
     sequence = secrets.randbits(32)
     user = readAnswer(ask(question(connection, sequence)), connection, sequence)

@@ -54,8 +54,14 @@ class WireTests(DMZTestCase):
             for way in (0, 1):
                 kept, theirs = list(records(leg[way])), list(records(own[way]))
                 first = [one[0] for one in theirs].index(20) + 2 if number == 1 else 1
-                self.assertGreater(len(theirs), first)
-                self.assertEqual(theirs[first:], kept[-len(theirs[first:]) :])
+                same = theirs[first:]
+                self.assertGreater(len(same), 1)
+                # A browser that closes before it has read everything resets all of it, and the last may be on its way.
+                begin = next(at for at in range(len(kept)) if kept[at : at + 2] == same[:2])
+                plain = kept[begin:]
+                both = min(len(plain), len(same))
+                self.assertEqual(same[:both], plain[:both])
+                self.assertLessEqual(max(len(plain), len(same)) - both, 1)
                 # What came before was inside.
                 for one in theirs[:first]:
                     if len(one) > 6:

@@ -15,6 +15,7 @@ from tlsproxy.address import TCP
 from tlsproxy.downgrade import Downgrade
 from tlsproxy.interfaces import IPattern
 from tlsproxy.mapping import Entry, Mapping, ReverseProxy
+from tlsproxy.patterns import sequentialclient
 from tlsproxy.patterns.sequentialclient import SequentialClient
 from tlsproxy.peeruser import PeerUnknown
 from tlsproxy.testing.certificates import clientTLS
@@ -225,6 +226,17 @@ class ClientTests(SequentialCase):
         self.assertNotIn("Authorization", self.head())
         self.one().stop()
         self.settle()
+
+    def test_passwordFromElsewhere(self) -> None:
+        """
+        A right password from another machine opens nothing.
+        """
+        self.patch(sequentialclient, "isHere", lambda sock: False)
+        self.proxy(users=users())
+        client = self.asks(ask("shop.example:443", credentials()))
+        status, _, body = self.got(client)
+        self.assertEqual((403, f"{NOT_YOURS}\n".encode()), (status, body))
+        self.assertEqual([], self.dialed)
 
     def test_direct(self) -> None:
         """

@@ -28,7 +28,7 @@ from tlsproxy.lifetimes import endWith, wallClock
 from tlsproxy.loopback import PipedEnd
 from tlsproxy.mapping import Entry, Mapping, ReverseProxy, canonical
 from tlsproxy.passwords import Users
-from tlsproxy.peeruser import PeerUnknown, userOf
+from tlsproxy.peeruser import PeerUnknown, isHere, userOf
 from tlsproxy.session import Session
 from tlsproxy.steps import authorize, dial, dialAddresses
 from tlsproxy.targets import TargetRefused
@@ -136,6 +136,9 @@ class SequentialClient:
         if session.proxied is not None or isinstance(session.near, PipedEnd):
             raise TargetRefused("the client does not connect by itself, so it cannot be told whose it is", _STRANGER)
         if self.users is not None:
+            # Passwords are for others of this machine, and do not make this a proxy for the network.
+            if not isHere(session.near.socket):
+                raise TargetRefused("the client comes from elsewhere than this machine's loopback", _STRANGER)
             return
         try:
             user = self.userOf(session.near.socket)
