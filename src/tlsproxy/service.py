@@ -258,8 +258,9 @@ class ProxyService(Service):
 
         Where the address of a route stays as it is written, its socket stays, and nobody is refused for a moment.  What
         is new is listened on before anything that is gone is closed, unless that is in its way.  Sessions go on by the
-        route that they came by, but for those that C{sequential-server} would let in no more: they are cut.  A route
-        that keeps its name goes on counting.  A service that is stopped takes the routes for when it is started.
+        route that they came by, but for those of a sequential mode that the new routes would not let through: they are
+        cut.  A route that keeps its name goes on counting.  A service that is stopped takes the routes for when it is
+        started.
 
         @param routes: The routes; L{None} asks the C{load} that the service was made with.
         @return: Fires when the new routes serve and what is gone is closed.  It fails where an address cannot be

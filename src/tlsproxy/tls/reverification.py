@@ -14,11 +14,11 @@ from datetime import datetime
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from OpenSSL import crypto
 
 from tlsproxy.tls.certificates import describe, issuerOf
 from tlsproxy.tls.pem import UNDECODABLE
+from tlsproxy.tls.revocation import isSignedBy
 from tlsproxy.tls.verification import Verification
 
 __all__ = ["NoLongerValid", "verifyAgain"]
@@ -79,7 +79,7 @@ def _knowUnrevoked(path: Sequence[x509.Certificate], verification: Verification,
         owed = owed and each not in verification.authorities
         current = False
         for one in verification.lists:
-            if one.issuer != each.issuer or not _isOf(one, path[min(number + 1, len(path) - 1)]):
+            if one.issuer != each.issuer or not isSignedBy(one, path[min(number + 1, len(path) - 1)]):
                 continue
             it = describe(each) if number else "it"
             if one.get_revoked_certificate_by_serial_number(each.serial_number) is not None:
@@ -91,12 +91,3 @@ def _knowUnrevoked(path: Sequence[x509.Certificate], verification: Verification,
                 f"there is no CRL of {issuerOf(each)} that is good now, so nobody can say whether "
                 f"{describe(each) if number else 'it'} has been revoked"
             )
-
-
-def _isOf(each: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
-    try:
-        return each.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]
-    except (ValueError, TypeError):
-        return False
-    except UnsupportedAlgorithm:
-        return True  # It was seen to be an authority's when it was loaded.

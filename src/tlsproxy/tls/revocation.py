@@ -20,7 +20,7 @@ from tlsproxy.tls.files import CertificateProblem
 from tlsproxy.tls.pem import UNDECODABLE, PEMFile, readPEM
 from tlsproxy.tls.printing import shortPrintable
 
-__all__ = ["loadRevocations", "uncovered"]
+__all__ = ["isSignedBy", "loadRevocations", "uncovered"]
 
 _SOON: Final = timedelta(days=1)
 
@@ -56,6 +56,19 @@ def uncovered(
     """
     names = {each.issuer for each in lists}
     return [each for each in authorities if each.subject not in names and _isAuthority(each)]
+
+
+def isSignedBy(each: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:
+    """
+    Tell whether a CA has signed a list, as far as that can be told here.
+    """
+    try:
+        return each.is_signature_valid(authority.public_key())  # type: ignore[arg-type]
+    except (ValueError, TypeError):
+        return False
+    except UnsupportedAlgorithm:
+        # OpenSSL may know it, and has the last word.
+        return True
 
 
 def _isAuthority(certificate: x509.Certificate) -> bool:
@@ -107,20 +120,10 @@ def _check(file: PEMFile, each: x509.CertificateRevocationList, authorities: Seq
     if any(isinstance(one.value, x509.DeltaCRLIndicator) for one in extensions):
         raise CertificateProblem(f"{file.name} tells only what has changed (a delta CRL): give the whole list")
     owners = [one for one in authorities if one.subject == name]
-    if owners and not any(_signed(one, each) for one in owners):
+    if owners and not any(isSignedBy(each, one) for one in owners):
         raise CertificateProblem(
             f"{file.name} is in the name of {_label(name)}, but not signed by it: get it from that CA again"
         )
-
-
-def _signed(authority: x509.Certificate, each: x509.CertificateRevocationList) -> bool:
-    try:
-        return each.is_signature_valid(authority.public_key())  # type: ignore[arg-type]
-    except (ValueError, TypeError):
-        return False
-    except UnsupportedAlgorithm:
-        # OpenSSL may know it, and has the last word.
-        return True
 
 
 def _age(file: PEMFile, each: x509.CertificateRevocationList, now: datetime) -> list[str]:
