@@ -237,7 +237,7 @@ class End(Borrowed):
         """
         Nobody's TLS has a say any more: close what it has on 127.0.0.1.
         """
-        looped = self._looped() if self._looped is not None else None
+        looped = self._loopback()
         if looped is not None:
             looped.close()
 
@@ -252,9 +252,12 @@ class End(Borrowed):
         """
         TLS is about to end in both directions: where it cannot bear that the peer is first, have it wait for us.
         """
-        looped = self._looped() if self._looped is not None else None
+        looped = self._loopback()
         if looped is not None:
             looped.expectEnd()
+
+    def _loopback(self) -> LoopbackTLS | None:
+        return self._looped() if self._looped is not None else None
 
     @property
     def stream(self) -> Stream:

@@ -397,18 +397,27 @@ class KeyUpdateTests(EndCase):
         self.assertEqual(server.send(b"answer"), 6)
         self.assertEqual(take(stream), b"answer")
 
+    def behindTheEnd(self) -> tuple[TLSStream, KeyUpdates, socket.socket]:
+        """
+        Have a server that has sent its close_notify.
+
+        @return: It, what makes the records of its client, and the client's socket.
+        """
+        client = self.client()
+        peer = KeyUpdates(client.context)
+        server, stream = self.connected(client=client)
+        there = self.socketOf[stream]
+        self.assertTrue(server.endWrite())
+        self.assertTrue(there.recv(65536))
+        return server, peer, there
+
     def test_nothingBehindTheEnd(self) -> None:
         """
         Once our close_notify is sent, nothing is written any more: no alert for what does not verify or is no record,
         and no second close_notify.  What follows is plain, and a byte of TLS would break it.
         """
         for broken in (b"\x17\x03\x03\x00\x13" + bytes(19), b"GET / HTTP/1.1\r\n\r\n"):
-            client = self.client()
-            peer = KeyUpdates(client.context)
-            server, stream = self.connected(client=client)
-            there = self.socketOf[stream]
-            self.assertTrue(server.endWrite())
-            self.assertTrue(there.recv(65536))
+            server, peer, there = self.behindTheEnd()
             there.send(peer.update(requested=False) + peer.data(b"in new keys"))
             self.assertEqual((take(server), server.state), (b"in new keys", DRAINED))
             there.send(broken)
@@ -421,12 +430,7 @@ class KeyUpdateTests(EndCase):
         A key update that asks for one in return is not answered then, but a second one is, by one record.  So whoever
         takes TLS off must not ask for any.
         """
-        client = self.client()
-        peer = KeyUpdates(client.context)
-        server, stream = self.connected(client=client)
-        there = self.socketOf[stream]
-        self.assertTrue(server.endWrite())
-        self.assertTrue(there.recv(65536))
+        server, peer, there = self.behindTheEnd()
         there.send(peer.update(requested=True) + peer.data(b"in new keys"))
         self.assertEqual((take(server), server.state), (b"in new keys", DRAINED))
         self.assertRaises(BlockingIOError, there.recv, 65536)
