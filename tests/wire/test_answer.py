@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.wire.heads import mutated
 from tlsproxy.wire.answer import AnswerReader, AnswerRefused
 
 SQUID = (
@@ -32,19 +33,6 @@ HEADS = [
 ]
 PIECES = [b"\r\n", b"\r", b"\n", b" ", b":", b"\0", b"HTTP/1.1 ", b"200", b"TLS-Downgrade: none\r\n", b"\r\n\r\n", b","]
 Told = tuple[int, str, bool, str | None, str, int | None, bool]
-
-
-@st.composite
-def mutated(draw: st.DrawFn) -> bytes:
-    """
-    Draw a good head in which a few places were written over, cut out or written into.
-    """
-    head = draw(st.sampled_from(HEADS))
-    for _ in range(draw(st.integers(0, 3))):
-        at = draw(st.integers(0, len(head)))
-        end = at + draw(st.integers(0, 6))
-        head = head[:at] + draw(st.sampled_from([b"", *PIECES]) | st.binary(max_size=3)) + head[end:]
-    return head
 
 
 def told(reader: AnswerReader) -> Told:
@@ -249,7 +237,7 @@ class AnswerTests(SynchronousTestCase):
         self.assertEqual((found, taken, sentence), (readInPieces(head, [])[0], len(head), ""))
 
     @settings(deadline=None, max_examples=500)
-    @given(wire=mutated() | st.binary(max_size=100), sizes=st.lists(st.integers(0, 30)))
+    @given(wire=mutated(HEADS, PIECES) | st.binary(max_size=100), sizes=st.lists(st.integers(0, 30)))
     def test_anyBytes(self, wire: bytes, sizes: list[int]) -> None:
         """
         Whatever comes, nothing but a refusal is raised, in a sentence that can be shown, and the way it is cut makes no
@@ -261,7 +249,7 @@ class AnswerTests(SynchronousTestCase):
         self.assertTrue(sentence.isascii() and sentence.isprintable() and len(sentence) < 200)
 
     @settings(deadline=None, max_examples=300)
-    @given(wire=mutated())
+    @given(wire=mutated(HEADS, PIECES))
     def test_othersReadTheSame(self, wire: bytes) -> None:
         """
         Another reader finds the tunnel, or the refusal, at the same byte.

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.wire.heads import mutated
 from tests.wire.test_connect import connectTo
 from tests.wire.test_connect_clients import CLIENTS
 from tlsproxy.wire.connect import Request, RequestReader, RequestRefused, response
@@ -25,22 +26,9 @@ PIECES = [
 ]
 
 
-@st.composite
-def mutated(draw: st.DrawFn) -> bytes:
-    """
-    Draw a good head in which a few places were written over, cut out or written into.
-    """
-    head = draw(st.sampled_from(HEADS))
-    for _ in range(draw(st.integers(0, 3))):
-        at = draw(st.integers(0, len(head)))
-        end = at + draw(st.integers(0, 6))
-        head = head[:at] + draw(st.sampled_from([b"", *PIECES]) | st.binary(max_size=3)) + head[end:]
-    return head
-
-
 # Made of what heads are made of.
 likely = st.lists(st.sampled_from([*PIECES, b"shop.example", b"HTTP/1.0", b"a"]), max_size=20).map(b"".join)
-anything = mutated() | likely | st.binary(max_size=200)
+anything = mutated(HEADS, PIECES) | likely | st.binary(max_size=200)
 hosts = st.text("abAZ019.-_x[]:%@/f", min_size=1, max_size=16)
 
 
@@ -124,7 +112,7 @@ class PropertyTests(SynchronousTestCase):
             self.assertEqual(response(status, sentence).count(b"\n"), 6)
 
     @settings(deadline=None, max_examples=500)
-    @given(wire=mutated() | likely)
+    @given(wire=mutated(HEADS, PIECES) | likely)
     def test_othersReadTheSame(self, wire: bytes) -> None:
         """
         What is let through ends with an empty line, and two other readers find the same in it.
