@@ -20,6 +20,7 @@ STRANGER = 65534
 
 _ASK = """
 import os, socket, sys
+"".encode("idna")  # loads what connecting needs, as the other user may not be let into the folder of this Python
 os.setgroups([]); os.setgid(int(sys.argv[1])); os.setuid(int(sys.argv[1]))
 if sys.argv[2].isdigit():
     sock = socket.create_connection((sys.argv[4], int(sys.argv[2])), 20)
