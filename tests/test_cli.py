@@ -15,8 +15,9 @@ from twisted.internet.defer import Deferred, succeed
 
 from tests.configuring import ConfigurationTestCase
 from tests.shouting import SHOUTING, installed
-from tlsproxy import __version__, cli
+from tlsproxy import __version__
 from tlsproxy.cli import main
+from tlsproxy.commands import handlers
 from tlsproxy.passwords import Users
 from tlsproxy.testing.certificates import write
 
@@ -158,7 +159,7 @@ class ToolTests(ConfigurationTestCase):
             'from tlsproxy.plugin import HandlerFactory\nx = HandlerFactory("broken", "tests.shouting.Nothing", "")'
         )
         there = installed(self, shouting=SHOUTING, broken=broken, worse="import no_such_module_at_all")
-        self.patch(cli, "Installed", lambda: there)
+        self.patch(handlers, "Installed", lambda: there)
         status, printed, told = self.run_("handlers")
         self.assertEqual(1, len(self.flushLoggedErrors(ModuleNotFoundError)))
         self.assertEqual((0, ""), (status, told))

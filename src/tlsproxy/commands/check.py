@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_check -*-
+# -*- test-case-name: tests.commands.test_check -*-
 """
 C{tlsproxy check}: all that is wrong with a configuration file, and what it comes to.
 """
@@ -15,6 +15,7 @@ from typing import Any
 
 from attrs import asdict
 
+from tlsproxy.commands import Commands
 from tlsproxy.config import Configuration, loadFile
 from tlsproxy.errors import ConfigurationError, Problem
 from tlsproxy.reaching import placesOf, reach
@@ -22,9 +23,23 @@ from tlsproxy.routefile import checkParts
 from tlsproxy.summaries import lines, summary, weaknesses
 from tlsproxy.tomllines import findLines
 
-__all__ = ["addArguments", "check"]
+__all__ = ["add", "addArguments", "check"]
 
 _Lines = Mapping[tuple[str | int, ...], int]
+
+
+def add(commands: Commands) -> None:
+    """
+    Add the command.
+    """
+    parser = commands.add_parser(
+        "check",
+        help="tell all that is wrong with a configuration file",
+        description="Tell all that is wrong with a configuration file, each with its line. "
+        "Exits with 0 if it is good, with 1 if it is not.",
+    )
+    addArguments(parser)
+    parser.set_defaults(run=check)
 
 
 def addArguments(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,6 @@
-# -*- test-case-name: tests.test_check -*-
+# -*- test-case-name: tests.commands.test_check -*-
 """
-Tests for L{tlsproxy.check}: C{tlsproxy check} for people and for programs.
+Tests for L{tlsproxy.commands.check}: C{tlsproxy check} for people and for programs.
 
 What it says of good and bad files at its plainest is tested by L{tests.test_cli}.
 """
@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.configuring import ConfigurationTestCase
-from tlsproxy import check as module
-from tlsproxy.check import addArguments, check
+from tlsproxy.commands import check as module
+from tlsproxy.commands.check import addArguments, check
 from tlsproxy.reaching import Place, Unreached
 from tlsproxy.testing.certificates import write
 from tlsproxy.tls.development import writeDevelopmentFiles
