@@ -145,7 +145,7 @@ WAITING = ("asyncio", "select", "selectors", "socketserver")
 DOORS_ONLY = ("signal", "twisted.application", "twisted.plugin.getPlugins", "twisted.python.usage")
 
 # The modules that know the insides of pyOpenSSL, and where those are found.
-NATIVE = ("tlsproxy.tls.native", "tlsproxy.tls.peers")
+NATIVE = ("tlsproxy.tls.datagrams", "tlsproxy.tls.native", "tlsproxy.tls.peers")
 PRIVATE_BINDINGS = ("OpenSSL._util", "_cffi_backend", "cryptography.hazmat.bindings")
 
 
