@@ -135,10 +135,12 @@ class DTLSConnection(TLSConnection):
         """
         Say again what was said last, if it is time.
 
-        @return: Whether it was.
-        @raise SSL.Error: It has been said too often.
+        @return: Whether it was.  Where it has been said too often, it is not, and the next L{handshake} fails.
         """
-        again: bool = self.connection.DTLSv1_handle_timeout()
+        try:
+            again: bool = self.connection.DTLSv1_handle_timeout()
+        except SSL.WantReadError:
+            return False  # pyOpenSSL finds no other word for that.
         return again
 
     def output(self) -> list[bytes]:
