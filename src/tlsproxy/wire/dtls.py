@@ -2,8 +2,8 @@
 """
 The records of DTLS 1.2 in their datagrams (RFC 6347, section 4.1).
 
-A datagram holds whole records, and several may be in one.  The records of DTLS 1.3 that are protected (RFC 9147, section
-4) and those with a connection ID (RFC 9146) have another form, and are refused.
+A datagram holds whole records, and several may be in one.  The protected records of DTLS 1.3 (RFC 9147, section 4) and
+those with a connection ID (RFC 9146) have another form, and are refused.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def records(datagram: bytes) -> tuple[Record, ...]:
     @return: Its records, one at least.
     @raise RecordError: It holds anything else.
     """
-    found = []
+    found: list[Record] = []
     at = 0
     while at < len(datagram) or not found:
         end = _end(datagram, at)

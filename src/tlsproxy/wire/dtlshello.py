@@ -228,12 +228,12 @@ class HelloPieces:
         """
         fresh = list(self._pieces)
         for fragment in _fragments(datagram):
-            if fragment not in fresh and self._isNew(fragment, fresh):
+            if _isNew(fragment, fresh):
                 fresh.append(fragment)
+            if len(fresh) > self.PIECES:
+                raise HelloError(f"the client's hello comes in more than {self.PIECES} fragments", ILLEGAL_PARAMETER)
         if len(fresh) == len(self._pieces):
             return None
-        if len(fresh) > self.PIECES:
-            raise HelloError(f"the client's hello comes in more than {self.PIECES} fragments", ILLEGAL_PARAMETER)
         taken = self._taken + len(datagram)
         if taken > self.LIMIT or fresh[0].size + HEAD + _OPENING > self.LIMIT:
             raise HelloError(f"the client's hello takes more than {self.LIMIT} bytes", ILLEGAL_PARAMETER)
@@ -244,28 +244,29 @@ class HelloPieces:
         self.datagrams.append(datagram)
         return hello
 
-    def _isNew(self, fragment: _Fragment, pieces: list[_Fragment]) -> bool:
-        """
-        Tell whether a fragment brings bytes that are not there.
 
-        @param pieces: What is there.
-        @raise HelloError: It contradicts them.
-        """
-        missing = len(fragment.content)
-        covered = fragment.offset
-        for piece in sorted(pieces, key=lambda piece: piece.offset):
-            if (piece.size, piece.sequence) != (fragment.size, fragment.sequence):
-                raise HelloError("the fragments of the client's hello are not of one message", ILLEGAL_PARAMETER)
-            start = max(piece.offset, fragment.offset)
-            end = min(piece.offset + len(piece.content), fragment.offset + len(fragment.content))
-            if start >= end:
-                continue
-            ours, theirs = start - fragment.offset, start - piece.offset
-            if fragment.content[ours : ours + end - start] != piece.content[theirs : theirs + end - start]:
-                raise HelloError("two fragments of the client's hello contradict each other", ILLEGAL_PARAMETER)
-            missing -= max(0, end - max(start, covered))
-            covered = max(covered, end)
-        return missing > 0
+def _isNew(fragment: _Fragment, pieces: list[_Fragment]) -> bool:
+    """
+    Tell whether a fragment brings bytes that are not there.
+
+    @param pieces: What is there.
+    @raise HelloError: It contradicts them.
+    """
+    missing = len(fragment.content)
+    covered = fragment.offset
+    for piece in sorted(pieces, key=lambda piece: piece.offset):
+        if (piece.size, piece.sequence) != (fragment.size, fragment.sequence):
+            raise HelloError("the fragments of the client's hello are not of one message", ILLEGAL_PARAMETER)
+        start = max(piece.offset, fragment.offset)
+        end = min(piece.offset + len(piece.content), fragment.offset + len(fragment.content))
+        if start >= end:
+            continue
+        ours, theirs = start - fragment.offset, start - piece.offset
+        if fragment.content[ours : ours + end - start] != piece.content[theirs : theirs + end - start]:
+            raise HelloError("two fragments of the client's hello contradict each other", ILLEGAL_PARAMETER)
+        missing -= max(0, end - max(start, covered))
+        covered = max(covered, end)
+    return missing > 0
 
 
 def _joined(pieces: list[_Fragment]) -> bytes:
