@@ -1,6 +1,6 @@
 """
-Two ends of DTLS with a terrible network in between, at whose mercy they are: it loses, doubles, delays, and damages what
-it carries.  All of it happens in no time: the clock jumps to whatever happens next.
+Two ends of DTLS with a terrible network in between, at whose mercy they are: it loses, doubles, delays, and damages
+what it carries.  All of it happens in no time: the clock jumps to whatever happens next.
 
 The idea is that of python-trio's tests.
 """
@@ -85,7 +85,9 @@ class TerribleNetwork:
     @ivar lost: How many datagrams it has lost.
     """
 
-    def __init__(self, clock: OpenSSLClock, server: DTLSConnection, client: DTLSConnection, weather: Weather, seed: int):
+    def __init__(
+        self, clock: OpenSSLClock, server: DTLSConnection, client: DTLSConnection, weather: Weather, seed: int
+    ):
         self.clock, self.weather = clock, weather
         self.server, self.client = Party(server), Party(client)
         self.sent: list[tuple[str, bytes]] = []

@@ -54,7 +54,7 @@ def believeCookies(context: SSL.Context) -> None:
     """
     Have a server's context take any cookie for good.
     """
-    context.set_options(SSL.OP_COOKIE_EXCHANGE)
+    context.set_options(SSL.OP_COOKIE_EXCHANGE or 0)
     context.set_cookie_generate_callback(lambda connection: b"any")
     context.set_cookie_verify_callback(lambda connection, cookie: True)
 
@@ -227,5 +227,3 @@ class DTLSConnection(TLSConnection):
             return -1
         made: int = _BIO_read(self._from, datagram._pointer, datagram.size)
         return made
-
-

@@ -111,9 +111,7 @@ def _mirror(connection: SSL.Connection, theirs: list[bytes]) -> Any:
     return chooseALPN(own.protocols)(connection, theirs)
 
 
-def contextsOf(
-    method: int, policy: ServerPolicy, first: Choice, verification: Verification | None
-) -> ServerContexts:
+def contextsOf(method: int, policy: ServerPolicy, first: Choice, verification: Verification | None) -> ServerContexts:
     """
     Make the contexts of a server.
 

@@ -1,0 +1,549 @@
+# -*- test-case-name: tests.datagram.test_end -*-
+"""
+A L{DatagramEnd} holds one side of a session on UDP, in clear or in DTLS.
+
+It is to patterns what L{tlsproxy.end.End} is: what is called the same does the same.  A datagram is never cut, and two
+never become one.  What the path, the kernel or the peer does not take is dropped and counted, as the network would.
+
+A held side keeps what comes, up to a bound, until it is joined.  Its DTLS, if it has any, is alive meanwhile: it opens
+what comes, and repeats what was lost.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IDelayedCall
+from twisted.logger import Logger
+
+from tlsproxy.errors import AdmissionRefused, DialFailed, PeerEnded, PeerReset
+from tlsproxy.interfaces import DRAINED, ENDED
+from tlsproxy.tls.contexts import ClientTLS, ServerTLS
+from tlsproxy.tls.datagrams import DTLSConnection
+from tlsproxy.tls.explain import explainFailure, explainHandshake
+from tlsproxy.tls.native import Buffer
+from tlsproxy.wire.dtlshello import DTLSHello
+from tlsproxy.wire.hellobody import ClientHello
+
+__all__ = ["FULL", "SHAKING_MTU", "TOO_LARGE", "UNANSWERED", "DatagramEnd", "Wire"]
+
+_log = Logger()
+
+FULL: Final = "full"
+"""The kernel has no room for a datagram, or too many wait here."""
+TOO_LARGE: Final = "too large"
+"""A datagram is more than the path carries."""
+UNANSWERED: Final = "unanswered"
+"""Nobody is there to take a datagram, says the network."""
+EMPTY: Final = "empty"
+"""A datagram without a byte, which DTLS cannot carry."""
+
+SHAKING_MTU: Final = 1200
+"""What nearly any path carries, and no handshake takes more for one datagram, in bytes."""
+_LOWEST: Final = 548
+"""What is left of the 576 bytes that every host takes (RFC 791) beside the headers of IPv4 and UDP."""
+_LOCAL: Final = 16384
+"""A link that carries more is this machine's own, and all of the path."""
+_TRIES: Final = 2
+"""After so many repetitions in vain what is sent is made smaller."""
+
+_MOST_KEPT: Final = 64
+_MOST_BYTES: Final = 65536
+_ALERT: Final = bytes((21, 0xFE, 0xFD, 0, 0))
+_FATAL: Final = 2
+
+_clear: Final = Buffer(65536)
+_sealed: Final = Buffer(1 << 17)
+"""What is opened, and what is to be sent, comes here; they hold nothing between two calls."""
+
+
+class Wire(Protocol):
+    """
+    How one side's datagrams come and go.
+
+    @ivar send: Sends one: what it raises is an C{OSError}.
+    """
+
+    send: Callable[[memoryview | bytes], object]
+
+    def peer(self) -> IAddress:
+        """
+        The address of the other end.
+        """
+
+    def host(self) -> IAddress:
+        """
+        Our own address.
+        """
+
+    def pathMTU(self) -> int:
+        """
+        The most that a datagram to there may carry as far as the kernel knows, in bytes; 0 where it does not.
+        """
+
+    def watch(self) -> None:
+        """
+        Look for what comes from now on.
+        """
+
+    def settled(self, end: DatagramEnd) -> None:
+        """
+        The peer has done its handshake.
+        """
+
+    def close(self, end: DatagramEnd) -> None:
+        """
+        Neither look for what comes any more, nor send.
+        """
+
+
+class DatagramEnd:
+    """
+    One side of a session.
+
+    @ivar who: What the peer is called in messages: C{"the client"} or C{"the upstream"}.
+    @ivar gone: Whether it is over.
+    @ivar reactor: The reactor.
+    @ivar tls: The DTLS of this side, if it has any.
+    @ivar spoke: As for L{tlsproxy.end.End}.
+    @ivar dtlsHello: The client's hello, where the client speaks DTLS.
+    @ivar take: What is called with each datagram in clear: a buffer that has it in its front, and its length.
+    @ivar onEnd: Called once when the association ends by the peer's will, or for want of a peer, with the outcome and
+        the reason.
+    @ivar dropped: How many datagrams to this side, or from it, were dropped, by reason.
+    @ivar state: As for L{tlsproxy.interfaces.Stream}.
+    """
+
+    spoke = ""
+    take: Callable[[Buffer, int], object]
+
+    def __init__(self, who: str, reactor: Any, wire: Wire, mtu: int = 0, dtlsHello: DTLSHello | None = None) -> None:
+        """
+        @param mtu: The most that a datagram with DTLS may carry, in bytes; 0 for what can be found out.
+        """
+        self.who = who
+        self.gone = False
+        self.tls: DTLSConnection | None = None
+        self.dtlsHello = dtlsHello
+        self.take = self._keep
+        self.onEnd: Callable[[str, str], object] | None = None
+        self.dropped: Counter[str] = Counter()
+        self.wire = wire
+        self.reactor = reactor
+        self._transmit = wire.send
+        self._mtu = mtu
+        self._kept: list[bytes] = []
+        self._keptBytes = 0
+        self._shaking: Deferred[DTLSConnection] | None = None
+        self._name = ""
+        self._timer: IDelayedCall | None = None
+        self._tries = 0
+        self._told = False
+
+    # -- what comes -------------------------------------------------------------------------------------------------
+
+    def came(self, datagram: Buffer, count: int) -> None:
+        """
+        A datagram has come.
+
+        @param datagram: What has it in its front.
+        @param count: Its length.
+        """
+        connection = self.tls
+        if connection is None:
+            self.take(datagram, count)
+            return
+        if self._shaking is not None:
+            connection.receive(datagram.view[:count])
+            self._shake(connection, self._shaking)
+            return
+        if not count:
+            return
+        clear = connection.open(datagram, count, _clear)
+        while clear:
+            self.take(_clear, clear)
+            if not connection.more or self.gone:
+                return
+            clear = connection.fill(_clear)
+        self._looked(connection)
+
+    def _looked(self, connection: DTLSConnection) -> None:
+        """
+        Nothing more is there to be read: see whether OpenSSL has something to say, and whether the peer has ended.
+        """
+        for answer in connection.output():
+            self._send(answer)
+        if connection.state == ENDED:
+            self.over("closed", "")
+        elif connection.state > ENDED:
+            self.over("failed", explainFailure(connection, self.who))
+
+    def _keep(self, datagram: Buffer, count: int) -> None:
+        """
+        Nobody takes what comes: keep it.
+        """
+        if len(self._kept) >= _MOST_KEPT or self._keptBytes + count > _MOST_BYTES:
+            self.dropped[FULL] += 1
+            return
+        self._kept.append(bytes(datagram.view[:count]))
+        self._keptBytes += count
+
+    def _unkept(self) -> list[bytes]:
+        kept, self._kept, self._keptBytes = self._kept, [], 0
+        return kept
+
+    def join(self, take: Callable[[Buffer, int], object]) -> None:
+        """
+        Have something take what comes, and first what has come already.
+        """
+        for datagram in self._unkept():
+            _clear.view[: len(datagram)] = datagram
+            take(_clear, len(datagram))
+            if self.gone:
+                return
+        self.take = take
+        self.wire.watch()
+        if self.tls is not None and self.tls.state >= ENDED:
+            self._looked(self.tls)
+
+    def unreachable(self, code: int) -> None:
+        """
+        The network tells that what was sent has not arrived (RFC 1122, section 4.1.3.3).  Anybody can say so; before
+        the handshake is done it is believed, as nothing else would tell.
+
+        @param code: The C{errno}.
+        """
+        if self._shaking is not None:
+            why = "nobody listens there" if code == errno.ECONNREFUSED else "there is no way to it"
+            self._fail(DialFailed(f"{self.who} does not take datagrams: {why}"))
+        else:
+            self.dropped[UNANSWERED] += 1
+
+    def over(self, outcome: str, reason: str) -> None:
+        """
+        The association has ended, and not by our will.
+        """
+        told, self.onEnd = self.onEnd, None
+        if told is not None:
+            told(outcome, reason)
+
+    def replaced(self) -> None:
+        """
+        The client has begun anew from the same address: nobody has the keys of this association any more.
+        """
+        reason = f"{self.who} began anew from the same address"
+        self._fail(PeerEnded(reason))
+        told = self.onEnd
+        self._leave()
+        if told is not None:
+            told("closed", reason)
+
+    # -- what is sent -----------------------------------------------------------------------------------------------
+
+    def emit(self, clear: Buffer, count: int) -> bool:
+        """
+        Send one datagram.
+
+        @param clear: What has it in its front.
+        @param count: Its length.
+        @return: Whether it is on its way; if not, it is dropped, and counted.
+        """
+        connection = self.tls
+        if connection is None:
+            view = clear.view[:count]
+        elif 0 < count <= connection.largest:
+            made = connection.seal(clear, count, _sealed)
+            if made < 0:
+                self.over("failed", explainFailure(connection, self.who))
+                return False
+            view = _sealed.view[:made]
+        else:
+            return self._drop(TOO_LARGE if count else EMPTY, count)
+        try:
+            self._transmit(view)
+        except OSError as e:
+            return self._unsent(e, view, count)
+        return True
+
+    def _send(self, datagram: bytes | memoryview) -> bool:
+        try:
+            self._transmit(datagram)
+        except OSError as e:
+            return self._unsent(e, datagram, len(datagram))
+        return True
+
+    def _unsent(self, problem: OSError, datagram: bytes | memoryview, count: int, again: bool = True) -> bool:
+        """
+        The kernel does not take a datagram.
+        """
+        code = problem.errno
+        if code == errno.EMSGSIZE:
+            self._narrow()
+            return self._drop(TOO_LARGE, count)
+        if code in (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM):
+            return self._drop(FULL, count)
+        self.unreachable(code or 0)
+        if again and not self.gone:
+            # It was about an earlier one, and this one has not been sent.
+            try:
+                self._transmit(datagram)
+            except OSError as e:
+                return self._unsent(e, datagram, count, again=False)
+            return True
+        return False
+
+    def _drop(self, reason: str, count: int) -> bool:
+        self.dropped[reason] += 1
+        if reason == TOO_LARGE and not self._told:
+            self._told = True
+            _log.info(
+                "a datagram of {count} bytes to {who} is dropped, since the path carries {largest}, and so are all as "
+                "large that follow",
+                count=count,
+                who=self.who,
+                largest=self.tls.largest if self.tls is not None else self.wire.pathMTU() or "less",
+            )
+        return False
+
+    def _narrow(self) -> None:
+        """
+        The path carries less than was thought.
+        """
+        connection, mtu = self.tls, self.wire.pathMTU()
+        if connection is not None and 0 < mtu < connection.mtu:
+            connection.setMTU(mtu)
+
+    def send(self, data: bytes) -> int:
+        """
+        Send one datagram, as a stream takes bytes.
+
+        @return: How many bytes are on their way.
+        """
+        _clear.view[: len(data)] = data
+        return len(data) if self.emit(_clear, len(data)) else 0
+
+    async def write(self, data: bytes) -> None:
+        """
+        Send one datagram.
+        """
+        self.send(data)
+
+    def endWrite(self) -> bool:
+        """
+        Send close_notify, if there is DTLS.
+        """
+        connection = self.tls
+        if connection is not None and connection.largest and not connection.writeEnded:
+            connection.endWrite()
+            for datagram in connection.output():
+                self._send(datagram)
+        return True
+
+    @property
+    def writing(self) -> DatagramEnd:
+        """
+        What is written to.
+        """
+        return self
+
+    @property
+    def state(self) -> int:
+        """
+        How far it has come.
+        """
+        return DRAINED if self.tls is None else self.tls.state
+
+    def refuse(self, alert: int) -> None:
+        """
+        Refuse a client before its handshake has begun.
+
+        @param alert: Why (RFC 5246, section 7.2).
+        """
+        if self.dtlsHello is not None and not self.gone:
+            number = self.dtlsHello.recordSequence.to_bytes(6, "big")
+            self._send(_ALERT + number + bytes((0, 2, _FATAL, alert)))
+
+    # -- set-up -----------------------------------------------------------------------------------------------------
+
+    async def peekHello(self) -> ClientHello:
+        """
+        Tell the client's hello.
+
+        @raise AdmissionRefused: It has none.
+        """
+        if self.dtlsHello is None:
+            raise AdmissionRefused(f"{self.who} has sent no DTLS hello")
+        return self.dtlsHello.hello
+
+    async def startTLS(
+        self, tls: ServerTLS | ClientTLS, alpn: Sequence[bytes] | None = None, serverName: str | None = None
+    ) -> DTLSConnection:
+        """
+        Start DTLS.
+
+        @param tls: The role to play, and what is wanted.
+        @param alpn: As for L{tlsproxy.end.End.startTLS}.
+        @param serverName: The same.
+        @raise AdmissionRefused: C{tls} refuses that server name, and the client has not been told.
+        @raise HandshakeFailed: With a sentence on why.
+        @raise DialFailed: Nobody is there.
+        @raise PeerEnded: The peer ended the association in the middle of it.
+        """
+        if self.gone:
+            raise PeerReset(f"{self.who} is gone")
+        mtu = min(self._mtu or SHAKING_MTU, SHAKING_MTU)
+        if isinstance(tls, ServerTLS):
+            self.tls = connection = tls.begin(DTLSConnection, mtu, serverName, alpn)
+        else:
+            self.tls = connection = tls.begin(DTLSConnection, mtu, alpn)
+            self._name = tls.name
+        shaking: Deferred[DTLSConnection] = Deferred(self._cancelled)
+        self._shaking = shaking
+        early = self._unkept()
+        self.wire.watch()
+        if isinstance(tls, ClientTLS):
+            self._shake(connection, shaking)
+        for datagram in early:
+            if self._shaking is not None:
+                connection.receive(datagram)
+                self._shake(connection, self._shaking)
+        return await shaking
+
+    def _shake(self, connection: DTLSConnection, shaking: Deferred[DTLSConnection]) -> None:
+        """
+        Go on with the handshake.
+        """
+        try:
+            connection.handshake()
+        except SSL.WantReadError:
+            pass
+        except Exception as e:
+            problem = explainHandshake(connection, e, self.who, self._name)
+            for datagram in connection.output():
+                self._send(datagram)
+            self._fail(problem)
+            return
+        else:
+            self._shaken(connection, shaking)
+            return
+        for datagram in connection.output():
+            self._send(datagram)
+        if self._timer is None and self._shaking is not None:
+            self._schedule(connection)
+
+    def _shaken(self, connection: DTLSConnection, shaking: Deferred[DTLSConnection]) -> None:
+        """
+        The handshake is done.
+        """
+        for datagram in connection.output():
+            self._send(datagram)
+        if self._shaking is None:
+            return  # The network has just told that nobody is there.
+        self._rested()
+        if self._mtu:
+            connection.setMTU(self._mtu)
+        elif (known := self.wire.pathMTU()) > _LOCAL:
+            connection.setMTU(known)
+        self.wire.settled(self)
+        while clear := connection.fill(_clear):
+            self.take(_clear, clear)
+        shaking.callback(connection)
+
+    def _schedule(self, connection: DTLSConnection) -> None:
+        """
+        See that what is not answered is repeated.
+        """
+        left = connection.timeout()
+        if left is not None:
+            self._timer = self.reactor.callLater(left, self._late)
+
+    def _late(self) -> None:
+        """
+        Something may have to be repeated.
+        """
+        self._timer = None
+        connection, shaking = self.tls, self._shaking
+        if connection is None or shaking is None:
+            return
+        if not connection.timeout():
+            self._tries += 1
+            if self._tries == _TRIES and connection.mtu > _LOWEST:
+                connection.setMTU(_LOWEST)
+            connection.handleTimeout()
+            self._shake(connection, shaking)
+        else:
+            self._schedule(connection)
+
+    def _fail(self, problem: Exception) -> None:
+        shaking = self._shaking
+        self._rested()
+        if shaking is not None:
+            shaking.errback(problem)
+
+    def _cancelled(self, _: object) -> None:
+        self._rested()
+
+    def _rested(self) -> None:
+        """
+        The handshake is over, in whatever way.
+        """
+        self._shaking = None
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+    # -- the end ----------------------------------------------------------------------------------------------------
+
+    def finish(self, reset: bool = False) -> None:
+        """
+        Let it go, with a close_notify where there is DTLS.
+
+        @param reset: It makes no difference to datagrams.
+        """
+        if not self.gone:
+            self.endWrite()
+            self._leave()
+
+    def _leave(self) -> None:
+        if self.gone:
+            return
+        self.gone = True
+        self.take = _ignore
+        self.onEnd = None
+        shaking = self._shaking
+        self._rested()
+        self._unkept()
+        self.wire.close(self)
+        if shaking is not None:
+            shaking.errback(PeerEnded("the session is over"))
+
+    linger = finish
+    """An alert is on its way as soon as it is sent."""
+
+    def overFor(self, reason: str) -> None:
+        """
+        Its session is over, for some reason.
+        """
+
+    def peer(self) -> IAddress:
+        """
+        The address of the other end.
+        """
+        return self.wire.peer()
+
+    def host(self) -> IAddress:
+        """
+        Our own address.
+        """
+        return self.wire.host()
+
+
+def _ignore(datagram: Buffer, count: int) -> None:
+    """
+    Take what comes after the end.
+    """
