@@ -52,6 +52,7 @@ _LOCAL: Final = 16384
 _TRIES: Final = 2
 """After so many repetitions in vain what is sent is made smaller."""
 
+_BUSY: Final = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM})
 _MOST_KEPT: Final = 64
 _MOST_BYTES: Final = 65536
 _ALERT: Final = bytes((21, 0xFE, 0xFD, 0, 0))
@@ -176,8 +177,7 @@ class DatagramEnd:
         """
         Nothing more is there to be read: see whether OpenSSL has something to say, and whether the peer has ended.
         """
-        for answer in connection.output():
-            self._send(answer)
+        self._say(connection)
         if connection.state == ENDED:
             self.over("closed", "")
         elif connection.state > ENDED:
@@ -267,35 +267,44 @@ class DatagramEnd:
         try:
             self._transmit(view)
         except OSError as e:
-            return self._unsent(e, view, count)
+            reason = self._unsent(e, view)
+            return not reason or self._drop(reason, count)
         return True
 
-    def _send(self, datagram: bytes | memoryview) -> bool:
+    def _say(self, connection: DTLSConnection) -> None:
+        """
+        Send what OpenSSL has to say.  What is not sent is repeated, if need be.
+        """
+        for datagram in connection.output():
+            self._send(datagram)
+
+    def _send(self, datagram: bytes) -> None:
         try:
             self._transmit(datagram)
         except OSError as e:
-            return self._unsent(e, datagram, len(datagram))
-        return True
+            self._unsent(e, datagram)
 
-    def _unsent(self, problem: OSError, datagram: bytes | memoryview, count: int, again: bool = True) -> bool:
+    def _unsent(self, problem: OSError, datagram: bytes | memoryview, again: bool = True) -> str:
         """
         The kernel does not take a datagram.
+
+        @return: Why it is not sent; C{""} where it is, after all.
         """
-        code = problem.errno
+        code = problem.errno or 0
         if code == errno.EMSGSIZE:
             self._narrow()
-            return self._drop(TOO_LARGE, count)
-        if code in (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM):
-            return self._drop(FULL, count)
-        self.unreachable(code or 0)
-        if again and not self.gone:
-            # It was about an earlier one, and this one has not been sent.
-            try:
-                self._transmit(datagram)
-            except OSError as e:
-                return self._unsent(e, datagram, count, again=False)
-            return True
-        return False
+            return TOO_LARGE
+        if code in _BUSY:
+            return FULL
+        self.unreachable(code)
+        if not again or self.gone:
+            return UNANSWERED
+        # It was about an earlier one, and this one has not been sent.
+        try:
+            self._transmit(datagram)
+        except OSError as e:
+            return self._unsent(e, datagram, again=False)
+        return ""
 
     def _drop(self, reason: str, count: int) -> bool:
         self.dropped[reason] += 1
@@ -340,8 +349,7 @@ class DatagramEnd:
         connection = self.tls
         if connection is not None and connection.largest and not connection.writeEnded:
             connection.endWrite()
-            for datagram in connection.output():
-                self._send(datagram)
+            self._say(connection)
         return True
 
     @property
@@ -424,15 +432,13 @@ class DatagramEnd:
             pass
         except Exception as e:
             problem = explainHandshake(connection, e, self.who, self._name)
-            for datagram in connection.output():
-                self._send(datagram)
+            self._say(connection)
             self._fail(problem)
             return
         else:
             self._shaken(connection, shaking)
             return
-        for datagram in connection.output():
-            self._send(datagram)
+        self._say(connection)
         if self._timer is None and self._shaking is not None:
             self._schedule(connection)
 
@@ -440,8 +446,7 @@ class DatagramEnd:
         """
         The handshake is done.
         """
-        for datagram in connection.output():
-            self._send(datagram)
+        self._say(connection)
         if self._shaking is None:
             return  # The network has just told that nobody is there.
         self._rested()

@@ -54,7 +54,9 @@ def believeCookies(context: SSL.Context) -> None:
     """
     Have a server's context take any cookie for good.
     """
-    context.set_options(SSL.OP_COOKIE_EXCHANGE or 0)
+    asking = SSL.OP_COOKIE_EXCHANGE
+    assert asking is not None  # pyOpenSSL has it since DTLS is in it.
+    context.set_options(asking)
     context.set_cookie_generate_callback(lambda connection: b"any")
     context.set_cookie_verify_callback(lambda connection, cookie: True)
 

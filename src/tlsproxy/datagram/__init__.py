@@ -1,3 +1,0 @@
-"""
-Sessions on UDP.
-"""
