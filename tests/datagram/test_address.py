@@ -7,9 +7,20 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory
 from twisted.trial.unittest import SynchronousTestCase
 
-from tlsproxy.address import Address, asAddress, isDirect, parseAddress, parseListen, parseUpstream
+from tlsproxy.address import (
+    Address,
+    CannotListen,
+    asAddress,
+    isDirect,
+    listen,
+    parseAddress,
+    parseListen,
+    parseUpstream,
+)
 from tlsproxy.datagram.address import UDP, parseUDP
 
 
@@ -65,6 +76,14 @@ class ParseTests(SynchronousTestCase):
         It is no socket that TLS could run on.
         """
         self.assertFalse(isDirect(UDP("", 8443)))
+
+    def test_noStreamComes(self) -> None:
+        """
+        Nor can streams be listened for there.
+        """
+        coming = Deferred.fromCoroutine(listen(None, UDP("", 8443), Factory()))
+        error = self.failureResultOf(coming, CannotListen).value
+        self.assertEqual("cannot listen on udp:8443: its clients send datagrams, and not streams", str(error))
 
     @given(st.one_of(st.text(), st.text(alphabet="[]:.% 0123456789abho", max_size=20)))
     def test_anything(self, text: str) -> None:
