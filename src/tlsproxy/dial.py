@@ -20,7 +20,7 @@ from twisted.internet.endpoints import UNIXClientEndpoint, clientFromString
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import ClientFactory
 
-from tlsproxy.address import TCP, Address, Endpoint, Unix, isDirect
+from tlsproxy.address import TCP, UDP, Address, Endpoint, Unix, isDirect
 from tlsproxy.end import End
 from tlsproxy.errors import DialFailed
 from tlsproxy.eyeballs import connectFirst
@@ -73,6 +73,8 @@ class Dialer:
                 return await self._dialName(where)
             if isinstance(where, Unix):
                 return await self._through(UNIXClientEndpoint(self._reactor, where.path, timeout=_NO_TIMEOUT))
+            if isinstance(where, UDP):
+                raise DialFailed(f"the upstream {where} takes datagrams, and not a stream")
             endpoint = clientFromString(self._reactor, where.description) if isinstance(where, Endpoint) else where
             return await self._through(endpoint)
         except (error.ConnectError, OSError) as e:

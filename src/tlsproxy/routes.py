@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from tlsproxy.address import TCP, Address
+from tlsproxy.address import TCP, UDP, Address
 from tlsproxy.clienttables import readClient
+from tlsproxy.datagramtables import tellDatagrams, tellNotYet
 from tlsproxy.handlertables import Told, readHandlers, tellTLS, whyBlind
 from tlsproxy.installed import Installed
 from tlsproxy.interfaces import FAR, IPattern
@@ -105,6 +106,9 @@ class RouteReader:
         if balancers is not None and balancers.unbounded and listen is not None and not isPrivate(listen):
             self.warnings.append(f"whoever reaches {listen} can say to be any client: let only the load balancer")
         self.warnings[warned:] = [f"route {name}: {warning}" for warning in self.warnings[warned:]]
+        tellDatagrams(reader, settings, table, path, handlers)
+        if len(reader.problems) == before:
+            tellNotYet(reader, listen, f"{path}.listen")
         if len(reader.problems) > before or listen is None or pattern is None:
             return None
         return Route(
@@ -119,6 +123,7 @@ class RouteReader:
             handlers=tuple(handler.options for handler in handlers),
             close=settings.close,
             truncation=settings.truncation,
+            mtu=settings.mtu,
             maxConnections=settings.maxConnections,
             maxClientConnections=settings.maxClientConnections,
             maxClientHandshakes=settings.maxClientHandshakes,
@@ -133,6 +138,9 @@ class RouteReader:
         @return: None where something is wrong with it.
         """
         listen = self._reader.listen(text, path)
+        if isinstance(listen, UDP):
+            self._reader.tell(path, "it is told by HTTP, on a stream: give a port, or HOST:PORT")
+            return None
         if isinstance(listen, TCP) and not listen.host:
             listen = TCP("127.0.0.1", listen.port)  # All addresses have to be asked for.
         if listen is not None:

@@ -108,7 +108,8 @@ def ja4(hello: ClientHello) -> str:
     # Lists as long as only a hostile client sends are not worth the memory.
     long = max(len(hello.cipherSuites), len(extensions), len(hello.signatureAlgorithms)) > _LONGEST_KEPT
     hashCiphers, hashExtensions = (_hashCiphers, _hashExtensions) if long else (_keptCiphers, _keptExtensions)
+    over = "d" if datagrams else "t"
     return (
-        f"{'d' if datagrams else 't'}{version}{named}{ciphers:02}{counted:02}{protocol}_{hashCiphers(hello.cipherSuites)}"
+        f"{over}{version}{named}{ciphers:02}{counted:02}{protocol}_{hashCiphers(hello.cipherSuites)}"
         f"_{hashExtensions(tuple(sorted(extensions)), hello.signatureAlgorithms)}"
     )
