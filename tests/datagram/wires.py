@@ -20,7 +20,7 @@ from tests.tls.terrible import DatagramCase
 from tlsproxy.datagram.end import DatagramEnd
 from tlsproxy.tls.datagrams import DTLSConnection
 from tlsproxy.tls.native import Buffer
-from tlsproxy.wire.dtlshello import readHello
+from tlsproxy.wire.dtlshello import helloVerifyRequest, readHello
 
 HERE, THERE = ("127.0.0.1", 8443), ("192.0.2.7", 40000)
 
@@ -173,15 +173,26 @@ class EndCase(DatagramCase):
             self.reactor.advance(0.05)
             self.carry()
 
-    def shake(self, server: Any = None, client: Any = None, name: str | None = "shop.example") -> tuple[Result, Result]:
+    def hello(self, client: Any = None) -> Result:
         """
-        Start DTLS between the two, with the near one as the server.
+        Have the far side start DTLS, and bring the near one the hello with which it proves where it is.
         """
         there = Result(self.far.startTLS(client or self.client()))
-        if self.farWire.sent:
-            # The server's side is made of a hello that it was sent.
-            self.near.dtlsHello = readHello(self.farWire.sent[0])
-            self.give(self.near, self.farWire.sent.popleft())
+        self.give(self.far, helloVerifyRequest(readHello(self.farWire.sent.popleft()), b"cookie"))
+        self.near.dtlsHello = readHello(self.farWire.sent[0])
+        self.give(self.near, self.farWire.sent.popleft())
+        return there
+
+    def shake(
+        self, server: Any = None, client: Any = None, name: str | None = "shop.example", lost: tuple[int, int] = (0, 0)
+    ) -> tuple[Result, Result]:
+        """
+        Start DTLS between the two, with the near one as the server.
+
+        @param lost: How many datagrams get lost of those that follow the hello: the near side's, and the far one's.
+        """
+        there = self.hello(client)
+        self.nearWire.lose, self.farWire.lose = lost
         here = Result(self.near.startTLS(server or self.server(), None, name))
         self.carry()
         return here, there

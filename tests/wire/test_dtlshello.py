@@ -163,14 +163,16 @@ class HelloVerifyRequestTests(SynchronousTestCase):
 
     def test_content(self) -> None:
         """
-        The answer has the number of the client's record, its own message number 0, and versions of DTLS 1.0.
+        The answer has the message number 0, and versions of DTLS 1.0.  Its record has the number 0 where the client
+        has no cookie, and else that of the client's record.
         """
-        hello = readHello(wholeHello(recordSequence=77, sequence=1))
-        answer = helloVerifyRequest(hello, COOKIE)
-        only = records(answer)[0]
-        self.assertEqual((only.type, only.version, only.epoch, only.sequence), (22, 0xFEFF, 0, 77))
-        self.assertEqual(only.payload, fragment(b"\xfe\xff" + vector(1, COOKIE), kind=3))
-        self.assertEqual(len(answer), 60)
+        for cookie, number in ((b"", 0), (b"old", 77)):
+            hello = readHello(wholeHello(body(cookie), recordSequence=77, sequence=1))
+            answer = helloVerifyRequest(hello, COOKIE)
+            only = records(answer)[0]
+            self.assertEqual((only.type, only.version, only.epoch, only.sequence), (22, 0xFEFF, 0, number))
+            self.assertEqual(only.payload, fragment(b"\xfe\xff" + vector(1, COOKIE), kind=3))
+            self.assertEqual(len(answer), 60)
 
     def test_neverLonger(self) -> None:
         """

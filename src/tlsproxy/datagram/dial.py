@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from twisted.internet import error
 from twisted.internet.interfaces import IAddress, IReadDescriptor
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from tlsproxy.datagram.end import DatagramEnd
@@ -21,6 +22,8 @@ from tlsproxy.datagram.path import addressOf, carries, dontFragment
 from tlsproxy.tls.native import Buffer
 
 __all__ = ["BATCH", "connect"]
+
+_log = Logger()
 
 BATCH: Final = 64
 """How many datagrams are taken in one turn of the reactor at most."""
@@ -80,8 +83,14 @@ class _Connected:
                 return
             except OSError as e:
                 end.unreachable(e.errno or 0)
-            else:
+                if end.gone:
+                    return
+                continue
+            try:
                 came(_received, count)
+            except Exception:
+                _log.failure("an association met a bug of ours")
+                end.finish()
             if end.gone:
                 return
 

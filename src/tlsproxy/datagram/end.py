@@ -296,8 +296,10 @@ class DatagramEnd:
             return TOO_LARGE
         if code in _BUSY:
             return FULL
+        if not again:
+            return UNANSWERED
         self.unreachable(code)
-        if not again or self.gone:
+        if self.gone:
             return UNANSWERED
         # It was about an earlier one, and this one has not been sent.
         try:

@@ -56,6 +56,8 @@ def probe(family: int, address: Address) -> int:
     """
     As L{carries}, for an address.
     """
+    if family not in _MTU:
+        return 0
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
             sock.connect(address)

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.internet.interfaces import IAddress, IListeningPort, IReadDescriptor
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from tlsproxy.datagram.end import DatagramEnd
@@ -33,6 +34,8 @@ from tlsproxy.wire.dtlshello import DTLSHello, FragmentedHello, helloVerifyReque
 from tlsproxy.wire.hellobody import HelloError
 
 __all__ = ["BATCH", "FRAGMENTED", "FULL", "GARBAGE", "HALF_OPEN", "DatagramPort"]
+
+_log = Logger()
 
 BATCH: Final = 64
 """How many datagrams are taken in one turn of the reactor at most."""
@@ -201,7 +204,7 @@ class DatagramPort:
         """
         Something has come.
         """
-        receive, view, ends = self._receive, _received.view, self.ends
+        receive, view, ends, cookies = self._receive, _received.view, self.ends, self._cookies
         for _ in range(BATCH):
             try:
                 count, address = receive(view)
@@ -210,14 +213,20 @@ class DatagramPort:
             except OSError:
                 continue  # It is about something that was sent to somebody.
             end = ends.get(address)
-            if end is None:
-                self._stranger(count, address)
-            elif self._cookies is not None and count > _MESSAGE and view[0] == HANDSHAKE and not (view[3] or view[4]):
-                self._inClear(end, count, address)
-            elif self.pending and address in self.pending and view[0] != APPLICATION_DATA:
-                self._forPending(end, count, address)
-            else:
-                end.came(_received, count)
+            try:
+                if end is None:
+                    self._stranger(count, address)
+                elif cookies is not None and view[0] == HANDSHAKE and not (view[3] or view[4]):
+                    self._inClear(end, count, address)
+                elif self.pending and address in self.pending and view[0] != APPLICATION_DATA:
+                    self._forPending(end, count, address)
+                else:
+                    end.came(_received, count)
+            except Exception:
+                # It would take the port from all the others.
+                _log.failure("an association met a bug of ours; the others go on")
+                if end is not None:
+                    end.finish()
 
     # -- who comes --------------------------------------------------------------------------------------------------
 
@@ -278,7 +287,7 @@ class DatagramPort:
         """
         pending = self.pending.get(address)
         current = pending or end
-        if _received.view[_MESSAGE] != _CLIENT_HELLO:
+        if count <= _MESSAGE or _received.view[_MESSAGE] != _CLIENT_HELLO:
             current.came(_received, count)
             return
         hello = self._proven(count, address)

@@ -188,8 +188,11 @@ def helloVerifyRequest(hello: DTLSHello, cookie: bytes) -> bytes:
     body = _DTLS_1_0 + bytes([len(cookie)]) + cookie
     size = len(body).to_bytes(3, "big")
     message = _HEADER.pack(_HELLO_VERIFY_REQUEST, size, 0, bytes(3), size) + body
-    # The number of the record is the client's own: without a memory of what was sent, no other is unused.
-    head = bytes([HANDSHAKE]) + _DTLS_1_0 + hello.recordSequence.to_bytes(8, "big")
+    # The number of the record should be the client's own, and the next record of the server's should follow it.  But
+    # OpenSSL begins with 1, so a client that has had to repeat its hello would take the ServerHello for a repetition.
+    # So the first answer has 0.  The second, to a cookie that has grown old, needs a number that is not used up.
+    number = hello.recordSequence if hello.cookie else 0
+    head = bytes([HANDSHAKE]) + _DTLS_1_0 + number.to_bytes(8, "big")
     answer = head + len(message).to_bytes(2, "big") + message
     if len(answer) > hello.hello.wireLength:
         raise HelloError(
