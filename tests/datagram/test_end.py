@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import errno
 
-from twisted.logger import globalLogPublisher
+from twisted.internet.testing import EventLoggingObserver
+from twisted.logger import formatEvent, globalLogPublisher
 
-from tests.datagram.wires import THERE, EndCase, Result
+from tests.datagram.wires import EndCase, Result
+from tlsproxy.address import tellPeer
 from tlsproxy.datagram.end import EMPTY, FULL, TOO_LARGE, UNANSWERED, DatagramEnd
 from tlsproxy.errors import AdmissionRefused, DialFailed, HandshakeFailed, PeerEnded, PeerReset
 from tlsproxy.interfaces import DRAINED, ENDED
@@ -233,15 +235,17 @@ class DatagramTests(EndCase):
         """
         What the path does not carry is dropped, counted, and told of once.
         """
-        lines: list[str] = []
-        globalLogPublisher.addObserver(observer := lambda event: lines.append(str(event.get("log_format"))))
-        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        observer = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
         self.shaken()
         for _ in range(3):
             self.assertEqual(self.near.send(bytes(1164)), 0)
         self.assertEqual(self.near.dropped, {TOO_LARGE: 3})
         self.assertEqual(list(self.nearWire.sent), [])
-        self.assertEqual(len([line for line in lines if "is dropped, since the path carries" in line]), 1)
+        lines = [formatEvent(event) for event in observer]
+        self.assertEqual(len(lines), 1)
+        self.assertTrue(
+            lines[0].startswith("a datagram of 1164 bytes to the client is dropped, since the path carries")
+        )
 
     def test_tooLargeInClear(self) -> None:
         """
@@ -361,7 +365,9 @@ class EndingTests(EndCase):
         self.far.send(b"too late")
         self.carry()
         self.assertEqual((heard, self.ended), ([], []))
-        self.assertEqual((self.near.peer().host, self.near.host().port), (THERE[0], 8443))
+        self.assertEqual(
+            (tellPeer(self.near.peer()), tellPeer(self.near.host())), ("192.0.2.7:40000", "127.0.0.1:8443")
+        )
         self.near.overFor("nothing")
 
     def test_inClear(self) -> None:

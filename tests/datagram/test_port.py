@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.interfaces import IListeningPort, IReadDescriptor
+from twisted.internet.interfaces import IHalfCloseableDescriptor, IListeningPort, IReadDescriptor
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
@@ -70,11 +70,11 @@ class PortCase(DatagramCase):
         """
         self.sock = FakeSocket()
         self.random = 0
-        cookies = Cookies(self.bytes, self.reactor.seconds)
+        cookies = Cookies(self.secret, self.reactor.seconds)
         self.port = DatagramPort(self.reactor, self.sock, self.accept, **{"cookies": cookies, **more})  # type: ignore[arg-type]
         self.port.startListening()
 
-    def bytes(self, count: int) -> bytes:
+    def secret(self, count: int) -> bytes:
         """
         Make what stands for random bytes.
         """
@@ -128,7 +128,7 @@ class PortCase(DatagramCase):
                 self.peers[address].connection.receive(datagram)
                 self.peers[address].go()
 
-    def shaken(self, address: Any = THERE) -> Peer:
+    def shaken(self, address: Any = THERE) -> Peer:  # type: ignore[override]
         """
         Make a client that has done its handshake.
         """
@@ -496,7 +496,7 @@ class ListeningTests(PortCase):
         """
         It is a port of Twisted.
         """
-        for interface in (IListeningPort, IReadDescriptor):
+        for interface in (IHalfCloseableDescriptor, IListeningPort, IReadDescriptor):
             self.assertTrue(verifyObject(interface, self.port))
         self.assertEqual((self.port.getHost().port, self.port.fileno()), (8443, 42))  # type: ignore[attr-defined]
         self.assertEqual(self.port.logPrefix(), "UDP port 8443")
@@ -529,7 +529,11 @@ class ListeningTests(PortCase):
 
     def test_lost(self) -> None:
         """
-        A reactor that stops closes it.
+        A reactor that stops closes it; one that takes an error for an end does not.
         """
+        self.reactor.removeReader(self.port)
+        self.port.readConnectionLost(None)
+        self.port.writeConnectionLost(None)
+        self.assertEqual(self.reactor.readers, [self.port])
         self.port.connectionLost(None)
         self.assertEqual((self.sock.closed, self.reactor.readers), (True, []))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from twisted.internet import error
-from twisted.internet.interfaces import IAddress, IReadDescriptor
+from twisted.internet.interfaces import IAddress, IHalfCloseableDescriptor, IReadDescriptor
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -32,7 +32,7 @@ _received: Final = Buffer(65536)
 """What comes is read into it; it holds nothing between two calls."""
 
 
-@implementer(IReadDescriptor)
+@implementer(IHalfCloseableDescriptor, IReadDescriptor)
 class _Connected:
     """
     A connected socket.
@@ -69,6 +69,19 @@ class _Connected:
         The reactor is stopping, or has found the descriptor dead.
         """
         self.end.finish()
+
+    def readConnectionLost(self, reason: object) -> None:
+        """
+        The kernel has something to tell, and no datagram: reactors that poll take that for an end.
+        """
+        if not self.end.gone:
+            self._reactor.addReader(self)
+            self.doRead()
+
+    def writeConnectionLost(self, reason: object) -> None:
+        """
+        There is no such thing.
+        """
 
     def doRead(self) -> None:
         """

@@ -66,11 +66,13 @@ _sealed: Final = Buffer(1 << 17)
 class Wire(Protocol):
     """
     How one side's datagrams come and go.
-
-    @ivar send: Sends one: what it raises is an C{OSError}.
     """
 
-    send: Callable[[memoryview | bytes], object]
+    @property
+    def send(self) -> Callable[[memoryview | bytes], object]:
+        """
+        What sends one: what it raises is an C{OSError}.
+        """
 
     def peer(self) -> IAddress:
         """

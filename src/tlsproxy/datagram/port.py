@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
-from twisted.internet.interfaces import IAddress, IListeningPort, IReadDescriptor
+from twisted.internet.interfaces import IAddress, IHalfCloseableDescriptor, IListeningPort, IReadDescriptor
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -102,7 +102,7 @@ class _Shared:
         self._port.forget(self.address, end)
 
 
-@implementer(IListeningPort, IReadDescriptor)
+@implementer(IHalfCloseableDescriptor, IListeningPort, IReadDescriptor)
 class DatagramPort:
     """
     Listens on a UDP socket.
@@ -199,6 +199,19 @@ class DatagramPort:
         self._reading = self._listening = False
         self._reactor.removeReader(self)
         self.socket.close()
+
+    def readConnectionLost(self, reason: object) -> None:
+        """
+        The kernel has something to tell, and no datagram: reactors that poll take that for an end.
+        """
+        if self._reading:
+            self._reactor.addReader(self)
+            self.doRead()
+
+    def writeConnectionLost(self, reason: object) -> None:
+        """
+        There is no such thing.
+        """
 
     def doRead(self) -> None:
         """
