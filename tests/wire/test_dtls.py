@@ -4,13 +4,23 @@ Tests for L{tlsproxy.wire.dtls}.
 
 from __future__ import annotations
 
+import contextlib
+import os
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
+from OpenSSL import SSL
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.wire.dtlshellos import record
+from tlsproxy.testing.certificates import certify
+from tlsproxy.wire.cookies import Cookies
 from tlsproxy.wire.dtls import APPLICATION_DATA, HEAD, Record, RecordError, records, recut
+from tlsproxy.wire.dtlshello import helloVerifyRequest, readHello
 
+MTU = 300
 ONE = record(b"one", type=22, sequence=5)
 
 anyRecord = st.builds(
@@ -176,3 +186,83 @@ class RecutTests(SynchronousTestCase):
         for (datagram, inside), following in zip(zip(datagrams, held, strict=True), held[1:], strict=False):
             if APPLICATION_DATA not in (inside[-1].type, following[0].type):
                 self.assertGreater(len(datagram) + len(written(following[0])), most)
+
+
+class HandshakeTests(SynchronousTestCase):
+    """
+    A whole handshake of the library's, from the first hello on, in datagrams of L{recut}.
+    """
+
+    def client(self) -> SSL.Connection:
+        """
+        Start a client.
+        """
+        context = SSL.Context(SSL.DTLS_CLIENT_METHOD)
+        context.set_options(SSL.OP_NO_QUERY_MTU)
+        connection = SSL.Connection(context, None)
+        connection.set_ciphertext_mtu(MTU)
+        connection.set_tlsext_host_name(b"shop.example")
+        connection.set_connect_state()
+        return connection
+
+    def server(self) -> SSL.Connection:
+        """
+        Start the server of a client whose cookie is good.
+        """
+        context = SSL.Context(SSL.DTLS_SERVER_METHOD)
+        assert SSL.OP_COOKIE_EXCHANGE is not None
+        context.set_options(SSL.OP_NO_QUERY_MTU | SSL.OP_COOKIE_EXCHANGE)
+        context.set_cookie_generate_callback(lambda connection: b"not sent")
+        context.set_cookie_verify_callback(lambda connection, cookie: True)
+        shop: Any = certify("shop.example")
+        context.use_certificate(shop.certificate)
+        context.use_privatekey(shop.key)
+        connection = SSL.Connection(context, None)
+        connection.set_ciphertext_mtu(MTU)
+        connection.set_accept_state()
+        return connection
+
+    def sent(self, connection: SSL.Connection) -> list[bytes]:
+        """
+        Go on with a handshake, and take what it sends.
+        """
+        with contextlib.suppress(SSL.WantReadError):
+            connection.do_handshake()
+        try:
+            return recut(connection.bio_read(65535), MTU)
+        except SSL.WantReadError:
+            return []
+
+    def test_whole(self) -> None:
+        """
+        A client that is answered without a memory of it goes on with a server that starts at its second hello, and what
+        each writes comes as it was written.
+        """
+        cookies = Cookies(os.urandom, Clock().seconds)
+        peer, local = ("192.0.2.7", 50000), ("192.0.2.1", 443)
+        client, server = self.client(), self.server()
+        (first,) = self.sent(client)
+        hello = readHello(first)
+        self.assertFalse(cookies.holds(peer, local, hello))
+        client.bio_write(helloVerifyRequest(hello, cookies.make(peer, local, hello)))
+        (second,) = self.sent(client)
+        self.assertTrue(cookies.holds(peer, local, readHello(second)))
+        server.bio_write(second)
+        server.DTLSv1_listen()
+        counts = []
+        for _ in range(2):
+            for one, other in ((server, client), (client, server)):
+                datagrams = self.sent(one)
+                counts.append(len(datagrams))
+                self.assertLessEqual(max(map(len, datagrams), default=0), MTU)
+                for datagram in datagrams:
+                    other.bio_write(datagram)
+        self.assertGreater(counts[0], 2)
+        server.send(b"one")
+        server.send(b"two")
+        datagrams = recut(server.bio_read(65535), MTU)
+        self.assertEqual([23, 23], [only.type for datagram in datagrams for only in records(datagram)])
+        self.assertEqual(2, len(datagrams))
+        for datagram, written in zip(reversed(datagrams), (b"two", b"one"), strict=True):
+            client.bio_write(datagram)
+            self.assertEqual(written, client.recv(100))

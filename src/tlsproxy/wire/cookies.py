@@ -37,7 +37,7 @@ class Cookies:
 
     def __init__(self, random: Callable[[int], bytes], seconds: Callable[[], float]) -> None:
         """
-        @param random: Makes so many bytes that nobody can guess, as L{os.urandom} does.
+        @param random: Makes so many bytes that nobody can guess, as C{os.urandom} does.
         @param seconds: Tells the time.
         """
         self._random = random
