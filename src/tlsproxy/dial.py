@@ -21,6 +21,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import ClientFactory
 
 from tlsproxy.address import TCP, UDP, Address, Endpoint, Unix, isDirect
+from tlsproxy.datagram.dial import connect
 from tlsproxy.end import End
 from tlsproxy.errors import DialFailed
 from tlsproxy.eyeballs import connectFirst
@@ -80,7 +81,22 @@ class Dialer:
         except (error.ConnectError, OSError) as e:
             raise _failure(where, e) from e
 
-    async def lookUp(self, where: TCP) -> Sequence[str]:
+    async def dialDatagrams(self, where: UDP, mtu: int) -> End:
+        """
+        Make an association with an upstream.  Whether anybody is there only its answers tell.
+
+        @param mtu: The most that a datagram with DTLS may carry, in bytes; 0 for what can be found out.
+        @return: A L{DatagramEnd<tlsproxy.datagram.end.DatagramEnd>}, held, which takes the place of an End.
+        @raise DialFailed: With a sentence on why.
+        """
+        addresses = await self.lookUp(where)
+        try:
+            return cast(End, connect(self._reactor, addresses, where.port, mtu))
+        except error.ConnectError as e:
+            self._names.forget(where.host)
+            raise _failure(where, e) from e
+
+    async def lookUp(self, where: TCP | UDP) -> Sequence[str]:
         """
         Tell the addresses of an upstream; an address is its own.
 

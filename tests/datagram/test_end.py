@@ -235,7 +235,9 @@ class DatagramTests(EndCase):
         """
         What the path does not carry is dropped, counted, and told of once.
         """
-        observer = EventLoggingObserver.createWithCleanup(self, globalLogPublisher)
+        observer = EventLoggingObserver()
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
         self.shaken()
         for _ in range(3):
             self.assertEqual(self.near.send(bytes(1164)), 0)
