@@ -39,15 +39,14 @@ class NotYetTests(DatagramTestCase):
         """
         A route that is right is told to be not yet supported, and nothing else.
         """
-        for mode in MODES:
-            self.assertProblem("route[0].listen", "udp: is not yet supported", self.both(mode))
+        self.assertProblem("route[0].listen", "udp: is not yet supported", self.both("passthrough"))
 
     def test_wrong(self) -> None:
         """
         Of one that is wrong, that is told, and not that it would be of no use if it were right.
         """
-        self.assertProblem("route[0].listen", "'99999' is no port", self.both("offload", listen="udp:99999"))
-        self.assertProblem("route[0].upstream", "names no port", self.both("offload", upstream="udp:host"))
+        self.assertProblem("route[0].listen", "'99999' is no port", self.both("passthrough", listen="udp:99999"))
+        self.assertProblem("route[0].upstream", "names no port", self.both("passthrough", upstream="udp:host"))
 
 
 class RightTests(DatagramTestCase):

@@ -26,7 +26,6 @@ _NOT_OF_DATAGRAMS: Final = {
     "truncation": "datagrams have no end that could be cut off",
 }
 """Keys of a route that only streams have a use for, and why."""
-_NO_1_3: Final = "there is no DTLS 1.3 here"
 
 
 def tellDatagrams(
@@ -107,17 +106,9 @@ def _tellTLS(reader: Reader, table: Mapping[str, Any], path: str) -> None:
         policy = table.get(name)
         if not isinstance(policy, Mapping):
             continue
-        for key in ("min_version", "max_version"):
-            if policy.get(key) == "1.3":
-                reader.tell(f"{path}.{name}.{key}", f"{_NO_1_3}: leave this out")
-        if policy.get("ciphersuites"):
-            reader.tell(f"{path}.{name}.ciphersuites", f"they are those of version 1.3, and {_NO_1_3}: leave this out")
-        if policy.get("alpn") in ("mirror", ["mirror"]):
-            reader.tell(
-                f"{path}.{name}.alpn",
-                '"mirror" keeps a client waiting for the upstream, and one of DTLS says its hello again meanwhile: '
-                "name the protocols",
-            )
+        # Of the policy itself that cannot be told: it is the default.
+        if policy.get("max_version") == "1.3":
+            reader.tell(f"{path}.{name}.max_version", "there is no DTLS 1.3 here: leave this out")
 
 
 def _tellHandlers(reader: Reader, handlers: Sequence[Told]) -> None:
@@ -133,4 +124,4 @@ def tellNotYet(reader: Reader, listen: Address | None, path: str) -> None:
     Tell of a route that is right, and cannot be run so far.
     """
     if isinstance(listen, UDP):
-        reader.tell(path, "udp: is not yet supported")
+        reader.tell(path, "udp: is not yet supported in mode passthrough")

@@ -85,7 +85,7 @@ class Dialer:
         """
         Make an association with an upstream.  Whether anybody is there only its answers tell.
 
-        @param mtu: The most that a datagram with DTLS may carry, in bytes; 0 for what can be found out.
+        @param mtu: The most that a datagram with DTLS may carry, in bytes, to begin with.
         @return: A L{DatagramEnd<tlsproxy.datagram.end.DatagramEnd>}, held, which takes the place of an End.
         @raise DialFailed: With a sentence on why.
         """

@@ -107,7 +107,7 @@ class RouteReader:
             self.warnings.append(f"whoever reaches {listen} can say to be any client: let only the load balancer")
         self.warnings[warned:] = [f"route {name}: {warning}" for warning in self.warnings[warned:]]
         tellDatagrams(reader, settings, table, path, handlers)
-        if len(reader.problems) == before:
+        if len(reader.problems) == before and settings.mode == "passthrough":
             tellNotYet(reader, listen, f"{path}.listen")
         if len(reader.problems) > before or listen is None or pattern is None:
             return None
@@ -160,7 +160,9 @@ class RouteReader:
             return readClient(self._reader, self._tls, settings, table, path, listen, self.warnings), ()
         if "upstream_tls" in takes:
             host = None if upstream is None else hostOf(upstream)
-            upstreamTLS = self._tls.client(table.get("upstream_tls", {}), f"{path}.upstream_tls", host, mode)
+            upstreamTLS = self._tls.client(
+                table.get("upstream_tls", {}), f"{path}.upstream_tls", host, mode, isinstance(listen, UDP)
+            )
         rules: tuple[Rule, ...] = ()
         if "rule" in takes:
             if "rule" in table:
@@ -169,7 +171,7 @@ class RouteReader:
                 rules = readRules(self._reader, table["rule"], f"{path}.rule", blind, upstreamTLS)
             self._tellUpstream(settings, table, rules, path)
         if "tls" in takes and (mode != "connect" or "tls" in table):
-            tls = self._tls.server(table.get("tls", {}), f"{path}.tls", mode)
+            tls = self._tls.server(table.get("tls", {}), f"{path}.tls", mode, isinstance(listen, UDP))
         pattern: IPattern | None = None
         if mode == "offload" and tls is not None:
             pattern = Offload(tls=tls, upstream=upstream)

@@ -13,7 +13,7 @@ from zope.interface.verify import verifyObject
 from tests.datagram.wires import HERE, THERE, FakeSocket, Peer, Result
 from tests.tls.terrible import DatagramCase
 from tlsproxy.datagram.end import DatagramEnd
-from tlsproxy.datagram.port import BATCH, FRAGMENTED, FULL, GARBAGE, HALF_OPEN, DatagramPort
+from tlsproxy.datagram.port import BATCH, FRAGMENTED, FULL, GARBAGE, HALF_OPEN, DatagramPort, Terms
 from tlsproxy.tls.datagrams import DTLSConnection
 from tlsproxy.wire.cookies import Cookies
 
@@ -71,7 +71,7 @@ class PortCase(DatagramCase):
         self.sock = FakeSocket()
         self.random = 0
         cookies = Cookies(self.secret, self.reactor.seconds)
-        self.port = DatagramPort(self.reactor, self.sock, self.accept, **{"cookies": cookies, **more})  # type: ignore[arg-type]
+        self.port = DatagramPort(self.reactor, self.sock, self.accept, cookies, Terms(**more))  # type: ignore[arg-type]
         self.port.startListening()
 
     def secret(self, count: int) -> bytes:
@@ -363,7 +363,7 @@ class AssociationTests(PortCase):
         """
         Where clients speak no DTLS anything makes an association.
         """
-        self.listen(cookies=None, most=2)
+        self.listen(dtls=False, most=2)
         for datagram in (b"\x16\xfe\xfd" + bytes(40), b"more"):
             self.come(datagram)
         self.come(b"other", ("192.0.2.1", 1))

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IAddress, IHalfCloseableDescriptor, IRea
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from tlsproxy.datagram.end import DatagramEnd
+from tlsproxy.datagram.end import SHAKING_MTU, DatagramEnd
 from tlsproxy.datagram.path import addressOf, carries, dontFragment
 from tlsproxy.tls.native import Buffer
 
@@ -154,7 +154,7 @@ class _Connected:
         del self.end, self.send, self._receive
 
 
-def connect(reactor: Any, addresses: Sequence[str], port: int, mtu: int = 0) -> DatagramEnd:
+def connect(reactor: Any, addresses: Sequence[str], port: int, mtu: int = SHAKING_MTU) -> DatagramEnd:
     """
     Make an association with an upstream, at the first of some addresses that there is a way to.  Whether anybody is
     there only its answers tell.

@@ -125,9 +125,12 @@ class DatagramEnd:
     spoke = ""
     take: Callable[[Buffer, int], object]
 
-    def __init__(self, who: str, reactor: Any, wire: Wire, mtu: int = 0, dtlsHello: DTLSHello | None = None) -> None:
+    def __init__(
+        self, who: str, reactor: Any, wire: Wire, mtu: int = SHAKING_MTU, dtlsHello: DTLSHello | None = None
+    ) -> None:
         """
-        @param mtu: The most that a datagram with DTLS may carry, in bytes; 0 for what can be found out.
+        @param mtu: The most that a datagram with DTLS may carry, in bytes.  Less is found out, and, from
+            L{SHAKING_MTU}, so is more where all of the path is this machine's own.
         """
         self.who = who
         self.gone = False
@@ -329,6 +332,7 @@ class DatagramEnd:
         """
         connection, mtu = self.tls, self.wire.pathMTU()
         if connection is not None and 0 < mtu < connection.mtu:
+            self._mtu = mtu
             connection.setMTU(mtu)
 
     def send(self, data: bytes) -> int:
@@ -408,7 +412,7 @@ class DatagramEnd:
         """
         if self.gone:
             raise PeerReset(f"{self.who} is gone")
-        mtu = min(self._mtu or SHAKING_MTU, SHAKING_MTU)
+        mtu = min(self._mtu, SHAKING_MTU)
         if isinstance(tls, ServerTLS):
             self.tls = connection = tls.begin(DTLSConnection, mtu, serverName, alpn)
         else:
@@ -454,10 +458,8 @@ class DatagramEnd:
         if self._shaking is None:
             return  # The network has just told that nobody is there.
         self._rested()
-        if self._mtu:
-            connection.setMTU(self._mtu)
-        elif (known := self.wire.pathMTU()) > _LOCAL:
-            connection.setMTU(known)
+        known = self.wire.pathMTU() if self._mtu == SHAKING_MTU else 0
+        connection.setMTU(known if known > _LOCAL else self._mtu)
         self.wire.settled(self)
         while clear := connection.fill(_clear):
             self.take(_clear, clear)
@@ -482,6 +484,7 @@ class DatagramEnd:
         if not connection.timeout():
             self._tries += 1
             if self._tries == _TRIES and connection.mtu > _LOWEST:
+                self._mtu = _LOWEST
                 connection.setMTU(_LOWEST)
             connection.handleTimeout()
             self._shake(connection, shaking)

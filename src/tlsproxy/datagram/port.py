@@ -21,11 +21,12 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
+from attrs import frozen
 from twisted.internet.interfaces import IAddress, IHalfCloseableDescriptor, IListeningPort, IReadDescriptor
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from tlsproxy.datagram.end import DatagramEnd
+from tlsproxy.datagram.end import SHAKING_MTU, DatagramEnd
 from tlsproxy.datagram.path import Address, addressOf, dontFragment, probe
 from tlsproxy.tls.native import Buffer
 from tlsproxy.wire.cookies import Cookies
@@ -33,7 +34,7 @@ from tlsproxy.wire.dtls import ALERT, APPLICATION_DATA, HANDSHAKE
 from tlsproxy.wire.dtlshello import DTLSHello, FragmentedHello, helloVerifyRequest, readHello
 from tlsproxy.wire.hellobody import HelloError
 
-__all__ = ["BATCH", "FRAGMENTED", "FULL", "GARBAGE", "HALF_OPEN", "DatagramPort"]
+__all__ = ["BATCH", "FRAGMENTED", "FULL", "GARBAGE", "HALF_OPEN", "DatagramPort", "Terms"]
 
 _log = Logger()
 
@@ -53,6 +54,23 @@ _CLIENT_HELLO: Final = 1
 _MESSAGE: Final = 13  # where the type of a handshake message stands
 _received: Final = Buffer(65536)
 """What comes is read into it; it holds nothing between two calls."""
+
+
+@frozen
+class Terms:
+    """
+    What holds for the associations of a port.
+
+    @ivar dtls: Whether the clients speak DTLS.
+    @ivar mtu: As for L{DatagramEnd}.
+    @ivar most: How many associations there may be.
+    @ivar halfOpen: How many of them may be in their handshakes.
+    """
+
+    dtls: bool = True
+    mtu: int = SHAKING_MTU
+    most: int = 4096
+    halfOpen: int = 256
 
 
 class _Shared:
@@ -108,6 +126,7 @@ class DatagramPort:
     Listens on a UDP socket.
 
     @ivar socket: It.
+    @ivar terms: What holds for its associations; it may be set anew.
     @ivar ends: The associations, by the addresses of their peers.
     @ivar pending: Those whose handshake is under way where there is another already.
     @ivar dropped: How many datagrams were dropped that belong to no association, by reason.
@@ -119,18 +138,14 @@ class DatagramPort:
         reactor: Any,
         sock: socket.socket,
         accept: Callable[[DatagramEnd], object],
-        cookies: Cookies | None = None,
-        most: int = 4096,
-        halfOpen: int = 256,
-        mtu: int = 0,
+        cookies: Cookies,
+        terms: Terms,
     ) -> None:
         """
         @param sock: It is bound, and does not block.
         @param accept: Called with each new association.
-        @param cookies: What proves that clients are where they say; L{None} where they do not speak DTLS.
-        @param most: How many associations there may be.
-        @param halfOpen: How many of them may be in their handshakes.
-        @param mtu: As for L{DatagramEnd}.
+        @param cookies: What proves that clients are where they say.
+        @param terms: What holds for associations.
         """
         self.socket = sock
         self.ends: dict[Address, DatagramEnd] = {}
@@ -140,7 +155,7 @@ class DatagramPort:
         self._reactor = reactor
         self._accept = accept
         self._cookies = cookies
-        self._most, self._mostHalfOpen, self._mtu = most, halfOpen, mtu
+        self.terms = terms
         self._halfOpen: set[DatagramEnd] = set()
         self._local: Address = sock.getsockname()
         self._listening = False
@@ -217,7 +232,7 @@ class DatagramPort:
         """
         Something has come.
         """
-        receive, view, ends, cookies = self._receive, _received.view, self.ends, self._cookies
+        receive, view, ends, dtls = self._receive, _received.view, self.ends, self.terms.dtls
         for _ in range(BATCH):
             try:
                 count, address = receive(view)
@@ -229,7 +244,7 @@ class DatagramPort:
             try:
                 if end is None:
                     self._stranger(count, address)
-                elif cookies is not None and view[0] == HANDSHAKE and not (view[3] or view[4]):
+                elif dtls and view[0] == HANDSHAKE and not (view[3] or view[4]):
                     self._inClear(end, count, address)
                 elif self.pending and address in self.pending and view[0] != APPLICATION_DATA:
                     self._forPending(end, count, address)
@@ -250,20 +265,20 @@ class DatagramPort:
         if not self._listening:
             return
         hello = None
-        if self._cookies is not None:
+        if self.terms.dtls:
             hello = self._proven(count, address)
             if hello is None:
                 return
-            if len(self._halfOpen) >= self._mostHalfOpen:
+            if len(self._halfOpen) >= self.terms.halfOpen:
                 self.dropped[HALF_OPEN] += 1
                 return
-        if len(self.ends) >= self._most:
+        if len(self.ends) >= self.terms.most:
             self.dropped[FULL] += 1
             return
         self._begin(self.ends, count, address, hello)
 
     def _begin(self, where: dict[Address, DatagramEnd], count: int, address: Address, hello: DTLSHello | None) -> None:
-        end = DatagramEnd("the client", self._reactor, _Shared(self, address), self._mtu, hello)
+        end = DatagramEnd("the client", self._reactor, _Shared(self, address), self.terms.mtu, hello)
         where[address] = end
         if hello is not None:
             self._halfOpen.add(end)
@@ -275,7 +290,6 @@ class DatagramPort:
         Read a hello, and see that its sender gets what is sent there; if it has not shown that, ask it to.
         """
         view, cookies = _received.view, self._cookies
-        assert cookies is not None
         if count <= _MESSAGE or view[0] != HANDSHAKE or view[_MESSAGE] != _CLIENT_HELLO:
             self.dropped[GARBAGE] += 1
             return None
@@ -311,7 +325,7 @@ class DatagramPort:
             if current in self._halfOpen:
                 current.came(_received, count)  # It is repeated.
             return
-        if len(self._halfOpen - {current}) >= self._mostHalfOpen:
+        if len(self._halfOpen - {current}) >= self.terms.halfOpen:
             self.dropped[HALF_OPEN] += 1
             return
         if pending is None and end not in self._halfOpen:

@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 _VERSIONS: Final = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
 _DTLS_1_2: Final = 0xFEFD  # RFC 6347, section 4.1
+_NO_1_3: Final = "there is no DTLS 1.3 here"
 _DATAGRAMS: Final = frozenset({SSL.DTLS_CLIENT_METHOD, SSL.DTLS_SERVER_METHOD})
 
 # <openssl/ssl.h>: what is left of a write is copied aside and tried again from there; and no chain is sent but the
@@ -126,15 +127,15 @@ def _tellDatagrams(policy: Policy, checks: Checks) -> None:
     See that a policy asks for nothing that DTLS 1.2 has not.
     """
     if policy.minVersion == "1.3":
-        checks.tell("min_version", "over UDP there is DTLS 1.2 and no later version yet: leave this out")
+        checks.tell("min_version", f"{_NO_1_3}: leave this out")
     if policy.ciphersuites:
-        checks.tell("ciphersuites", "these are for TLS 1.3, and over UDP there is DTLS 1.2: use ciphers")
+        checks.tell("ciphersuites", f"they are those of version 1.3, and {_NO_1_3}: leave this out")
     if all("MLKEM" in name.upper() for name in policy.groups.split(":")):
-        checks.tell("groups", "these are for TLS 1.3, and over UDP there is DTLS 1.2: add another, as X25519")
+        checks.tell("groups", f"they are those of version 1.3, and {_NO_1_3}: add another, such as X25519")
     if policy.mirrors:
         checks.tell(
             "alpn",
-            '"mirror" asks the upstream while the client waits, and over UDP a client does not wait, but repeats: '
+            '"mirror" keeps a client waiting for the upstream, and one of DTLS says its hello again meanwhile: '
             "name the protocols",
         )
 
