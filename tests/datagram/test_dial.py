@@ -11,7 +11,8 @@ from twisted.internet import error
 from twisted.trial.unittest import SynchronousTestCase
 
 from tlsproxy.datagram.dial import BATCH, connect
-from tlsproxy.datagram.end import UNANSWERED, DatagramEnd
+from tlsproxy.datagram.end import DatagramEnd
+from tlsproxy.datagram.sending import UNANSWERED
 from tlsproxy.testing.socketreactor import SocketReactor
 
 

@@ -5,8 +5,9 @@ Tests for L{tlsproxy.datagram.relay}.
 from __future__ import annotations
 
 from tests.datagram.wires import EndCase, MemoryWire
-from tlsproxy.datagram.end import TOO_LARGE, DatagramEnd
+from tlsproxy.datagram.end import DatagramEnd
 from tlsproxy.datagram.relay import DatagramRelay
+from tlsproxy.datagram.sending import TOO_LARGE
 from tlsproxy.deadlines import Deadlines
 
 

@@ -248,6 +248,11 @@ class FakeSocket:
         self.sent.append((bytes(datagram), address))
         return len(datagram)
 
+    def sendmsg(self, *_: Any) -> None:
+        """
+        It knows where it is.
+        """
+
     def getsockname(self) -> Any:
         """
         Tell where it is.

@@ -12,15 +12,14 @@ what comes, and repeats what was lost.
 from __future__ import annotations
 
 import errno
-from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall
-from twisted.logger import Logger
 
+from tlsproxy.datagram.sending import FULL, UNANSWERED, Sender, Wire
 from tlsproxy.errors import AdmissionRefused, DialFailed, PeerEnded, PeerReset
 from tlsproxy.interfaces import DRAINED, ENDED
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
@@ -30,18 +29,7 @@ from tlsproxy.tls.native import Buffer
 from tlsproxy.wire.dtlshello import DTLSHello
 from tlsproxy.wire.hellobody import ClientHello
 
-__all__ = ["FULL", "SHAKING_MTU", "TOO_LARGE", "UNANSWERED", "DatagramEnd", "Wire"]
-
-_log = Logger()
-
-FULL: Final = "full"
-"""The kernel has no room for a datagram, or too many wait here."""
-TOO_LARGE: Final = "too large"
-"""A datagram is more than the path carries."""
-UNANSWERED: Final = "unanswered"
-"""Nobody is there to take a datagram, says the network."""
-EMPTY: Final = "empty"
-"""A datagram without a byte, which DTLS cannot carry."""
+__all__ = ["SHAKING_MTU", "DatagramEnd"]
 
 SHAKING_MTU: Final = 1200
 """What nearly any path carries, and no handshake takes more for one datagram, in bytes."""
@@ -52,73 +40,25 @@ _LOCAL: Final = 16384
 _TRIES: Final = 2
 """After so many repetitions in vain what is sent is made smaller."""
 
-_BUSY: Final = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM})
 _MOST_KEPT: Final = 64
 _MOST_BYTES: Final = 65536
 _ALERT: Final = bytes((21, 0xFE, 0xFD, 0, 0))
 _FATAL: Final = 2
 
 _clear: Final = Buffer(65536)
-_sealed: Final = Buffer(1 << 17)
-"""What is opened, and what is to be sent, comes here; they hold nothing between two calls."""
+"""What is opened comes here; it holds nothing between two calls."""
 
 
-class Wire(Protocol):
-    """
-    How one side's datagrams come and go.
-    """
-
-    @property
-    def send(self) -> Callable[[memoryview | bytes], object]:
-        """
-        What sends one: what it raises is an C{OSError}.
-        """
-
-    def peer(self) -> IAddress:
-        """
-        The address of the other end.
-        """
-
-    def host(self) -> IAddress:
-        """
-        Our own address.
-        """
-
-    def pathMTU(self) -> int:
-        """
-        The most that a datagram to there may carry as far as the kernel knows, in bytes; 0 where it does not.
-        """
-
-    def watch(self) -> None:
-        """
-        Look for what comes from now on.
-        """
-
-    def settled(self, end: DatagramEnd) -> None:
-        """
-        The peer has done its handshake.
-        """
-
-    def close(self, end: DatagramEnd) -> None:
-        """
-        Neither look for what comes any more, nor send.
-        """
-
-
-class DatagramEnd:
+class DatagramEnd(Sender):
     """
     One side of a session.
 
-    @ivar who: What the peer is called in messages: C{"the client"} or C{"the upstream"}.
-    @ivar gone: Whether it is over.
     @ivar reactor: The reactor.
-    @ivar tls: The DTLS of this side, if it has any.
     @ivar spoke: As for L{tlsproxy.end.End}.
     @ivar dtlsHello: The client's hello, where the client speaks DTLS.
     @ivar take: What is called with each datagram in clear: a buffer that has it in its front, and its length.
     @ivar onEnd: Called once when the association ends by the peer's will, or for want of a peer, with the outcome and
         the reason.
-    @ivar dropped: How many datagrams to this side, or from it, were dropped, by reason.
     @ivar state: As for L{tlsproxy.interfaces.Stream}.
     """
 
@@ -132,24 +72,18 @@ class DatagramEnd:
         @param mtu: The most that a datagram with DTLS may carry, in bytes.  Less is found out, and, from
             L{SHAKING_MTU}, so is more where all of the path is this machine's own.
         """
-        self.who = who
-        self.gone = False
-        self.tls: DTLSConnection | None = None
+        super().__init__(who, wire)
         self.dtlsHello = dtlsHello
         self.take = self._keep
         self.onEnd: Callable[[str, str], object] | None = None
-        self.dropped: Counter[str] = Counter()
-        self.wire = wire
         self.reactor = reactor
-        self._transmit = wire.send
-        self._mtu = mtu
+        self.mtu = mtu
         self._kept: list[bytes] = []
         self._keptBytes = 0
         self._shaking: Deferred[DTLSConnection] | None = None
         self._name = ""
         self._timer: IDelayedCall | None = None
         self._tries = 0
-        self._told = False
 
     # -- what comes -------------------------------------------------------------------------------------------------
 
@@ -182,7 +116,7 @@ class DatagramEnd:
         """
         Nothing more is there to be read: see whether OpenSSL has something to say, and whether the peer has ended.
         """
-        self._say(connection)
+        self.say(connection)
         if connection.state == ENDED:
             self.over("closed", "")
         elif connection.state > ENDED:
@@ -250,91 +184,6 @@ class DatagramEnd:
 
     # -- what is sent -----------------------------------------------------------------------------------------------
 
-    def emit(self, clear: Buffer, count: int) -> bool:
-        """
-        Send one datagram.
-
-        @param clear: What has it in its front.
-        @param count: Its length.
-        @return: Whether it is on its way; if not, it is dropped, and counted.
-        """
-        connection = self.tls
-        if connection is None:
-            view = clear.view[:count]
-        elif 0 < count <= connection.largest:
-            made = connection.seal(clear, count, _sealed)
-            if made < 0:
-                self.over("failed", explainFailure(connection, self.who))
-                return False
-            view = _sealed.view[:made]
-        else:
-            return self._drop(TOO_LARGE if count else EMPTY, count)
-        try:
-            self._transmit(view)
-        except OSError as e:
-            reason = self._unsent(e, view)
-            return not reason or self._drop(reason, count)
-        return True
-
-    def _say(self, connection: DTLSConnection) -> None:
-        """
-        Send what OpenSSL has to say.  What is not sent is repeated, if need be.
-        """
-        for datagram in connection.output():
-            self._send(datagram)
-
-    def _send(self, datagram: bytes) -> None:
-        try:
-            self._transmit(datagram)
-        except OSError as e:
-            self._unsent(e, datagram)
-
-    def _unsent(self, problem: OSError, datagram: bytes | memoryview, again: bool = True) -> str:
-        """
-        The kernel does not take a datagram.
-
-        @return: Why it is not sent; C{""} where it is, after all.
-        """
-        code = problem.errno or 0
-        if code == errno.EMSGSIZE:
-            self._narrow()
-            return TOO_LARGE
-        if code in _BUSY:
-            return FULL
-        if not again:
-            return UNANSWERED
-        self.unreachable(code)
-        if self.gone:
-            return UNANSWERED
-        # It was about an earlier one, and this one has not been sent.
-        try:
-            self._transmit(datagram)
-        except OSError as e:
-            return self._unsent(e, datagram, again=False)
-        return ""
-
-    def _drop(self, reason: str, count: int) -> bool:
-        self.dropped[reason] += 1
-        if reason == TOO_LARGE and not self._told:
-            self._told = True
-            _log.info(
-                "a datagram of {count} bytes to {who} is dropped, since the path carries {largest}, and so are all as "
-                "large that follow",
-                count=count,
-                who=self.who,
-                largest=self.tls.largest if self.tls is not None else self.wire.pathMTU() or "less",
-            )
-        return False
-
-    def _narrow(self) -> None:
-        """
-        The path carries less than was thought.
-        """
-        connection, mtu = self.tls, self.wire.pathMTU()
-        if connection is not None and 0 < mtu < connection.mtu:
-            self._mtu = mtu
-            connection.setMTU(mtu)
-
     def send(self, data: bytes) -> int:
         """
         Send one datagram, as a stream takes bytes.
@@ -349,16 +198,6 @@ class DatagramEnd:
         Send one datagram.
         """
         self.send(data)
-
-    def endWrite(self) -> bool:
-        """
-        Send close_notify, if there is DTLS.
-        """
-        connection = self.tls
-        if connection is not None and connection.largest and not connection.writeEnded:
-            connection.endWrite()
-            self._say(connection)
-        return True
 
     @property
     def writing(self) -> DatagramEnd:
@@ -382,7 +221,7 @@ class DatagramEnd:
         """
         if self.dtlsHello is not None and not self.gone:
             number = self.dtlsHello.recordSequence.to_bytes(6, "big")
-            self._send(_ALERT + number + bytes((0, 2, _FATAL, alert)))
+            self.transmit(_ALERT + number + bytes((0, 2, _FATAL, alert)))
 
     # -- set-up -----------------------------------------------------------------------------------------------------
 
@@ -412,7 +251,7 @@ class DatagramEnd:
         """
         if self.gone:
             raise PeerReset(f"{self.who} is gone")
-        mtu = min(self._mtu, SHAKING_MTU)
+        mtu = min(self.mtu, SHAKING_MTU)
         if isinstance(tls, ServerTLS):
             self.tls = connection = tls.begin(DTLSConnection, mtu, serverName, alpn)
         else:
@@ -440,13 +279,13 @@ class DatagramEnd:
             pass
         except Exception as e:
             problem = explainHandshake(connection, e, self.who, self._name)
-            self._say(connection)
+            self.say(connection)
             self._fail(problem)
             return
         else:
             self._shaken(connection, shaking)
             return
-        self._say(connection)
+        self.say(connection)
         if self._timer is None and self._shaking is not None:
             self._schedule(connection)
 
@@ -454,12 +293,12 @@ class DatagramEnd:
         """
         The handshake is done.
         """
-        self._say(connection)
+        self.say(connection)
         if self._shaking is None:
             return  # The network has just told that nobody is there.
         self._rested()
-        known = self.wire.pathMTU() if self._mtu == SHAKING_MTU else 0
-        connection.setMTU(known if known > _LOCAL else self._mtu)
+        known = self.wire.pathMTU() if self.mtu == SHAKING_MTU else 0
+        connection.setMTU(known if known > _LOCAL else self.mtu)
         self.wire.settled(self)
         while clear := connection.fill(_clear):
             self.take(_clear, clear)
@@ -484,8 +323,7 @@ class DatagramEnd:
         if not connection.timeout():
             self._tries += 1
             if self._tries == _TRIES and connection.mtu > _LOWEST:
-                self._mtu = _LOWEST
-                connection.setMTU(_LOWEST)
+                self.narrow(connection, _LOWEST)
             connection.handleTimeout()
             self._shake(connection, shaking)
         else:

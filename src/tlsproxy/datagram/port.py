@@ -28,6 +28,7 @@ from zope.interface import implementer
 
 from tlsproxy.datagram.end import SHAKING_MTU, DatagramEnd
 from tlsproxy.datagram.path import Address, addressOf, dontFragment, probe
+from tlsproxy.datagram.source import ROOM, Ancillary, asksForSource, sourceOf
 from tlsproxy.tls.native import Buffer
 from tlsproxy.wire.cookies import Cookies
 from tlsproxy.wire.dtls import ALERT, APPLICATION_DATA, HANDSHAKE
@@ -78,11 +79,16 @@ class _Shared:
     How an association uses the port's socket.
     """
 
-    def __init__(self, port: DatagramPort, address: Address) -> None:
+    def __init__(self, port: DatagramPort, address: Address, source: Ancillary) -> None:
+        """
+        @param source: As L{sourceOf} tells.
+        """
         self.address = address
         self._port = port
-        sendto = port.socket.sendto
+        sendto, sendmsg = port.socket.sendto, port.socket.sendmsg
         self.send: Callable[[memoryview | bytes], object] = lambda datagram: sendto(datagram, address)
+        if source:
+            self.send = lambda datagram: sendmsg((datagram,), source, 0, address)
 
     def peer(self) -> IAddress:
         """
@@ -160,7 +166,8 @@ class DatagramPort:
         self._local: Address = sock.getsockname()
         self._listening = False
         self._reading = False
-        self._receive = sock.recvfrom_into
+        self._told: Ancillary = ()
+        self._receive = self._receiveTold if asksForSource(sock) else sock.recvfrom_into
         dontFragment(sock)
 
     # -- IListeningPort ---------------------------------------------------------------------------------------------
@@ -256,6 +263,13 @@ class DatagramPort:
                 if end is not None:
                     end.finish()
 
+    def _receiveTold(self, view: memoryview) -> tuple[int, Address]:
+        """
+        Receive a datagram, and note where it was sent to.
+        """
+        count, self._told, _, address = self.socket.recvmsg_into((view,), ROOM)
+        return count, address
+
     # -- who comes --------------------------------------------------------------------------------------------------
 
     def _stranger(self, count: int, address: Address) -> None:
@@ -278,7 +292,9 @@ class DatagramPort:
         self._begin(self.ends, count, address, hello)
 
     def _begin(self, where: dict[Address, DatagramEnd], count: int, address: Address, hello: DTLSHello | None) -> None:
-        end = DatagramEnd("the client", self._reactor, _Shared(self, address), self.terms.mtu, hello)
+        end = DatagramEnd(
+            "the client", self._reactor, _Shared(self, address, sourceOf(self._told)), self.terms.mtu, hello
+        )
         where[address] = end
         if hello is not None:
             self._halfOpen.add(end)
@@ -303,7 +319,7 @@ class DatagramPort:
             return None
         self.asked += 1
         try:
-            self.socket.sendto(answer, address)
+            _Shared(self, address, sourceOf(self._told)).send(answer)
         except OSError:
             pass  # It asks again.
         return None
