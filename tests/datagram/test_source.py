@@ -16,7 +16,7 @@ class SourceTests(SynchronousTestCase):
     Answers come from where was sent to.
     """
 
-    def socket(self, family: int, host: str) -> socket.socket:
+    def bound(self, family: int, host: str) -> socket.socket:
         """
         Make a socket.
         """
@@ -30,7 +30,7 @@ class SourceTests(SynchronousTestCase):
         """
         Assert that a client that accepts answers from one address alone gets one.
         """
-        client = self.socket(family, "::1" if family == socket.AF_INET6 else "127.0.0.1")
+        client = self.bound(family, "::1" if family == socket.AF_INET6 else "127.0.0.1")
         client.connect((address, listening.getsockname()[1]))
         client.send(b"hello")
         _, told, _, peer = listening.recvmsg(100, ROOM)
@@ -41,7 +41,7 @@ class SourceTests(SynchronousTestCase):
         """
         So it is with IPv4.
         """
-        listening = self.socket(socket.AF_INET, "0.0.0.0")
+        listening = self.bound(socket.AF_INET, "0.0.0.0")
         self.assertTrue(asksForSource(listening))
         self.assertAnswered(listening, socket.AF_INET, "127.3.2.1")
 
@@ -62,7 +62,7 @@ class SourceTests(SynchronousTestCase):
         """
         A socket with one address need not be asked.
         """
-        self.assertFalse(asksForSource(self.socket(socket.AF_INET, "127.0.0.1")))
+        self.assertFalse(asksForSource(self.bound(socket.AF_INET, "127.0.0.1")))
         for one in socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM):
             self.addCleanup(one.close)
             self.assertFalse(asksForSource(one))
