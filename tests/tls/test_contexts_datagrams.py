@@ -28,13 +28,11 @@ class PolicyTests(DatagramCase):
 
         @return: What is wrong with it, by key.
         """
-        files = self.keep("server", self.issued("shop.example"))
+        files, client = self.keep("server", self.issued("shop.example")), ClientPolicy(ca=(self.anchor,), **policy)
         error = self.assertRaises(
             ConfigurationError, ServerTLS.load, ServerPolicy(cert=files, **policy), now=NOW, datagrams=True
         )
-        other = self.assertRaises(
-            ConfigurationError, ClientTLS.load, ClientPolicy(ca=self.anchor, **policy), "x", now=NOW, datagrams=True
-        )
+        other = self.assertRaises(ConfigurationError, ClientTLS.load, client, "x.example", now=NOW, datagrams=True)
         found = {problem.key.partition(".")[2]: problem.sentence for problem in error.problems}
         self.assertTrue(set(found) <= {problem.key.partition(".")[2] for problem in other.problems})
         return found
@@ -61,7 +59,7 @@ class PolicyTests(DatagramCase):
         self.assertTrue(self.client().named("desk.example").datagrams)
         files = self.keep("server", self.issued("shop.example"))
         self.assertFalse(ServerTLS.load(ServerPolicy(cert=files), now=NOW).datagrams)
-        self.assertFalse(ClientTLS.load(ClientPolicy(ca=self.anchor), "x", now=NOW).datagrams)
+        self.assertFalse(ClientTLS.load(ClientPolicy(ca=(self.anchor,)), "x.example", now=NOW).datagrams)
 
     def test_weak(self) -> None:
         """
@@ -98,7 +96,7 @@ class ChoiceTests(DatagramCase):
         """
         names = self.issued("shop.example", "desk.example")
         host = HostPolicy(sni=("desk.example",), clientCa=(self.anchor,))
-        server = self.server(names, host=host)
+        server = self.server(names, host=host, clientAuth="none")
         self.shaken(server=server)
         network = self.network(server=server, client=self.client("desk.example"), name="desk.example")
         network.run(lambda: network.client.problem is not None)
@@ -124,7 +122,7 @@ class ChoiceTests(DatagramCase):
         No new handshake can be asked for.
         """
         network = self.shaken()
-        self.assertFalse(network.client.connection.connection.renegotiate() and network.run(lambda: False, 5))
+        self.assertRaises(SSL.Error, network.client.connection.connection.renegotiate)
         network.server.connection.write(b"still here")
         network.flush()
         network.run(lambda: bool(network.client.heard), 5)
