@@ -13,7 +13,8 @@ from typing import Any
 
 from tlsproxy.datagram.address import UDP
 from tlsproxy.datagram.end import DatagramEnd
-from tlsproxy.datagram.port import DatagramPort, Terms
+from tlsproxy.datagram.port import DatagramPort
+from tlsproxy.datagram.sharing import Terms
 from tlsproxy.wire.cookies import Cookies
 from tlsproxy.wire.host import isLiteral
 
