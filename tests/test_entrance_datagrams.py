@@ -5,13 +5,14 @@ Tests for L{tlsproxy.entrance} where it listens for datagrams.
 from __future__ import annotations
 
 from twisted.internet.defer import Deferred
+from twisted.logger import formatEvent
 
 from tests.datagram.sessions import LOOPBACK, DatagramSessionCase
 from tlsproxy.address import UDP, CannotListen
 from tlsproxy.datagram.port import DatagramPort
 from tlsproxy.datagram.sharing import Terms
 from tlsproxy.deadlines import Deadlines
-from tlsproxy.entrance import Entrance
+from tlsproxy.entrance import Entrance, listenerOf, tellListening
 from tlsproxy.errors import DialFailed
 from tlsproxy.factory import RouteFactory
 from tlsproxy.patterns.encrypt import Encrypt
@@ -78,3 +79,14 @@ class EntranceTests(DatagramSessionCase):
         other = self.connect()
         self.assertRaises(AssertionError, self.shake, other)
         self.assertEqual(len(self.factory.sessions), 1)
+
+    def test_told(self) -> None:
+        """
+        It is told that datagrams are listened for.
+        """
+        self.serve(Offload(tls=self.server(), upstream=self.where))
+        tellListening(self.factory.route, self.entrance.ports)
+        port = self.port.getHost().port  # type: ignore[attr-defined]
+        self.assertEqual(formatEvent(self.events[-1]), f"shop (offload) listens on udp:127.0.0.1:{port}")
+        # Nobody is refused for opening a stream to the same number.
+        self.assertIdentical(listenerOf(self.port), None)

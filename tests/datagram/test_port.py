@@ -235,6 +235,22 @@ class AssociationTests(PortCase):
         self.accepted[0].finish()
         self.shaken(("192.0.2.1", 9))
 
+    def test_bug(self) -> None:
+        """
+        A bug ends its association, and leaves the port to the others.
+        """
+        self.listen(dtls=False)
+        accept, self.port._accept = self.port._accept, lambda end: 1 / 0
+        self.come(b"hello")
+        self.port._accept = accept
+        self.come(b"hello", ("192.0.2.1", 1))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(list(self.port.ends), [("192.0.2.1", 1)])
+        self.accepted[0].take = lambda datagram, count: 1 / 0
+        self.come(b"again", ("192.0.2.1", 1))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.port.ends, {})
+
     def test_inClear(self) -> None:
         """
         Where clients speak no DTLS anything makes an association.

@@ -192,8 +192,9 @@ class DatagramPort:
             except Exception:
                 # It would take the port from all the others.
                 _log.failure("an association met a bug of ours; the others go on")
-                if end is not None:
-                    end.finish()
+                broken = end or ends.get(address)
+                if broken is not None:
+                    broken.finish()
 
     def _receiveTold(self, view: memoryview) -> tuple[int, Address]:
         """
