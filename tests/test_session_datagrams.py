@@ -200,7 +200,7 @@ class SessionTests(DatagramSessionCase):
             self.hear(client, sock)
         assert server is not None
         self.assertTrue(client.largest and server.largest)
-        self.assertEqual(self.port._halfOpen, set())
+        self.assertEqual(self.port.halfOpen, {})
         self.says(client, sock, b"hello")
         (datagram,) = self.came()
         server.receive(datagram)
@@ -236,4 +236,4 @@ class SessionTests(DatagramSessionCase):
         self.assertEqual((len(self.factory.sessions), self.port.dropped), (1, {"half-open": 1}))
         self.reactor.advance(11)
         self.assertIn("outcome=expired phase=idle", self.line())
-        self.assertEqual(self.port._halfOpen, set())
+        self.assertEqual(self.port.halfOpen, {})
