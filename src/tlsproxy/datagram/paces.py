@@ -10,15 +10,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Final
 
-__all__ = ["ALL", "BURST", "MOST", "Paces"]
+__all__ = ["ALL", "BURST", "Paces"]
 
 ALL: Final = 250
-"""How many there may be a second in all, and at once after a second of silence."""
+"""How many there may be a second in all, and as many at once after a second of silence."""
 BURST: Final = 5.0
 """A network that was silent may begin as many at once as otherwise in so many seconds."""
-MOST: Final = 16384
-"""The most networks whose pace is remembered."""
-
 _SLACK: Final = 1e-9
 
 
@@ -59,10 +56,10 @@ class Paces:
         self._rest = max(self._rest, now) + 1 / ALL
         networks[network] = rest
         networks.move_to_end(network)
-        # Two a time: it grows no further than to what is still at work.
+        # Two a time: it grows no further than to what is still at work, which all together bound.
         for _ in range(2):
-            oldest = next(iter(networks), network)
-            if oldest == network or (networks[oldest] > now and len(networks) <= MOST):
+            oldest = next(iter(networks))
+            if networks[oldest] > now:
                 break
             del networks[oldest]
         return True

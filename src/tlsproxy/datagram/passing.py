@@ -18,6 +18,7 @@ it, so that all goes one way.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from attrs import define, field
@@ -54,6 +55,7 @@ class Door(Protocol):
     What this needs of a port.
     """
 
+    accept: Callable[[DatagramEnd], object]
     reactor: Any
     terms: Terms
     listening: bool
@@ -65,11 +67,6 @@ class Door(Protocol):
     def wire(self, address: Address) -> Wire:
         """
         Make what a new association uses.
-        """
-
-    def accept(self, end: DatagramEnd) -> None:
-        """
-        Have somebody take a new association.
         """
 
 
