@@ -32,13 +32,13 @@ class PassedTests(EndCase):
         Have a client say hello.
         """
         super().setUp()
-        self.ends: list[tuple[str, str]] = []
+        self.over: list[tuple[str, str]] = []
         self.proofs = 0
-        self.hello, datagram = self.says()
-        self.end = PassedEnd(self.reactor, self.nearWire, self.hello)
+        hello, datagram = self.says()
+        self.end = PassedEnd(self.reactor, self.nearWire, hello)
         self.end.onProven = self.proven
-        self.end.onEnd = lambda *how: self.ends.append(how)
-        self.far.onEnd = lambda *how: self.ends.append(how)
+        self.end.onEnd = lambda *how: self.over.append(how)
+        self.far.onEnd = lambda *how: self.over.append(how)
         self.end.upstream, self.far.doubted = self.far, True
         self.give(self.end, datagram)
         self.size = len(datagram)
@@ -144,11 +144,11 @@ class PassedTests(EndCase):
         The network is believed until the upstream has said something.
         """
         self.far.unreachable(errno.ECONNREFUSED)
-        self.assertEqual(self.ends, [("failed", "the upstream does not take datagrams: nobody listens there")])
+        self.assertEqual(self.over, [("failed", "the upstream does not take datagrams: nobody listens there")])
         self.setUp()
         self.answer(asking(b"cookie"))
         self.far.unreachable(errno.ECONNREFUSED)
-        self.assertEqual((self.ends, self.far.dropped), ([], {"unanswered": 1}))
+        self.assertEqual((self.over, self.far.dropped), ([], {"unanswered": 1}))
 
     def test_refused(self) -> None:
         """
