@@ -13,6 +13,7 @@ from tlsproxy.patterns.encrypt import Encrypt
 from tlsproxy.patterns.offload import Offload
 from tlsproxy.route import Limits
 from tlsproxy.rules import Rule
+from tlsproxy.status.tally import droppedBy
 from tlsproxy.tls.datagrams import DTLSConnection
 
 
@@ -128,6 +129,23 @@ class SessionTests(DatagramSessionCase):
         error = self.assertRaises(SSL.Error, self.shake, sock)
         self.assertIn("unrecognized name", str(error))
         self.assertIn("outcome=refused phase=route", self.line())
+
+    def test_dropped(self) -> None:
+        """
+        What was dropped is counted for the route, by reason.
+        """
+        self.serve(Offload(tls=self.server(), upstream=self.where), mtu=700)
+        sock = self.connect()
+        client = self.shake(sock)
+        self.says(client, sock, b"hello")
+        self.came()
+        self.upstream.sendto(bytes(664), self.from_)
+        self.upstream.sendto(b"", self.from_)
+        self.reactor.pump()
+        (session,) = self.factory.sessions
+        self.assertEqual(droppedBy(session), {"too large": 1, "empty": 1})
+        session.stop()
+        self.assertEqual(self.tally.routes["shop"].dropped, {"too large": 1, "empty": 1})
 
     def test_idle(self) -> None:
         """
