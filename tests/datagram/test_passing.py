@@ -152,7 +152,9 @@ class HelloTests(PassingCase):
         self.assertEqual(self.accepted[0].dtlsHello.hello.serverName, "desk.example")  # type: ignore[union-attr]
         self.come(first[0], OTHER)
         self.come(first[1][:40], OTHER)
-        self.assertEqual(self.port.dropped, {GARBAGE: 1})
+        endless = record(22, b"\1\xff\xff\xff" + bytes(5) + b"\0\0\4" + b"part")
+        self.come(endless, OTHER)
+        self.assertEqual(self.port.dropped, {GARBAGE: 2})
 
     def test_unfinished(self) -> None:
         """
