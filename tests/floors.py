@@ -68,6 +68,7 @@ FLOORS: Mapping[str, int] = {
     "tlsproxy.downgrade": 3,
     "tlsproxy.following": 3,
     "tlsproxy.balancers": 3,
+    "tlsproxy.enrolling.*": 3,
     "tlsproxy.factory": 3,
     "tlsproxy.grants": 3,
     "tlsproxy.judging": 3,
