@@ -41,13 +41,20 @@ class EnrollRefused(RequestRefused):
     A request for enrollment is refused.
 
     @ivar reason: Why, in a word for counters.
+    @ivar log: Why, one sentence for the log, which may tell more than the client learns.
     """
 
     def __init__(
-        self, reason: str, sentence: str, status: int = 400, headers: tuple[tuple[str, str], ...] = ()
+        self,
+        reason: str,
+        sentence: str,
+        status: int = 400,
+        headers: tuple[tuple[str, str], ...] = (),
+        log: str = "",
     ) -> None:
         super().__init__(sentence, status, headers)
         self.reason = reason
+        self.log = log or sentence
 
 
 @frozen
