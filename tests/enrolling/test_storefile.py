@@ -136,9 +136,9 @@ class MadeTests(StoreFileTestCase):
         """
         (self.folder / "file").write_bytes(b"")
         for path, told in (
-            (self.folder / "file" / "store", "it cannot be made: Not a directory"),
-            (self.folder / "file" / "deep" / "store", "it cannot be made: Not a directory"),
-            (self.folder / ("a" * 300), "it cannot be made: File name too long"),
+            (self.folder / "file" / "store", "it cannot be opened: Not a directory"),
+            (self.folder / ("a" * 250), "it cannot be made: File name too long"),
+            (self.folder / ("a" * 300), "it cannot be opened: File name too long"),
         ):
             self.assertEqual(told, self.problem(path))
 

@@ -12,8 +12,10 @@ import shutil
 import sqlite3
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from threading import Barrier
 
 from twisted.trial.unittest import SkipTest
 
@@ -123,6 +125,33 @@ class OnceTests(OnceCase):
         (record,) = self.lineages().lineages()
         self.assertEqual((serial, "alive"), (record.serial, record.state))
         self.assertSound()
+
+    def test_manyThreads(self) -> None:
+        """
+        So it is for the threads of one process, while others look on.
+        """
+        lineages = self.lineages()
+        for _ in range(10):
+            token = Token.new(bytes(32), bytes(32))
+            lineages.addToken(token, "alice", HOUR)
+            together = Barrier(MANY)
+
+            def once(id: str = token.id, together: Barrier = together) -> int:
+                asker = Asker(now())
+                together.wait(PATIENCE)
+                lineages.tokens()
+                try:
+                    serial = serialOf(lineages.enroll(id, asker.spki, LASTS, asker.issue).certificate)
+                except Refused as e:
+                    self.assertEqual("used", e.reason)
+                    return 0
+                self.assertEqual("", lineages.whyNot(serial))
+                return serial
+
+            with ThreadPoolExecutor(MANY) as threads:
+                serials = [one.result() for one in [threads.submit(once) for _ in range(MANY)]]
+            self.assertEqual(MANY - 1, serials.count(0))
+            self.assertIn(next(one.serial for one in lineages.lineages() if one.id == token.id), serials)
 
     def test_firstMoment(self) -> None:
         """

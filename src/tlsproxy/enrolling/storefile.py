@@ -147,13 +147,13 @@ class StoreFile:
             if self._process not in (0, os.getpid()):
                 raise _problem(self.path, "it was in use when the process forked")
             try:
-                if not self._process and not os.path.lexists(self.path):
-                    _create(self.path)
                 found = os.lstat(self.path)
             except FileNotFoundError:
-                raise _problem(self.path, "it was removed while it was in use; start the proxy again") from None
+                if self._process:
+                    raise _problem(self.path, "it was removed while it was in use; start the proxy again") from None
+                found = _create(self.path)
             except OSError as e:
-                raise _problem(self.path, e.strerror) from None
+                raise _problem(self.path, f"it cannot be opened: {e.strerror}") from None
             self._process = os.getpid()
             return found
 
@@ -230,7 +230,7 @@ def _connect(path: Path, found: os.stat_result, purpose: Literal["r", "w"]) -> s
     return connection
 
 
-def _create(path: Path) -> None:
+def _create(path: Path) -> os.stat_result:
     """
     Make an empty store, unless there is a file of that name in the end.
     """
@@ -250,6 +250,7 @@ def _create(path: Path) -> None:
         finally:
             os.unlink(made)
         _sync(path.parent)
+        return os.lstat(path)
     except OSError as e:
         raise _problem(path, f"it cannot be made: {e.strerror}") from None
 
