@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from hashlib import sha256
 from math import ceil
@@ -235,6 +236,8 @@ class Desk:
         public = _public(request)
 
         def enroll(spki: bytes, issue: Issue) -> Issued:
+            with suppress(StoreProblem):
+                self.store.prune()  # It grows by those who enroll, so this is often enough.
             return self.store.enroll(request.token, spki, self.lineage, issue)
 
         found = await self._issued(session, "enrolled", public, enroll)
