@@ -102,7 +102,7 @@ class Enrollment:
         """
         # By the clock of the reverse proxy, too: ours may be set right meanwhile.
         at = min(now + timedelta(seconds=after), notAfter - timedelta(seconds=after / 2))
-        return evolve(self, serial=serial, renewAt=max(at, _EPOCH))
+        return evolve(self, serial=serial, renewAt=max(at, now + timedelta(seconds=after / 4)))
 
     def text(self) -> bytes:
         """

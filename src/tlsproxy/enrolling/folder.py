@@ -30,7 +30,17 @@ from tlsproxy.tls.keys import belongs
 from tlsproxy.tls.pem import UNDECODABLE
 from tlsproxy.tls.printing import printable
 
-__all__ = ["AUTHORITY", "CLIENT", "CONFIGURATION", "ENROLLMENT", "MAPPING", "NEXT_KEY", "Busy", "Folder", "FolderProblem"]
+__all__ = [
+    "AUTHORITY",
+    "CLIENT",
+    "CONFIGURATION",
+    "ENROLLMENT",
+    "MAPPING",
+    "NEXT_KEY",
+    "Busy",
+    "Folder",
+    "FolderProblem",
+]
 
 CONFIGURATION: Final = "client-proxy.toml"
 """The configuration that enrollment writes."""
@@ -267,9 +277,3 @@ class Folder:
             yield
         except OSError as e:
             raise FolderProblem(f"{self} cannot be {what} ({e.strerror}): see to that") from None
-
-    def renewal(self, certificate: Certified) -> str:
-        """
-        Say what the key of the certificate that follows another is for.
-        """
-        return f"renewing {certificate.serial:x}"

@@ -27,7 +27,18 @@ from tlsproxy.tls.keys import belongs
 from tlsproxy.tls.pem import UNDECODABLE
 from tlsproxy.wire.network import isName
 
-__all__ = ["Certified", "Key", "Unfit", "certified", "identityOf", "newKey", "pinned", "readKey", "requestFor", "writeKey"]
+__all__ = [
+    "Certified",
+    "Key",
+    "Unfit",
+    "certified",
+    "identityOf",
+    "newKey",
+    "pinned",
+    "readKey",
+    "requestFor",
+    "writeKey",
+]
 
 Key = ec.EllipticCurvePrivateKey
 """The key of a client proxy, on P-256."""

@@ -1,0 +1,463 @@
+# -*- test-case-name: tests.enrolling.test_renewal -*-
+"""
+Keeping a client proxy in possession of a certificate that is valid, and of the latest mapping.
+
+Clocks go wrong, machines sleep, and reverse proxies are away.  So what is due is decided anew at every look, by the time
+of day and by the time that has passed, whichever is first; and what fails is tried again, less and less often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, Final, Protocol
+
+from attrs import evolve
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+
+from tlsproxy.enrolling.asking import Asking, AskingFailed, AskingRefused
+from tlsproxy.enrolling.enrollment import Enrollment
+from tlsproxy.enrolling.folder import AUTHORITY, CLIENT, MAPPING, Busy, Folder, FolderProblem
+from tlsproxy.enrolling.possession import Certified, Unfit, certified, requestFor
+from tlsproxy.errors import ConfigurationError
+from tlsproxy.signedmapping import MappingFacts, MappingProblem, accept, shownTime
+from tlsproxy.tls.contexts import ClientTLS
+from tlsproxy.tls.policy import ClientPolicy
+from tlsproxy.wire.enrollanswer import IssuedAnswer
+from tlsproxy.wire.enrolling import ALPN
+
+__all__ = ["Fetch", "Fetching", "Renewal", "enrollAgain", "tlsFor"]
+
+_log = Logger()
+
+_LOOK: Final = 60.0
+"""How often there is a look at least, in seconds."""
+_LEAST: Final = 0.25
+_FIRST: Final = 10.0
+"""After how many seconds what has failed is tried again; each time twice as many."""
+_LAST: Final = 900.0
+"""The most of these."""
+_SHARE: Final = 20
+"""Of a certificate that lives for a short time, they are no more than this part of its life."""
+_JUMP: Final = 30.0
+"""By how many seconds the clock may go wrong before that is noticed."""
+_REMIND: Final = 3600.0
+"""After how many seconds the same failure is told again."""
+_DAY: Final = timedelta(days=1)
+
+
+class Fetch(Protocol):
+    """
+    What gets certificates and mappings.
+    """
+
+    async def renew(self, enrollment: Enrollment, request: bytes) -> IssuedAnswer:
+        """
+        Have the certificate renewed.
+
+        @param request: The request, as DER.
+        @raise AskingFailed: With a sentence on why.
+        """
+
+    async def mapping(self, enrollment: Enrollment) -> bytes:
+        """
+        Get the mapping.
+
+        @raise AskingFailed: With a sentence on why.
+        """
+
+
+class Fetching:
+    """
+    Gets them from the reverse proxy, by the certificate that lies in a folder.
+    """
+
+    def __init__(self, folder: Folder, ask: Callable[[Enrollment], Asking]) -> None:
+        """
+        @param folder: The folder.
+        @param ask: Makes what asks the reverse proxy.
+        """
+        self._folder = folder
+        self._ask = ask
+
+    async def renew(self, enrollment: Enrollment, request: bytes) -> IssuedAnswer:
+        """
+        See L{Fetch.renew}.
+        """
+        return await self._ask(enrollment).renew(self._tls(enrollment), request)
+
+    async def mapping(self, enrollment: Enrollment) -> bytes:
+        """
+        See L{Fetch.mapping}.
+        """
+        return await self._ask(enrollment).mapping(self._tls(enrollment))
+
+    def _tls(self, enrollment: Enrollment) -> ClientTLS:
+        folder = self._folder
+        return tlsFor(enrollment.serverName, ca=(folder.file(AUTHORITY),), cert=folder.file(CLIENT))
+
+
+def tlsFor(name: str, **policy: Any) -> ClientTLS:
+    """
+    Make the TLS by which a reverse proxy is asked.
+
+    @param name: The name that it has to show.
+    @param policy: More of the L{ClientPolicy}.
+    @raise AskingFailed: A file of it cannot be used.
+    """
+    try:
+        return ClientTLS.load(ClientPolicy(alpn=(ALPN,), minVersion="1.3", **policy), name)
+    except ConfigurationError as e:
+        raise AskingFailed("; ".join(problem.sentence for problem in e.problems)) from None
+
+
+def enrollAgain(folder: Folder, url: str) -> str:
+    """
+    Say what to do where nothing else helps.
+    """
+    return f"enroll again, with a new token: tlsproxy enroll {url} --token-file FILE --directory {folder}"
+
+
+class Renewal:
+    """
+    Looks after one folder.
+
+    @ivar folder: The folder.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        reactor: IReactorTime,
+        fetch: Fetch,
+        *,
+        now: Callable[[], datetime],
+        seconds: Callable[[], float],
+        jitter: Callable[[], float],
+        say: Callable[..., object] = _log.emit,
+        changed: Callable[[], object] = lambda: None,
+    ) -> None:
+        """
+        @param folder: The folder.
+        @param reactor: The reactor, for its timers.
+        @param fetch: Gets what is due.
+        @param now: Tells the time of day, with its time zone.
+        @param seconds: Tells the seconds that have passed, whatever the clock says.
+        @param jitter: Gives a random number from 0 to 1.
+        @param say: Logs, as C{Logger.emit} does.
+        @param changed: Called when files in the folder have changed.
+        """
+        self.folder = folder
+        self._reactor = reactor
+        self._fetch = fetch
+        self._now = now
+        self._seconds = seconds
+        self._jitter = jitter
+        self._say = say
+        self._changed = changed
+        self._timer: IDelayedCall | None = None
+        self._running: Deferred[None] | None = None
+        self._runs = False
+        self._clocks: tuple[datetime, float] | None = None
+        self._serial = 0
+        self._renewBy = self._fetchBy = 0.0
+        self._expired: set[datetime] = set()
+        self._retryAt = 0.0
+        self._attempts = 0
+        self._told = ("", 0.0)
+        self._facts: dict[str, Any] = {}
+        self._counts = {"renewals": 0, "mappings": 0, "failures": 0}
+        self._failure = ""
+
+    # -- up and down --------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """
+        Look from now on.
+        """
+        if not self._runs:
+            self._runs = True
+            self._schedule(0.0)
+
+    def stop(self) -> None:
+        """
+        Look no more, and ask nobody any more.
+        """
+        self._runs = False
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+        if self._running is not None:
+            self._running.cancel()
+
+    def look(self) -> None:
+        """
+        Look at once, if nothing is under way.
+        """
+        if self._runs and self._running is None:
+            timer, self._timer = self._timer, None
+            if timer is not None:
+                timer.cancel()
+            self._tick()
+
+    def _schedule(self, seconds: float) -> None:
+        self._timer = self._reactor.callLater(seconds, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._running = running = Deferred.fromCoroutine(self._look())
+        running.addBoth(self._looked)
+
+    def _looked(self, outcome: object) -> None:
+        self._running = None
+        delay = _LOOK
+        if not self._runs:
+            return
+        if isinstance(outcome, Failure):
+            _log.failure("looking after the enrollment in {folder} met a bug of ours", outcome, folder=str(self.folder))
+        elif isinstance(outcome, float):
+            delay = min(max(outcome, _LEAST), _LOOK)
+        self._schedule(delay)
+
+    # -- looking ------------------------------------------------------------------------------------------------------
+
+    async def _look(self) -> float:
+        """
+        Do what is due.
+
+        @return: After how many seconds to look again.
+        """
+        try:
+            return await self._do()
+        except CancelledError:
+            return _LOOK
+        except Busy:
+            return _FIRST
+        except (AskingFailed, FolderProblem, MappingProblem, Unfit) as e:
+            return self._failed(e)
+
+    async def _do(self) -> float:
+        wall, passed = self._now(), self._seconds()
+        self._noticeJump(wall, passed)
+        enrollment, certificate = self.folder.enrollment(), self.folder.certificate()
+        facts, newer = self.folder.mapping(enrollment.trust)
+        self._learn(enrollment, certificate, facts, wall, passed)
+        if passed < self._retryAt:
+            return self._retryAt - passed
+        renews = wall >= self._facts["renewAt"] or passed >= self._renewBy
+        fetches = _isDue(enrollment, facts, wall) or passed >= self._fetchBy
+        if not renews and not fetches and newer == enrollment.trust:
+            return self._left(wall, passed)
+        with self.folder.locked():
+            if newer != enrollment.trust:  # Somebody was interrupted.
+                enrollment = evolve(enrollment, trust=newer)
+                self.folder.keepEnrollment(enrollment)
+            try:
+                if renews:
+                    await self._renew(enrollment, certificate)
+            except AskingFailed:
+                if fetches:
+                    self._take(enrollment, await self._fetch.mapping(enrollment))
+                raise
+            if fetches and not renews:
+                self._take(enrollment, await self._fetch.mapping(enrollment))
+        self._succeeded()
+        return _LEAST
+
+    def _noticeJump(self, wall: datetime, passed: float) -> None:
+        """
+        Notice that the machine has slept, or that its clock has been set: then all may be due, and all may work.
+        """
+        before, self._clocks = self._clocks, (wall, passed)
+        if before is None:
+            return
+        jump = (wall - before[0]).total_seconds() - (passed - before[1])
+        if abs(jump) > _JUMP:
+            self._retryAt, self._attempts = 0.0, 0
+            words = (
+                "the clock has been set, or this machine has slept: it is {seconds:.0f} s {way} than was to be expected"
+            )
+            self._say(LogLevel.info, words, seconds=abs(jump), way="later" if jump > 0 else "earlier")
+
+    def _learn(
+        self, enrollment: Enrollment, certificate: Certified, facts: MappingFacts, wall: datetime, passed: float
+    ) -> None:
+        """
+        Learn what there is.
+        """
+        if certificate.serial == enrollment.serial:
+            renewAt = enrollment.renewAt
+        else:  # Somebody was interrupted, so it was not noted.
+            renewAt = certificate.notBefore + (certificate.notAfter - certificate.notBefore) * 2 / 3
+        if certificate.serial != self._serial:
+            if self._serial:
+                self._retryAt, self._attempts = 0.0, 0  # Another one, by whomever, may work.
+            self._serial = certificate.serial
+            self._renewBy = passed + max(0.0, (renewAt - wall).total_seconds())
+            self._fetchBy = passed + _period(facts).total_seconds()
+        self._facts = {
+            "name": certificate.name,
+            "url": enrollment.url,
+            "notAfter": certificate.notAfter,
+            "renewAt": renewAt,
+            "life": max(1.0, 3 * (certificate.notAfter - renewAt).total_seconds()),
+            "mapping": facts,
+            "mappingDue": wall if enrollment.fetched is None else enrollment.fetched + _period(facts),
+        }
+        self._tellExpired(wall)
+
+    def _tellExpired(self, wall: datetime) -> None:
+        """
+        Tell, once, of what has expired.
+        """
+        facts = self._facts
+        again = f"the reverse proxy lets it in no more: {enrollAgain(self.folder, facts['url'])}"
+        before, self._expired = self._expired, set()
+        for what, until, so in (
+            (f"the certificate of {facts['name']}", facts["notAfter"], again),
+            ("the mapping", facts["mapping"].expires, "every host is refused until there is another one"),
+        ):
+            if until <= wall:
+                self._expired.add(until)
+                if until not in before:
+                    words = "{what} has expired on {until}, and {so}"
+                    self._say(LogLevel.error, words, what=what, until=shownTime(until), so=so)
+
+    def _left(self, wall: datetime, passed: float) -> float:
+        """
+        Tell after how many seconds something will be due.
+        """
+        by = min(self._facts["renewAt"], self._facts["mappingDue"]) - wall
+        return min(by.total_seconds(), self._renewBy - passed, self._fetchBy - passed)
+
+    # -- what is done -------------------------------------------------------------------------------------------------
+
+    async def _renew(self, enrollment: Enrollment, old: Certified) -> None:
+        key = self.folder.nextKey(f"renewing {old.serial:x}")
+        try:
+            answer = await self._fetch.renew(enrollment, requestFor(key))
+        except AskingRefused as e:
+            if e.status in (401, 403):
+                raise AskingRefused(
+                    f"{e}; {enrollAgain(self.folder, enrollment.url)}", e.status, e.retryAfter
+                ) from None
+            raise
+        now = self._now()
+        new = certified(answer.certificate, key, now)
+        if (new.domain, new.name) != (old.domain, old.name):
+            raise Unfit(
+                f"the certificate that came is of {new.name} at {new.domain}, and not of {old.name} at {old.domain}"
+            )
+        self.folder.keepCertificate(new, key)
+        self._counts["renewals"] += 1
+        self._say(
+            LogLevel.info,
+            "the certificate of {name} is renewed, until {until}",
+            name=new.name,
+            until=shownTime(new.notAfter),
+        )
+        try:
+            enrollment = evolve(enrollment, serverName=answer.serverName)
+            enrollment = enrollment.renews(new.serial, now, answer.renewAfter, new.notAfter)
+            self._take(enrollment, answer.mapping)
+        except MappingProblem:
+            self.folder.keepEnrollment(enrollment)
+            self._finish()
+            raise
+        self._finish()
+
+    def _finish(self) -> None:
+        self.folder.forgetKey()
+        self._changed()
+
+    def _take(self, enrollment: Enrollment, data: bytes) -> None:
+        """
+        Take a mapping, and note that.
+
+        @raise MappingProblem: It is refused.
+        """
+        now = self._now()
+        try:
+            facts, trust = accept(data, enrollment.trust, now)
+        except MappingProblem as e:
+            raise MappingProblem(f"the mapping that came is refused: {e}") from None
+        self._fetchBy = self._seconds() + _period(facts).total_seconds()
+        fresh = facts.digest != enrollment.trust.digest
+        if fresh:
+            self.folder.write(MAPPING, data)
+        self.folder.keepEnrollment(evolve(enrollment, trust=trust, fetched=now))
+        if fresh:
+            self._counts["mappings"] += 1
+            words = "version {version} of the mapping is taken, until {until}"
+            self._say(LogLevel.info, words, version=facts.version, until=shownTime(facts.expires))
+            self._changed()
+
+    # -- what came of it ----------------------------------------------------------------------------------------------
+
+    def _succeeded(self) -> None:
+        if self._attempts:
+            words = "the reverse proxy gives what is asked of it again, at the attempt number {count}"
+            self._say(LogLevel.info, words, count=self._attempts + 1)
+        self._attempts, self._retryAt, self._failure, self._told = 0, 0.0, "", ("", 0.0)
+
+    def _failed(self, problem: Exception) -> float:
+        """
+        Tell of what has failed, unless it has just been told.
+
+        @return: After how many seconds to try again.
+        """
+        passed = self._seconds()
+        delay = min(_FIRST * 2 ** min(self._attempts, 20), _LAST, self._facts.get("life", _LAST * _SHARE) / _SHARE)
+        delay *= 0.75 + self._jitter() / 2
+        after = problem.retryAfter if isinstance(problem, AskingRefused) else None
+        delay = max(delay, min(float(after or 0), _LAST))
+        self._retryAt = passed + delay
+        self._attempts += 1
+        self._counts["failures"] += 1
+        sentence, self._failure = str(problem), str(problem)
+        told, when = self._told
+        if sentence != told or passed - when >= _REMIND:
+            self._told = sentence, passed
+            final = not isinstance(problem, AskingFailed) or (
+                isinstance(problem, AskingRefused) and problem.status in (401, 403)
+            )
+            level = LogLevel.error if final else LogLevel.warn
+            self._say(level, "the enrollment in {folder}: {problem}", folder=str(self.folder), problem=sentence)
+        return delay
+
+    # -- what is told -------------------------------------------------------------------------------------------------
+
+    def tell(self) -> dict[str, Any]:
+        """
+        Tell how it is, as plain values.
+        """
+        facts = self._facts
+        mapping: MappingFacts | None = facts.get("mapping")
+        return {
+            "name": facts.get("name", ""),
+            "certificate_not_after": _shown(facts.get("notAfter")),
+            "renewal": _shown(facts.get("renewAt")),
+            "mapping_version": 0 if mapping is None else mapping.version,
+            "mapping_not_after": _shown(None if mapping is None else mapping.expires),
+            **self._counts,
+            "last_failure": self._failure,
+        }
+
+
+def _shown(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat(timespec="seconds")
+
+
+def _period(facts: MappingFacts) -> timedelta:
+    return min(_DAY, (facts.expires - facts.issued) / 10)
+
+
+def _isDue(enrollment: Enrollment, facts: MappingFacts, wall: datetime) -> bool:
+    """
+    Tell whether a mapping is due to be fetched: also where it was fetched in what the clock now says is the future.
+    """
+    fetched = enrollment.fetched
+    return fetched is None or wall >= fetched + _period(facts) or fetched - wall > timedelta(seconds=_JUMP)
