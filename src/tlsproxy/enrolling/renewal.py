@@ -2,15 +2,15 @@
 """
 Keeping a client proxy in possession of a certificate that is valid, and of the latest mapping.
 
-Clocks go wrong, machines sleep, and reverse proxies are away.  So what is due is decided anew at every look, by the time
-of day and by the time that has passed, whichever is first; and what fails is tried again, less and less often.
+Clocks go wrong, machines sleep, and reverse proxies are away.  So what is due is decided anew at every look, by the
+time of day and by the time that has passed, whichever is first; and what fails is tried again, less and less often.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
@@ -18,100 +18,25 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from tlsproxy.enrolling.asking import Asking, AskingFailed, AskingRefused
+from tlsproxy.enrolling.asking import AskingFailed, AskingRefused
 from tlsproxy.enrolling.enrollment import Enrollment
-from tlsproxy.enrolling.folder import AUTHORITY, CLIENT, MAPPING, Busy, Folder, FolderProblem
+from tlsproxy.enrolling.fetching import Fetch
+from tlsproxy.enrolling.folder import MAPPING, Busy, Folder, FolderProblem
+from tlsproxy.enrolling.patience import FIRST, LAST, Patience
 from tlsproxy.enrolling.possession import Certified, Unfit, certified, requestFor
-from tlsproxy.errors import ConfigurationError
 from tlsproxy.signedmapping import MappingFacts, MappingProblem, accept, shownTime
-from tlsproxy.tls.contexts import ClientTLS
-from tlsproxy.tls.policy import ClientPolicy
-from tlsproxy.wire.enrollanswer import IssuedAnswer
-from tlsproxy.wire.enrolling import ALPN
 
-__all__ = ["Fetch", "Fetching", "Renewal", "enrollAgain", "tlsFor"]
+__all__ = ["Renewal", "enrollAgain"]
 
 _log = Logger()
 
 _LOOK: Final = 60.0
 """How often there is a look at least, in seconds."""
 _LEAST: Final = 0.25
-_FIRST: Final = 10.0
-"""After how many seconds what has failed is tried again; each time twice as many."""
-_LAST: Final = 900.0
-"""The most of these."""
-_SHARE: Final = 20
-"""Of a certificate that lives for a short time, they are no more than this part of its life."""
-_JUMP: Final = 30.0
-"""By how many seconds the clock may go wrong before that is noticed."""
-_REMIND: Final = 3600.0
-"""After how many seconds the same failure is told again."""
+_JUMP: Final = timedelta(seconds=30)
+"""By how much a clock may go wrong before that is noticed."""
 _DAY: Final = timedelta(days=1)
-
-
-class Fetch(Protocol):
-    """
-    What gets certificates and mappings.
-    """
-
-    async def renew(self, enrollment: Enrollment, request: bytes) -> IssuedAnswer:
-        """
-        Have the certificate renewed.
-
-        @param request: The request, as DER.
-        @raise AskingFailed: With a sentence on why.
-        """
-
-    async def mapping(self, enrollment: Enrollment) -> bytes:
-        """
-        Get the mapping.
-
-        @raise AskingFailed: With a sentence on why.
-        """
-
-
-class Fetching:
-    """
-    Gets them from the reverse proxy, by the certificate that lies in a folder.
-    """
-
-    def __init__(self, folder: Folder, ask: Callable[[Enrollment], Asking]) -> None:
-        """
-        @param folder: The folder.
-        @param ask: Makes what asks the reverse proxy.
-        """
-        self._folder = folder
-        self._ask = ask
-
-    async def renew(self, enrollment: Enrollment, request: bytes) -> IssuedAnswer:
-        """
-        See L{Fetch.renew}.
-        """
-        return await self._ask(enrollment).renew(self._tls(enrollment), request)
-
-    async def mapping(self, enrollment: Enrollment) -> bytes:
-        """
-        See L{Fetch.mapping}.
-        """
-        return await self._ask(enrollment).mapping(self._tls(enrollment))
-
-    def _tls(self, enrollment: Enrollment) -> ClientTLS:
-        folder = self._folder
-        return tlsFor(enrollment.serverName, ca=(folder.file(AUTHORITY),), cert=folder.file(CLIENT))
-
-
-def tlsFor(name: str, **policy: Any) -> ClientTLS:
-    """
-    Make the TLS by which a reverse proxy is asked.
-
-    @param name: The name that it has to show.
-    @param policy: More of the L{ClientPolicy}.
-    @raise AskingFailed: A file of it cannot be used.
-    """
-    try:
-        return ClientTLS.load(ClientPolicy(alpn=(ALPN,), minVersion="1.3", **policy), name)
-    except ConfigurationError as e:
-        raise AskingFailed("; ".join(problem.sentence for problem in e.problems)) from None
+_REFUSED: Final = (401, 403)
 
 
 def enrollAgain(folder: Folder, url: str) -> str:
@@ -139,6 +64,7 @@ class Renewal:
         jitter: Callable[[], float],
         say: Callable[..., object] = _log.emit,
         changed: Callable[[], object] = lambda: None,
+        check: Callable[[bytes], object] = lambda _: None,
     ) -> None:
         """
         @param folder: The folder.
@@ -149,28 +75,26 @@ class Renewal:
         @param jitter: Gives a random number from 0 to 1.
         @param say: Logs, as C{Logger.emit} does.
         @param changed: Called when files in the folder have changed.
+        @param check: Sees that a mapping says something that can be done, or raises L{MappingProblem}.
         """
         self.folder = folder
         self._reactor = reactor
         self._fetch = fetch
         self._now = now
         self._seconds = seconds
-        self._jitter = jitter
         self._say = say
         self._changed = changed
+        self._check = check
+        self._patience = Patience(seconds, jitter)
         self._timer: IDelayedCall | None = None
-        self._running: Deferred[None] | None = None
+        self._running: Deferred[float] | None = None
         self._runs = False
         self._clocks: tuple[datetime, float] | None = None
         self._serial = 0
         self._renewBy = self._fetchBy = 0.0
         self._expired: set[datetime] = set()
-        self._retryAt = 0.0
-        self._attempts = 0
-        self._told = ("", 0.0)
         self._facts: dict[str, Any] = {}
-        self._counts = {"renewals": 0, "mappings": 0, "failures": 0}
-        self._failure = ""
+        self._counts = {"renewals": 0, "mappings": 0}
 
     # -- up and down --------------------------------------------------------------------------------------------------
 
@@ -180,16 +104,15 @@ class Renewal:
         """
         if not self._runs:
             self._runs = True
-            self._schedule(0.0)
+            if self._running is None:
+                self._timer = self._reactor.callLater(0.0, self._tick)
 
     def stop(self) -> None:
         """
         Look no more, and ask nobody any more.
         """
         self._runs = False
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
+        self._rest()
         if self._running is not None:
             self._running.cancel()
 
@@ -198,13 +121,13 @@ class Renewal:
         Look at once, if nothing is under way.
         """
         if self._runs and self._running is None:
-            timer, self._timer = self._timer, None
-            if timer is not None:
-                timer.cancel()
+            self._rest()
             self._tick()
 
-    def _schedule(self, seconds: float) -> None:
-        self._timer = self._reactor.callLater(seconds, self._tick)
+    def _rest(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
 
     def _tick(self) -> None:
         self._timer = None
@@ -214,13 +137,12 @@ class Renewal:
     def _looked(self, outcome: object) -> None:
         self._running = None
         delay = _LOOK
-        if not self._runs:
-            return
         if isinstance(outcome, Failure):
             _log.failure("looking after the enrollment in {folder} met a bug of ours", outcome, folder=str(self.folder))
         elif isinstance(outcome, float):
             delay = min(max(outcome, _LEAST), _LOOK)
-        self._schedule(delay)
+        if self._runs:
+            self._timer = self._reactor.callLater(delay, self._tick)
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
@@ -235,7 +157,7 @@ class Renewal:
         except CancelledError:
             return _LOOK
         except Busy:
-            return _FIRST
+            return FIRST
         except (AskingFailed, FolderProblem, MappingProblem, Unfit) as e:
             return self._failed(e)
 
@@ -245,8 +167,8 @@ class Renewal:
         enrollment, certificate = self.folder.enrollment(), self.folder.certificate()
         facts, newer = self.folder.mapping(enrollment.trust)
         self._learn(enrollment, certificate, facts, wall, passed)
-        if passed < self._retryAt:
-            return self._retryAt - passed
+        if passed < self._patience.until:
+            return self._patience.until - passed
         renews = wall >= self._facts["renewAt"] or passed >= self._renewBy
         fetches = _isDue(enrollment, facts, wall) or passed >= self._fetchBy
         if not renews and not fetches and newer == enrollment.trust:
@@ -264,7 +186,10 @@ class Renewal:
                 raise
             if fetches and not renews:
                 self._take(enrollment, await self._fetch.mapping(enrollment))
-        self._succeeded()
+        before = self._patience.succeeded()
+        if before:
+            words = "the reverse proxy gives what is asked of it again, after {count} attempts in vain"
+            self._say(LogLevel.info, words, count=before)
         return _LEAST
 
     def _noticeJump(self, wall: datetime, passed: float) -> None:
@@ -274,13 +199,12 @@ class Renewal:
         before, self._clocks = self._clocks, (wall, passed)
         if before is None:
             return
-        jump = (wall - before[0]).total_seconds() - (passed - before[1])
+        jump = wall - before[0] - timedelta(seconds=passed - before[1])
         if abs(jump) > _JUMP:
-            self._retryAt, self._attempts = 0.0, 0
-            words = (
-                "the clock has been set, or this machine has slept: it is {seconds:.0f} s {way} than was to be expected"
-            )
-            self._say(LogLevel.info, words, seconds=abs(jump), way="later" if jump > 0 else "earlier")
+            self._patience.hurry()
+            words = "the clock has been set, or this machine has slept: it is {seconds:.0f} s {way} than expected"
+            way = "later" if jump > timedelta() else "earlier"
+            self._say(LogLevel.info, words, seconds=abs(jump.total_seconds()), way=way)
 
     def _learn(
         self, enrollment: Enrollment, certificate: Certified, facts: MappingFacts, wall: datetime, passed: float
@@ -294,7 +218,7 @@ class Renewal:
             renewAt = certificate.notBefore + (certificate.notAfter - certificate.notBefore) * 2 / 3
         if certificate.serial != self._serial:
             if self._serial:
-                self._retryAt, self._attempts = 0.0, 0  # Another one, by whomever, may work.
+                self._patience.hurry()  # Another one, by whomever, may work.
             self._serial = certificate.serial
             self._renewBy = passed + max(0.0, (renewAt - wall).total_seconds())
             self._fetchBy = passed + _period(facts).total_seconds()
@@ -331,7 +255,8 @@ class Renewal:
         Tell after how many seconds something will be due.
         """
         by = min(self._facts["renewAt"], self._facts["mappingDue"]) - wall
-        return min(by.total_seconds(), self._renewBy - passed, self._fetchBy - passed)
+        left: float = min(by.total_seconds(), self._renewBy - passed, self._fetchBy - passed)
+        return left
 
     # -- what is done -------------------------------------------------------------------------------------------------
 
@@ -340,38 +265,29 @@ class Renewal:
         try:
             answer = await self._fetch.renew(enrollment, requestFor(key))
         except AskingRefused as e:
-            if e.status in (401, 403):
-                raise AskingRefused(
-                    f"{e}; {enrollAgain(self.folder, enrollment.url)}", e.status, e.retryAfter
-                ) from None
+            if e.status in _REFUSED:
+                sentence = f"{e}; {enrollAgain(self.folder, enrollment.url)}"
+                raise AskingRefused(sentence, e.status, e.retryAfter) from None
             raise
         now = self._now()
         new = certified(answer.certificate, key, now)
         if (new.domain, new.name) != (old.domain, old.name):
-            raise Unfit(
-                f"the certificate that came is of {new.name} at {new.domain}, and not of {old.name} at {old.domain}"
-            )
+            ours = f"{old.name} at {old.domain}"
+            raise Unfit(f"the certificate that came is of {new.name} at {new.domain}, and not of {ours}")
         self.folder.keepCertificate(new, key)
         self._counts["renewals"] += 1
-        self._say(
-            LogLevel.info,
-            "the certificate of {name} is renewed, until {until}",
-            name=new.name,
-            until=shownTime(new.notAfter),
-        )
+        words = "the certificate of {name} is renewed, until {until}"
+        self._say(LogLevel.info, words, name=new.name, until=shownTime(new.notAfter))
+        enrollment = evolve(enrollment, serverName=answer.serverName)
+        enrollment = enrollment.renews(new.serial, now, answer.renewAfter, new.notAfter)
         try:
-            enrollment = evolve(enrollment, serverName=answer.serverName)
-            enrollment = enrollment.renews(new.serial, now, answer.renewAfter, new.notAfter)
             self._take(enrollment, answer.mapping)
         except MappingProblem:
             self.folder.keepEnrollment(enrollment)
-            self._finish()
             raise
-        self._finish()
-
-    def _finish(self) -> None:
+        finally:
+            self._changed()
         self.folder.forgetKey()
-        self._changed()
 
     def _take(self, enrollment: Enrollment, data: bytes) -> None:
         """
@@ -382,6 +298,7 @@ class Renewal:
         now = self._now()
         try:
             facts, trust = accept(data, enrollment.trust, now)
+            self._check(data)
         except MappingProblem as e:
             raise MappingProblem(f"the mapping that came is refused: {e}") from None
         self._fetchBy = self._seconds() + _period(facts).total_seconds()
@@ -397,38 +314,21 @@ class Renewal:
 
     # -- what came of it ----------------------------------------------------------------------------------------------
 
-    def _succeeded(self) -> None:
-        if self._attempts:
-            words = "the reverse proxy gives what is asked of it again, at the attempt number {count}"
-            self._say(LogLevel.info, words, count=self._attempts + 1)
-        self._attempts, self._retryAt, self._failure, self._told = 0, 0.0, "", ("", 0.0)
-
     def _failed(self, problem: Exception) -> float:
         """
-        Tell of what has failed, unless it has just been told.
+        Something has failed.
 
         @return: After how many seconds to try again.
         """
-        passed = self._seconds()
-        delay = min(_FIRST * 2 ** min(self._attempts, 20), _LAST, self._facts.get("life", _LAST * _SHARE) / _SHARE)
-        delay *= 0.75 + self._jitter() / 2
+        refused = isinstance(problem, AskingRefused) and problem.status in _REFUSED
         after = problem.retryAfter if isinstance(problem, AskingRefused) else None
-        delay = max(delay, min(float(after or 0), _LAST))
-        self._retryAt = passed + delay
-        self._attempts += 1
-        self._counts["failures"] += 1
-        sentence, self._failure = str(problem), str(problem)
-        told, when = self._told
-        if sentence != told or passed - when >= _REMIND:
-            self._told = sentence, passed
-            final = not isinstance(problem, AskingFailed) or (
-                isinstance(problem, AskingRefused) and problem.status in (401, 403)
-            )
+        life = self._facts.get("life", LAST * 1000)
+        if self._patience.failed(str(problem), life, float(after or 0)):
+            final = refused or not isinstance(problem, AskingFailed)
+            words = "the enrollment in {folder}: {problem}"
             level = LogLevel.error if final else LogLevel.warn
-            self._say(level, "the enrollment in {folder}: {problem}", folder=str(self.folder), problem=sentence)
-        return delay
-
-    # -- what is told -------------------------------------------------------------------------------------------------
+            self._say(level, words, folder=str(self.folder), problem=str(problem))
+        return self._patience.until - self._seconds()
 
     def tell(self) -> dict[str, Any]:
         """
@@ -443,7 +343,8 @@ class Renewal:
             "mapping_version": 0 if mapping is None else mapping.version,
             "mapping_not_after": _shown(None if mapping is None else mapping.expires),
             **self._counts,
-            "last_failure": self._failure,
+            "failures": self._patience.failures,
+            "last_failure": self._patience.failure,
         }
 
 
@@ -460,4 +361,4 @@ def _isDue(enrollment: Enrollment, facts: MappingFacts, wall: datetime) -> bool:
     Tell whether a mapping is due to be fetched: also where it was fetched in what the clock now says is the future.
     """
     fetched = enrollment.fetched
-    return fetched is None or wall >= fetched + _period(facts) or fetched - wall > timedelta(seconds=_JUMP)
+    return fetched is None or wall >= fetched + _period(facts) or fetched - wall > _JUMP
