@@ -172,6 +172,7 @@ class Renewal:
         renews = wall >= self._facts["renewAt"] or passed >= self._renewBy
         fetches = _isDue(enrollment, facts, wall) or passed >= self._fetchBy
         if not renews and not fetches and newer == enrollment.trust:
+            self._patience.succeeded()  # Whatever it was that could not be read.
             return self._left(wall, passed)
         with self.folder.locked():
             if newer != enrollment.trust:  # Somebody was interrupted.
@@ -284,6 +285,7 @@ class Renewal:
             self._take(enrollment, answer.mapping)
         except MappingProblem:
             self.folder.keepEnrollment(enrollment)
+            self.folder.forgetKey()
             raise
         finally:
             self._changed()
