@@ -14,11 +14,11 @@ from typing import Final, NoReturn
 from twisted.logger import globalLogBeginner
 
 from tlsproxy import __version__
-from tlsproxy.commands import browser, check, devcert, enroll, handlers, mapping, pac, passwd
+from tlsproxy.commands import browser, check, devcert, enroll, handlers, mapping, pac, passwd, token
 
 __all__ = ["main"]
 
-_COMMANDS: Final = (check, devcert, enroll, handlers, passwd, mapping, pac, browser)
+_COMMANDS: Final = (check, devcert, enroll, handlers, passwd, token, mapping, pac, browser)
 """In the order of the help."""
 
 

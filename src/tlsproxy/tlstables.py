@@ -17,6 +17,7 @@ from tlsproxy.reading import Reader
 from tlsproxy.settings import BESIDE_CERT
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
 from tlsproxy.tls.policy import ClientPolicy, HostPolicy, Policy, ServerPolicy
+from tlsproxy.wire.enrolling import ALPN
 
 __all__ = ["TLSReader"]
 
@@ -28,7 +29,6 @@ class TLSReader:
     Reads the TLS of routes.
 
     @ivar warnings: What is doubtful but works, one sentence each.
-    @ivar now: The time that certificates have to be valid at.
     """
 
     def __init__(self, reader: Reader, now: datetime, kept: Kept, warnings: list[str]) -> None:
@@ -39,9 +39,16 @@ class TLSReader:
         @param warnings: Gets what is doubtful.
         """
         self._reader = reader
-        self.now = now
+        self._now = now
         self._kept = kept
         self.warnings = warnings
+
+    @property
+    def now(self) -> datetime:
+        """
+        The time that certificates have to be valid at.
+        """
+        return self._now
 
     def serverPolicy(self, table: object, path: str) -> ServerPolicy:
         """
@@ -57,25 +64,26 @@ class TLSReader:
         self._tellUnasked(policy, path)
         return policy
 
-    def server(self, table: object, path: str, mode: str) -> ServerTLS | None:
+    def server(self, table: object, path: str, mode: str, enrolls: bool = False) -> ServerTLS | None:
         """
         Read the TLS toward clients.
 
+        @param enrolls: Whether client proxies enroll by the route.
         @return: L{None} where something is wrong with it.
         """
         policy = self.serverPolicy(table, path)
         if mode == "sequential-server":
-            return self._sequential(policy, path)
+            return self._sequential(policy, path, enrolls)
         if policy.mirrors and mode == "offload":
             self._reader.tell(
                 f"{path}.alpn", '"mirror" asks the upstream, which speaks no TLS in mode offload: name the protocols'
             )
         if mode == "connect" and set(policy.alpn) - {"http/1.1"}:
             self._reader.tell(f"{path}.alpn", 'mode connect speaks "http/1.1" only')
-        loaded = self._load(path, policy, "", lambda: ServerTLS.load(policy, self.now, path))
+        loaded = self._load(path, policy, "", lambda: ServerTLS.load(policy, self._now, path))
         return None if policy.mirrors and mode != "bridge" else loaded
 
-    def _sequential(self, policy: ServerPolicy, path: str) -> ServerTLS | None:
+    def _sequential(self, policy: ServerPolicy, path: str, enrolls: bool) -> ServerTLS | None:
         """
         Read the TLS of a mode that knows its clients by their certificates.
         """
@@ -90,8 +98,24 @@ class TLSReader:
                 self._reader.tell(f"{place}.client_auth", "mode sequential-server lets nobody in without a certificate")
             elif not one.clientCa and not (one is policy and policy.host):
                 self._reader.tell(f"{place}.client_ca", "say which CA issues the certificates of the clients")
-        policy = evolve(policy, alpn=SequentialServer.alpn)
-        return self._load(path, policy, "", lambda: ServerTLS.load(policy, self.now, path))
+        policy = evolve(policy, alpn=SequentialServer.enrolling if enrolls else SequentialServer.alpn)
+        return self._load(path, policy, "", lambda: ServerTLS.load(policy, self._now, path))
+
+    def enrolling(self, policy: ServerPolicy, path: str) -> ServerTLS | None:
+        """
+        Read the TLS toward client proxies that have no certificate yet.
+
+        @param policy: That of all others.
+        @param path: The key of what this is read for.
+        """
+        own = ServerPolicy(
+            cert=policy.cert,
+            alpn=(ALPN,),
+            minVersion="1.3",
+            ciphersuites=policy.ciphersuites,
+            groups=policy.groups,
+        )
+        return self._load(path, own, "", lambda: ServerTLS.load(own, self._now, path))
 
     def _hosts(self, tables: object, path: str) -> tuple[HostPolicy, ...]:
         """
@@ -120,14 +144,14 @@ class TLSReader:
         if mode == "bridge" and policy.alpn:
             self._reader.tell(f"{path}.alpn", "mode bridge offers what its client negotiated: leave this out")
         known = "localhost" if host is None else host
-        return self._load(path, policy, known, lambda: ClientTLS.load(policy, known, self.now, path))
+        return self._load(path, policy, known, lambda: ClientTLS.load(policy, known, self._now, path))
 
     def _load(self, path: str, policy: Policy, host: str, load: Callable[[], T]) -> T | None:
         # Without its key, the certificate would be taken for one that lacks it.
         if {problem.key for problem in self._reader.problems} & {f"{path}.{key}" for key in BESIDE_CERT}:
             return None
         # What is valid today may not be so tomorrow.
-        key, seen = (policy, host, self.now.date()), self._reader.files
+        key, seen = (policy, host, self._now.date()), self._reader.files
         loaded = self._reader.attempt(path, lambda: self._kept.load(key, filesOf(policy), seen, load))
         self.warnings += getattr(loaded, "warnings", ())
         return loaded
