@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.configuring import ConfigurationTestCase
@@ -16,7 +17,16 @@ from tests.mappingsigning import BODY, facts, signed
 from tlsproxy.config import Configuration, build
 from tlsproxy.enrolling.desk import Desk
 from tlsproxy.keeping import Kept
+from tlsproxy.service import ProxyService
+from tlsproxy.status.metrics import expose
+from tlsproxy.status.page import page
+from tlsproxy.status.process import Lag
+from tlsproxy.status.state import State
+from tlsproxy.status.tally import Tally
+from tlsproxy.summaries import lines, summary
 from tlsproxy.testing.certificates import NOW, certify, pem, write
+from tlsproxy.testing.listener import Listener
+from tlsproxy.testing.network import Network
 from tlsproxy.tls.authority import Authority
 from tlsproxy.tls.certificates import Identity
 from tlsproxy.tls.issuing import Issuer
@@ -251,3 +261,44 @@ class EnrollTablesTests(ConfigurationTestCase):
         self.assertIs(first.rates, second.rates)
         self.assertIs(first.renewals, second.renewals)
         self.assertIsNot(first.rates, first.renewals)
+
+    def test_explained(self) -> None:
+        """
+        What it comes to is told.
+        """
+        configuration = self.build(self.routed(store="my.sqlite"))
+        told = summary(configuration.routes[0], NOW)
+        self.assertEqual(
+            {
+                "name": "enroll.dmz.example",
+                "server_name": "dmz.example",
+                "certifies": "spiffe://proxies.example/*",
+                "lifetime": 604800.0,
+                "lineage": 7776000.0,
+                "store": str(self.folder / "my.sqlite"),
+            },
+            told["enroll"],
+        )
+        self.assertTrue(any("spiffe://proxies.example/*" in line for line in lines(told)))
+
+    def test_status(self) -> None:
+        """
+        So is, while it runs, what has become of requests, and when the CA expires.
+        """
+        with Network() as network:
+            listener = Listener()
+            route = evolve(self.build(self.routed()).routes[0], listen=listener)
+            service = ProxyService([route], network.reactor, dialer=network.dialer)
+            service.startService()
+            state = State(service, Tally(), Lag(network.reactor), network.reactor)
+            service.factories[0].enrolled.update({("done", "enrolled"): 3, ("refused", "theft"): 2})
+            told = state.tell()
+            self.assertEqual({"done": {"enrolled": 3}, "refused": {"theft": 2}}, told["routes"][0]["enrollments"])
+            names = [one["names"] for one in told["certificates"]]
+            self.assertIn(["CN=Client proxies,O=Client proxies"], names)
+            self.assertIn("<td>theft: 2</td>", page(told))
+            text = (expose(told) or b"").decode()
+            name = "sequential-server"
+            self.assertIn(f'tlsproxy_enrollments_total{{result="enrolled",route="{name}"}} 3.0', text)
+            self.assertIn(f'tlsproxy_enrollments_refused_total{{reason="theft",route="{name}"}} 2.0', text)
+            self.successResultOf(service.stopService())
