@@ -179,7 +179,7 @@ class AskingTests(SynchronousTestCase):
         self.network.settle()
         refused = self.failureResultOf(asked, AskingRefused).value
         self.assertEqual("the reverse proxy says: not \\x07 you", str(refused))
-        self.assertEqual((429, 7), (refused.status, refused.retryAfter))  # type: ignore[attr-defined]
+        self.assertEqual((429, 7), (refused.status, refused.retryAfter))
         peer.close()
         self.assertIn("status 500", self.asked(renew, answer(b"<p>", "text/html", "500 Oh"))[1])
 

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SkipTest
 from tests.enrolling.enrolled import DAY, LIFE, EnrolledCase, Killed, mappingOf
 from tests.mappingsigning import NEW_KEY
 from tlsproxy.enrolling.folder import CLIENT, ENROLLMENT, MAPPING, NEXT_KEY, Busy, Enrolled, Folder, FolderProblem
-from tlsproxy.enrolling.possession import newKey
+from tlsproxy.enrolling.possession import Certified, newKey
 from tlsproxy.enrolling.renewal import Renewal
 from tlsproxy.tls.certificates import loadIdentity
 
@@ -82,9 +82,7 @@ class FolderTests(EnrolledCase):
         """
         other = Folder(self.folder.path)
         with self.folder.locked():
-            with self.assertRaises(Busy):
-                with other.locked():
-                    self.fail("two have it")
+            self.assertRaises(Busy, other.locked().__enter__)
         with other.locked():
             pass
 
@@ -120,7 +118,7 @@ class FolderTests(EnrolledCase):
         self.assertIn("nobody has enrolled in", self.problem(self.folder.enrollment))
         self.assertIn("nobody has enrolled in", self.problem(lambda: Enrolled.read(self.folder)))
 
-    def _certified(self, pem: bytes) -> object:
+    def _certified(self, pem: bytes) -> Certified:
         (self.folder.path / CLIENT).write_bytes(pem)
         return self.folder.certificate()
 
