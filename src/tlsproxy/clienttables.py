@@ -77,7 +77,8 @@ def readClient(
     tls = _readTLS(reader, tlsReader, table, f"{path}.upstream_tls", warnings)
     if kept is not None and tls is not None:
         # That it is valid for a short time is as it should be.
-        usual = {one for identity in tls.identities for one in validity(identity, tlsReader.now)}
+        lasting = (one for one in tls.identities if one.notAfter > tlsReader.now)
+        usual = {one for identity in lasting for one in validity(identity, tlsReader.now)}
         warnings[warned:] = [one for one in warnings[warned:] if one not in usual]
     downgrade = readDowngrade(reader, settings, path, tls, warnings)
     mapping = _readMapping(reader, settings, path, tls, warnings, kept)

@@ -127,7 +127,8 @@ class EnrollmentTests(SynchronousTestCase):
         What is something else is refused.
         """
         good = json.loads(GOOD.text())
-        bad: list[dict[str, Any]] = [{key: other} for key in good for other in (True, "\x00", [], {}, -1, 1e300)]
+        others: tuple[Any, ...] = (True, "\x00", [], {}, -1, 1e300)
+        bad: list[dict[str, Any]] = [{key: other} for key in good for other in others]
         bad += [{"format": 2}, {"mapping_keys": ["AAAA"]}, {"mapping_digest": "00"}, {"connect": "a:b"}, {"url": "x"}]
         refused = 0
         for change in bad:

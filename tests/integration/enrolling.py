@@ -147,7 +147,7 @@ class EnrollingCase(IntegrationTestCase):
         """
         return Proxy(self, self.folder, Path(self.mine.file("client-proxy.toml")))
 
-    def browse(self, client: Proxy, status: int = 0) -> str:
+    def browse(self, client: Proxy, status: int | None = 0) -> str:
         """
         Have curl fetch a page of the origin through both proxies.
 

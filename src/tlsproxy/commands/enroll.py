@@ -78,7 +78,7 @@ def add(commands: Commands) -> None:
         "--connect",
         metavar="HOST:PORT",
         type=_connect,
-        default="",
+        default=None,
         help="where the reverse proxy is; default: the URL's",
     )
     parser.add_argument(
@@ -203,7 +203,7 @@ async def _join(
         token,
         Asking(reactor, Dialer(reactor), where, proxy),
         url=arguments.url,
-        connect=arguments.connect,
+        connect=arguments.connect or "",
         configuration=configurationFor(
             arguments.listen, arguments.upstream_proxy, arguments.upstream_proxy_password_file
         ),

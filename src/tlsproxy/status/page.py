@@ -26,7 +26,7 @@ POLICY: Final = (
 )
 """The Content-Security-Policy that the page is to be sent with: nothing is loaded, and nothing runs."""
 _SOON: Final = 14
-"""A certificate that has fewer days left stands out."""
+"""A certificate that has fewer days left stands out, or less than a quarter of its time."""
 
 
 def page(told: Mapping[str, Any]) -> str:
@@ -114,7 +114,8 @@ def _enrollments(routes: Iterable[Mapping[str, Any]]) -> Iterable[str]:
 
 def _certificates(certificates: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, ...]]:
     for one in certificates:
-        soon = "!" if one["days_left"] < _SOON else ""
+        # One that is valid for days only is renewed by whoever gave it, well before.
+        soon = "!" if one["days_left"] < min(_SOON, one["days_valid"] / 4) else ""
         yield one["route"], one["side"], ", ".join(one["names"]), one["not_after"], f"{one['days_left']:.0f}{soon}"
 
 
