@@ -43,6 +43,13 @@ class TLSReader:
         self._kept = kept
         self.warnings = warnings
 
+    @property
+    def now(self) -> datetime:
+        """
+        The time that certificates have to be valid at.
+        """
+        return self._now
+
     def serverPolicy(self, table: object, path: str) -> ServerPolicy:
         """
         Read what is wanted of the TLS toward clients.

@@ -9,19 +9,24 @@ import os
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from zope.interface.verify import verifyObject
 
 from tests.patterns.connecting import ConnectCase, ask, credentials, users
 from tlsproxy.address import TCP
 from tlsproxy.downgrade import Downgrade
+from tlsproxy.enrolling.folder import Enrolled, Folder
+from tlsproxy.enrolling.possession import certified, newKey
 from tlsproxy.interfaces import IPattern
 from tlsproxy.mapping import Entry, Mapping, ReverseProxy
 from tlsproxy.patterns import sequentialclient
 from tlsproxy.patterns.sequentialclient import SequentialClient
 from tlsproxy.peeruser import PeerUnknown
-from tlsproxy.testing.certificates import clientTLS
+from tlsproxy.signedmapping import Trust
+from tlsproxy.testing.certificates import NOW, clientTLS
 from tlsproxy.testing.sessions import Origin
 from tlsproxy.testing.streampeers import Peer
+from tlsproxy.tls.issuing import Issuer
 
 OK = b"HTTP/1.1 200 OK\r\n\r\n"
 SEQ = b"tlsproxy-seq/1"
@@ -220,6 +225,35 @@ class ClientTests(SequentialCase):
         # A clock that was wrong and is set right again is no trouble.
         now[0] = expires - timedelta(days=1)
         self.refused(public, "secret.example:443 is refused by the mapping", "secret.example:443")
+
+    def test_certificateExpired(self) -> None:
+        """
+        Once a certificate has expired that a reverse proxy has given, and not before, the browser reads so, and what to
+        do.
+        """
+        key = newKey()
+        issuer, _ = Issuer.create("proxies.example", timedelta(days=10), NOW)
+        issued = issuer.issue("laptop", key.public_key(), NOW + timedelta(days=7), NOW)
+        mine = certified(issued.public_bytes(Encoding.PEM), key, NOW)
+        trust = Trust((), "proxies.example")
+        enrolled = Enrolled(Folder("/here"), mine, trust, "https://enroll.dmz.example/")
+        now = [mine.notAfter]
+        self.proxy(enrolled=enrolled, now=lambda: now[0])
+        words = "the certificate of this client proxy has expired on 2026-11-27 12:00 UTC"
+        do = (
+            "enroll again, with a new token: tlsproxy enroll https://enroll.dmz.example/ --token-file FILE "
+            "--directory /here"
+        )
+        self.refused(f"{words}, and could not be renewed: {do}", f"{words}: {do}", "shop.example:443")
+        now[0] -= timedelta(seconds=1)
+        self.reverse()
+        client = self.asks(ask("shop.example:443"))
+        self.assertTrue(self.head().startswith("CONNECT shop.example:443 "))
+        self.targets[-1].close()
+        self.settle()
+        client.close()
+        self.settle()
+        self.forget()
 
     def test_webPages(self) -> None:
         """

@@ -36,6 +36,7 @@ class _Expiry:
 
     end: datetime
     names: tuple[str, ...] = field(order=False)
+    begin: datetime = field(order=False)
 
 
 def namesOf(identity: Identity) -> tuple[str, ...]:
@@ -77,6 +78,7 @@ class Expiries:
                 "names": list(one.names),
                 "not_after": one.end.isoformat(timespec="seconds"),
                 "days_left": round((one.end - now).total_seconds() / 86400, 2),
+                "days_valid": round((one.end - one.begin).total_seconds() / 86400, 2),
             }
             for one, route, side in islice(merge(*lists, key=lambda row: row[0]), MOST)
         ]
@@ -85,6 +87,6 @@ class Expiries:
 def _expiries(tls: object) -> list[_Expiry]:
     if isinstance(tls, Issuer):
         name = printable(tls.certificate.subject.rfc4514_string())
-        return [_Expiry(tls.certificate.not_valid_after_utc, (name,))]
+        return [_Expiry(tls.certificate.not_valid_after_utc, (name,), tls.certificate.not_valid_before_utc)]
     identities: Iterable[Identity] = tls.identities if isinstance(tls, (ServerTLS, ClientTLS)) else ()
-    return sorted(_Expiry(one.notAfter, namesOf(one)) for one in identities)
+    return sorted(_Expiry(one.notAfter, namesOf(one), one.notBefore) for one in identities)

@@ -26,7 +26,7 @@ POLICY: Final = (
 )
 """The Content-Security-Policy that the page is to be sent with: nothing is loaded, and nothing runs."""
 _SOON: Final = 14
-"""A certificate that has fewer days left stands out."""
+"""A certificate that has fewer days left stands out, or less than a quarter of its time."""
 
 
 def page(told: Mapping[str, Any]) -> str:
@@ -48,6 +48,7 @@ def page(told: Mapping[str, Any]) -> str:
         _table("Upstreams", ("route", "upstream", "sessions", "reached", "failed"), _upstreams(told["routes"])),
         *_enrollments(told["routes"]),
         _table("Certificates", _CERTIFICATES, _certificates(told["certificates"])),
+        *_renewals(told["renewals"]),
         _table("Process", ("what", "value"), facts),
         _table("Configuration", ("what", "value"), _configuration(told["configuration"])),
         "</body></html>",
@@ -113,8 +114,42 @@ def _enrollments(routes: Iterable[Mapping[str, Any]]) -> Iterable[str]:
 
 def _certificates(certificates: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, ...]]:
     for one in certificates:
-        soon = "!" if one["days_left"] < _SOON else ""
+        # One that is valid for days only is renewed by whoever gave it, well before.
+        soon = "!" if one["days_left"] < min(_SOON, one["days_valid"] / 4) else ""
         yield one["route"], one["side"], ", ".join(one["names"]), one["not_after"], f"{one['days_left']:.0f}{soon}"
+
+
+_RENEWALS: Final = (
+    "route",
+    "as",
+    "certificate until",
+    "renewed at",
+    "mapping",
+    "mapping until",
+    "renewals",
+    "mappings taken",
+    "failures",
+    "last failure",
+)
+
+
+def _renewals(renewals: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+    rows = [_renewal(one) for one in renewals]
+    if rows:
+        yield _table("Enrolled", _RENEWALS, rows)
+
+
+def _renewal(one: Mapping[str, Any]) -> Iterable[str]:
+    keys = ("certificate_not_after", "renewal", "mapping_version", "mapping_not_after")
+    times = (_words(one[key]) if key != "mapping_version" else str(one[key]) for key in keys)
+    failure = one["last_failure"]
+    return (
+        one["route"],
+        one["name"],
+        *times,
+        *(_words(one[key]) for key in ("renewals", "mappings", "failures")),
+        f"{failure}!" if failure else "-",
+    )
 
 
 def _configuration(told: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
