@@ -88,6 +88,7 @@ FLOORS: Mapping[str, int] = {
     "tlsproxy.sentheader": 3,
     "tlsproxy.session": 3,
     "tlsproxy.sessionline": 3,
+    "tlsproxy.signedmapping": 3,
     "tlsproxy.side": 3,
     "tlsproxy.steps": 3,
     "tlsproxy.targets": 3,

@@ -69,6 +69,8 @@ def summary(route: Route, now: datetime) -> Summary:
         told["grants"] = [_granted(grant) for grant in pattern.grants]
     if getattr(pattern, "mapping", None) is not None:
         told["mapping"] = [str(entry) for entry in pattern.mapping.entries]
+        if pattern.mapping.expires is not None:
+            told["mapping_expires"] = pattern.mapping.expires.isoformat()
         told["reverse_proxies"] = [
             f"{one.name} ({one.address}), which has to be {one.tls.name}" for one in pattern.mapping.reverseProxies
         ]

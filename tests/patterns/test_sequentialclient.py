@@ -6,6 +6,7 @@ L{tlsproxy.patterns.sequentialclient}: the browser's side and the reverse proxy'
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from zope.interface.verify import verifyObject
@@ -46,10 +47,11 @@ class SequentialCase(ConnectCase):
         @param entries: Of the mapping, before those that all have.
         """
         limits = {name: more.pop(name) for name in ("negotiate", "dial") if name in more}
+        expires = more.pop("expires", None)
         dmz = ReverseProxy(name="dmz", address=TCP("dmz.example", 443), tls=clientTLS())
         shop = Entry(hosts=("shop.example:443", "[2001:db8::/32]:443"), via=dmz)
         self.known["dmz.example"] = ["192.0.2.9"]
-        self.serve(SequentialClient(mapping=Mapping(entries=(*entries, shop)), **more), **limits)
+        self.serve(SequentialClient(mapping=Mapping(entries=(*entries, shop), expires=expires), **more), **limits)
         self.factory.listeners = ()
 
     def reverse(self, alpn: bytes = b"http/1.1", version: str = "TLSv1.3") -> None:
@@ -191,6 +193,33 @@ class ClientTests(SequentialCase):
             ("other.example:443", "is not in the mapping"),
         ):
             self.refused(f"this proxy does not make tunnels to {target}", f"{target} {reason}", target)
+
+    def test_expired(self) -> None:
+        """
+        From the moment on when the mapping expires every host is refused, whatever its way would have been, and the
+        browser reads why; which hosts were mapped it is still told, so that it does not go directly either.
+        """
+        expires = datetime(2026, 12, 28, 23, tzinfo=UTC)
+        now = [expires - timedelta(seconds=1)]
+        direct = Entry(hosts="*.direct.example:443", direct=True)
+        secret = Entry(hosts="secret.example:*")
+        self.proxy(direct, secret, expires=expires, now=lambda: now[0])
+        public = "this proxy does not make tunnels to secret.example:443"
+        self.refused(public, "secret.example:443 is refused by the mapping", "secret.example:443")
+        now[0] = expires
+        sentence = "the mapping has expired on 2026-12-28 23:00 UTC: no host is reached until there is a new one"
+        for target in ("shop.example:443", "a.direct.example:443", "secret.example:443", "other.example:443"):
+            self.refused(sentence, sentence, target)
+        client = self.asks(b"GET /proxy.pac HTTP/1.1\r\nHost: 127.0.0.1:3128\r\n\r\n")
+        status, _, body = self.got(client)
+        self.assertEqual(200, status)
+        for host in (b"shop", b"direct", b"secret"):
+            self.assertIn(host, body)
+        self.settle()
+        self.forget()
+        # A clock that was wrong and is set right again is no trouble.
+        now[0] = expires - timedelta(days=1)
+        self.refused(public, "secret.example:443 is refused by the mapping", "secret.example:443")
 
     def test_webPages(self) -> None:
         """

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import datetime
 from typing import ClassVar, Final
 
 from attrs import field, frozen
@@ -30,6 +31,7 @@ from tlsproxy.mapping import Entry, Mapping, ReverseProxy, canonical
 from tlsproxy.passwords import Users
 from tlsproxy.peeruser import PeerUnknown, isHere, userOf
 from tlsproxy.session import Session
+from tlsproxy.signedmapping import shownTime
 from tlsproxy.steps import authorize, dial, dialAddresses
 from tlsproxy.targets import TargetRefused
 from tlsproxy.tls.contexts import ClientTLS
@@ -65,6 +67,7 @@ class SequentialClient:
     @ivar downgrade: When and how the TLS toward reverse proxies comes off.
     @ivar upstreamProxy: What reverse proxies are reached through; L{None} for nothing.
     @ivar userOf: Tells whose process is at the other end of a socket.
+    @ivar now: Tells the time that the mapping is valid by.
     """
 
     mode = "sequential-client"
@@ -77,6 +80,7 @@ class SequentialClient:
     downgrade: Downgrade = field(default=Downgrade(), validator=takes("Downgrade(...)", Downgrade))
     upstreamProxy: UpstreamProxy | None = field(default=None, validator=takes("an UpstreamProxy", UpstreamProxy, None))
     userOf: Callable[..., int] = field(default=userOf, eq=False, repr=False)
+    now: Callable[[], datetime] = field(default=wallClock, eq=False, repr=False)
 
     @property
     def upstreamTLS(self) -> ClientTLS | None:
@@ -103,6 +107,7 @@ class SequentialClient:
             self._knowClient(session)
             if self.users is not None:
                 await checkUser(session, self.users, asked.authorization)
+            self._knowMapping()
             entry = self._look(where)
             way = str(entry.via or "")
             session.admitted = Admitted(host=where.host, port=where.port, via=way)
@@ -147,6 +152,17 @@ class SequentialClient:
         if user != os.geteuid():
             words = f"the client is a process of user id {user}, and this is one of user id {os.geteuid()}"
             raise TargetRefused(words, _STRANGER)
+
+    def _knowMapping(self) -> None:
+        """
+        See that the mapping still counts.  Tunnels that stand go on.
+
+        @raise TargetRefused: It has expired, and with it all that it says, what is reached directly included.
+        """
+        expires = self.mapping.expires
+        if expires is not None and self.now() >= expires:
+            sentence = f"the mapping has expired on {shownTime(expires)}: no host is reached until there is a new one"
+            raise TargetRefused(sentence, sentence)
 
     def whyNoMore(self, admitted: Admitted) -> str:
         """
@@ -218,7 +234,7 @@ class SequentialClient:
         agreed = self._heed(answer, wishes, who)
         shown = connection.get_certificate(as_cryptography=True)
         if shown is not None:
-            endWith(session, [shown], wallClock())
+            endWith(session, [shown], self.now())
         return far, agreed
 
     async def _dial(self, session: Session, via: ReverseProxy, who: str) -> End:

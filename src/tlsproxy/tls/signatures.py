@@ -50,7 +50,7 @@ def sign(text: bytes, key: Ed25519PrivateKey) -> bytes:
     if isSigned(text):
         raise ValueError("it is signed already")
     public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    return text + _BEGIN + b"ed25519 " + b64encode(public) + b" " + b64encode(key.sign(text)) + b"\n"
+    return text + _line(public, key.sign(text))
 
 
 def isSigned(data: bytes) -> bool:
@@ -70,14 +70,21 @@ def unsigned(data: bytes) -> Signed:
     line = _LINE.fullmatch(data[start:])
     if line is None:
         raise ValueError("it has no signature as its last line, or has been cut")
-    text, signer = data[:start], b64decode(line[1])
+    text, signer, signature = data[:start], b64decode(line[1]), b64decode(line[2])
     if isSigned(text):
         raise ValueError("it has more than one signature")
+    if data[start:] != _line(signer, signature):
+        # Base64 has bits to spare, and what is signed has one form only.
+        raise ValueError("its signature is not written as it has to be: somebody has changed it")
     try:
-        Ed25519PublicKey.from_public_bytes(signer).verify(b64decode(line[2]), text)
+        Ed25519PublicKey.from_public_bytes(signer).verify(signature, text)
     except (InvalidSignature, ValueError):
         raise ValueError("its signature is wrong: somebody has changed it") from None
     return Signed(text, signer)
+
+
+def _line(signer: bytes, signature: bytes) -> bytes:
+    return _BEGIN + b"ed25519 " + b64encode(signer) + b" " + b64encode(signature) + b"\n"
 
 
 def pinOf(signer: bytes) -> bytes:

@@ -1,0 +1,141 @@
+# -*- test-case-name: tests.enrolling.test_standing -*-
+"""
+Whether certificates that were issued here are still good: the store knows, and may come to know otherwise at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from cryptography import x509
+from twisted.logger import Logger
+
+from tlsproxy.enrolling.lineages import Lineages, StoreProblem
+from tlsproxy.keeper import Keeper
+from tlsproxy.tls.issuing import Issuer
+
+__all__ = ["CHECKED", "REVOKED", "Standing"]
+
+_log = Logger()
+
+CHECKED: Final = 1.0
+"""How often the store is asked whether it has changed, in seconds."""
+REVOKED: Final = "revoked"
+"""The outcome of sessions whose certificate is not good any more."""
+
+_COMPLAINT: Final = 60.0
+"""How often is told at most that the store fails, in seconds."""
+
+
+class Standing:
+    """
+    Whether certificates of an authority are still good.
+
+    @ivar bucket: See L{tlsproxy.deadlines.Expiring}.
+    """
+
+    bucket = 0
+
+    def __init__(self, issuer: Issuer, store: Lineages) -> None:
+        """
+        @param issuer: The authority.  Nothing is said of what others have issued.
+        @param store: Knows what it has issued.
+        """
+        self._issuer = issuer
+        self._store = store
+        self._keepers: set[Keeper] = set()
+        self._next = 0.0
+        self._complained = -_COMPLAINT
+
+    def whyNot(self, chain: tuple[x509.Certificate, ...]) -> str:
+        """
+        Say why a certificate opens no tunnel.
+
+        @param chain: It, and those that it was verified by.
+        @return: One sentence; C{""} where it does, or is not one of ours.
+        """
+        if not self._issuer.hasIssued(chain):
+            return ""
+        try:
+            return self._store.whyNot(chain[0].serial_number)
+        except StoreProblem as e:
+            return f"whether the client's certificate is still good cannot be told: {e}"
+
+    def whyCut(self, chain: tuple[x509.Certificate, ...]) -> str:
+        """
+        Say why a certificate keeps no tunnel open: one that has been renewed does, until it ends.
+
+        @return: One sentence; C{""} where it does, or is not one of ours.
+        @raise StoreProblem: That cannot be told.
+        """
+        return self._store.whyCut(chain[0].serial_number) if self._issuer.hasIssued(chain) else ""
+
+    def watch(self, keeper: Keeper) -> None:
+        """
+        Cut sessions whose certificates are not good any more, from now on and for as long as there are any sessions.
+
+        @param keeper: Whose.
+        """
+        self._keepers.add(keeper)
+        if not self.bucket:
+            self._next = keeper.reactor.seconds() + CHECKED
+            keeper.deadlines.watch(self)
+
+    def rest(self) -> None:
+        """
+        Leave no timer behind where there are no sessions.
+        """
+        idle = {keeper for keeper in self._keepers if not keeper.sessions}
+        self._keepers -= idle
+        if not self._keepers:
+            for keeper in idle:
+                keeper.deadlines.forget(self)
+
+    def deadline(self) -> float:
+        """
+        When the store is asked next.
+        """
+        return self._next
+
+    def expired(self) -> None:
+        """
+        Ask the store.
+        """
+        self._keepers = {keeper for keeper in self._keepers if keeper.sessions}
+        for keeper in self._keepers:
+            self._next = keeper.reactor.seconds() + CHECKED
+            keeper.deadlines.watch(self)
+            self._asked(self._look)
+            return
+
+    def judge(self) -> None:
+        """
+        Cut the sessions whose certificates are not good any more.
+        """
+        self._asked(self._judge)
+
+    def _look(self) -> None:
+        if self._store.changed():
+            self._judge()
+
+    def _judge(self) -> None:
+        verdicts: dict[tuple[x509.Certificate, ...], str] = {}
+        for keeper in self._keepers:
+            for session in list(keeper.sessions):
+                chain = session.admitted.chain if session.admitted is not None else ()
+                if not chain:
+                    continue
+                if chain not in verdicts:
+                    verdicts[chain] = self.whyCut(chain)
+                if verdicts[chain]:
+                    session.cut(REVOKED, verdicts[chain])
+
+    def _asked(self, ask: Callable[[], None]) -> None:
+        try:
+            ask()
+        except StoreProblem as e:
+            # What is open goes on, and nothing new is let in.
+            if self._next >= self._complained + _COMPLAINT:
+                self._complained = self._next
+                _log.error("the store of enrollments cannot be read: {problem}", problem=str(e))
