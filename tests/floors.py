@@ -105,6 +105,7 @@ FLOORS: Mapping[str, int] = {
     "tlsproxy.endpointstrings": 4,
     "tlsproxy.entrance": 4,
     "tlsproxy.gate": 4,
+    "tlsproxy.enrolltables": 4,
     "tlsproxy.granttables": 4,
     "tlsproxy.handleroptions": 4,
     "tlsproxy.handlertables": 4,

@@ -81,7 +81,7 @@ class RouteFactory(Factory[Protocol]):
         self._direct = isDirect(route.listen)
         self.observers = (*observers, *route.observers)
         self.repeats = Repeats(reactor, deadlines, self._sumUp, lines)
-        self.sessions: set[Any] = set()
+        self.sessions: set[Session] = set()
         self.counters: Counter[tuple[str, str]] = Counter()
         self.reached: Counter[str] = Counter()
         self.enrolled: Counter[tuple[str, str]] = Counter()

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime, timedelta
 from hashlib import sha256
 from math import ceil
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from attrs import Factory, field, frozen
 from cryptography import x509
@@ -25,9 +25,11 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from tlsproxy.address import tellPeer
-from tlsproxy.enrolling.lineages import Issue, Issued, Lineages, Refused, StoreProblem, Theft
+from tlsproxy.enrolling.lineages import Issue, Lineages
 from tlsproxy.enrolling.rates import Rates
+from tlsproxy.enrolling.records import Issued, Refused, Theft
 from tlsproxy.enrolling.standing import Standing
+from tlsproxy.enrolling.storefile import StoreProblem
 from tlsproxy.errors import AdmissionRefused, Answered, PeerEnded, forgetFrames
 from tlsproxy.grants import Grant
 from tlsproxy.lifetimes import wallClock
@@ -40,7 +42,6 @@ from tlsproxy.wire.enrolling import (
     ALPN,
     AUTHORITY,
     CERTIFICATES,
-    ENROLL,
     KEYING,
     KEYING_LENGTH,
     MAPPING,
@@ -118,7 +119,7 @@ class Desk:
     renewals: Rates = field(repr=False)
     now: Callable[[], datetime] = field(default=wallClock, repr=False)
     standing: Standing = field(
-        init=False, repr=False, default=Factory(lambda self: Standing(self.issuer, self.store), takes_self=True)
+        repr=False, default=Factory(lambda self: Standing(self.issuer, self.store), takes_self=True)
     )
     _nobodys: bytes = field(init=False, repr=False, factory=lambda: secrets.token_bytes(32))
 
@@ -150,9 +151,7 @@ class Desk:
 
         await self._serve(session, BY_TOKEN, act)
 
-    async def serve(
-        self, session: Session, chain: tuple[x509.Certificate, ...], grants: Iterable[Grant]
-    ) -> NoReturn:
+    async def serve(self, session: Session, chain: tuple[x509.Certificate, ...], grants: Iterable[Grant]) -> NoReturn:
         """
         Serve a client with a certificate, behind its handshake.
 
@@ -293,7 +292,9 @@ class Desk:
             return result
 
         told: Deferred[Issued | Refused | StoreProblem] = Deferred()
-        deferToThreadPool(reactor, reactor.getThreadPool(), work).addCallback(tell).chainDeferred(told)
+        working: Deferred[Any] = deferToThreadPool(reactor, reactor.getThreadPool(), work)
+        working.addCallback(tell)
+        working.chainDeferred(told)
         result = await told
         if isinstance(result, StoreProblem):
             raise _broken(session, result)

@@ -5,13 +5,13 @@ Whether certificates that were issued here are still good: the store knows, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from cryptography import x509
 from twisted.logger import Logger
 
-from tlsproxy.enrolling.lineages import Lineages, StoreProblem
+from tlsproxy.enrolling.lineages import Lineages
+from tlsproxy.enrolling.storefile import StoreProblem
 from tlsproxy.keeper import Keeper
 from tlsproxy.tls.issuing import Issuer
 
@@ -66,10 +66,15 @@ class Standing:
         """
         Say why a certificate keeps no tunnel open: one that has been renewed does, until it ends.
 
-        @return: One sentence; C{""} where it does, or is not one of ours.
-        @raise StoreProblem: That cannot be told.
+        @return: One sentence; C{""} where it does, or is not one of ours, or where that cannot be told.
         """
-        return self._store.whyCut(chain[0].serial_number) if self._issuer.hasIssued(chain) else ""
+        if not self._issuer.hasIssued(chain):
+            return ""
+        try:
+            return self._store.whyCut(chain[0].serial_number)
+        except StoreProblem as e:
+            self._complain(e)
+            return ""
 
     def watch(self, keeper: Keeper) -> None:
         """
@@ -106,20 +111,19 @@ class Standing:
         for keeper in self._keepers:
             self._next = keeper.reactor.seconds() + CHECKED
             keeper.deadlines.watch(self)
-            self._asked(self._look)
+            try:
+                changed = self._store.changed()
+            except StoreProblem as e:
+                changed = False
+                self._complain(e)
+            if changed:
+                self.judge()
             return
 
     def judge(self) -> None:
         """
         Cut the sessions whose certificates are not good any more.
         """
-        self._asked(self._judge)
-
-    def _look(self) -> None:
-        if self._store.changed():
-            self._judge()
-
-    def _judge(self) -> None:
         verdicts: dict[tuple[x509.Certificate, ...], str] = {}
         for keeper in self._keepers:
             for session in list(keeper.sessions):
@@ -131,11 +135,8 @@ class Standing:
                 if verdicts[chain]:
                     session.cut(REVOKED, verdicts[chain])
 
-    def _asked(self, ask: Callable[[], None]) -> None:
-        try:
-            ask()
-        except StoreProblem as e:
-            # What is open goes on, and nothing new is let in.
-            if self._next >= self._complained + _COMPLAINT:
-                self._complained = self._next
-                _log.error("the store of enrollments cannot be read: {problem}", problem=str(e))
+    def _complain(self, problem: StoreProblem) -> None:
+        # What is open goes on, and nothing new is let in.
+        if self._next >= self._complained + _COMPLAINT:
+            self._complained = self._next
+            _log.error("the store of enrollments cannot be read: {problem}", problem=str(problem))

@@ -2,9 +2,9 @@
 """
 The authority that certifies client proxies, and is good for nothing else.
 
-It is bound by name constraints (RFC 5280, section 4.2.1.10) to the SPIFFE IDs of one trust domain, so whoever has stolen
-its key can make clients of that domain, and neither servers nor anybody else.  Of what a client proxy asks for, only
-the key is taken; all else in the certificate is the authority's own.
+It is bound by name constraints (RFC 5280, section 4.2.1.10) to the SPIFFE IDs of one trust domain, so whoever has
+stolen its key can make clients of that domain, and neither servers nor anybody else.  Of what a client proxy asks for,
+only the key is taken; all else in the certificate is the authority's own.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from tlsproxy.tls.certificates import describe, subjectOf
+from tlsproxy.tls.certificates import describe
 from tlsproxy.tls.files import CertificateProblem
 from tlsproxy.tls.keys import PrivateKey, belongs
 from tlsproxy.tls.pem import UNDECODABLE, readPEM
 from tlsproxy.tls.printing import printable
 from tlsproxy.wire.host import asciiName, isLiteral
 
-__all__ = ["BACKDATED", "Issuer", "PublicKey", "isName", "readRequest"]
+__all__ = ["BACKDATED", "Issuer", "PublicKey", "readRequest"]
 
 PublicKey: TypeAlias = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 """The keys that a client proxy may have."""
@@ -148,7 +148,7 @@ class Issuer:
         @param now: The current time, with its time zone.
         @raise ValueError: That is no name.
         """
-        if not isName(name):
+        if not _NAME.fullmatch(name):
             raise ValueError(f"{printable(name)!r} is no name of a client proxy")
         extensions: list[tuple[x509.ExtensionType, bool]] = [
             (x509.BasicConstraints(ca=False, path_length=None), True),
@@ -180,13 +180,6 @@ class Issuer:
             )
         except (*UNDECODABLE, UnsupportedAlgorithm):
             return False
-
-
-def isName(name: str) -> bool:
-    """
-    Tell whether a client proxy can be called that.
-    """
-    return _NAME.fullmatch(name) is not None
 
 
 def readRequest(der: bytes) -> PublicKey:

@@ -197,7 +197,9 @@ class EnrollRequestReader:
         if not isinstance(event, h11.Request) or (event.method, event.target) != start:
             raise EnrollRefused("malformed", "the client's request can be understood in more than one way")
         if dict(event.headers) != self._fields:
-            raise EnrollRefused("malformed", "the client's request has fields that can be understood in more than one way")
+            raise EnrollRefused(
+                "malformed", "the client's request has fields that can be understood in more than one way"
+            )
         self._checkHost()
         if b"origin" in self._fields:
             raise EnrollRefused("origin", "a web page asks, and none may", 403)
@@ -241,7 +243,6 @@ class EnrollRequestReader:
             if len(proof) != PROOF_LENGTH:
                 raise EnrollRefused("token", "the client shows no token, or not as it has to", 401, CHALLENGE)
         return EnrollRequest(self.target, body, token, proof)
-
 
 
 def answer(status: int, body: bytes, contentType: str, headers: Sequence[tuple[str, str]] = ()) -> bytes:
