@@ -205,11 +205,10 @@ class FileTests(FileCase):
         A file can be checked without any TLS.
         """
         warnings: list[str] = []
-        self.file.write_text(GOOD.replace('via = "lab"', "refuse = true"))
-        checkMapping(str(self.file), warnings)
+        checkMapping("its name", GOOD.replace('via = "lab"', "refuse = true").encode(), warnings)
         self.assertEqual(1, len(warnings))
-        self.file.write_text(GOOD.replace("dmz", "", 1))
-        self.assertRaises(ConfigurationError, checkMapping, str(self.file), [])
+        for data in (GOOD.replace("dmz", "", 1).encode(), b"=", b"\xff"):
+            self.assertRaises(ConfigurationError, checkMapping, "its name", data, [])
 
 
 class SignedTests(FileCase):

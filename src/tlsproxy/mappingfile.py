@@ -78,13 +78,14 @@ def readMapping(file: str, tls: ClientTLS, warnings: list[str], signed: Trust | 
     return _mapping(TOMLFile.parse(file, data), tls, warnings, facts)
 
 
-def checkMapping(file: str, warnings: list[str]) -> None:
+def checkMapping(file: str, data: bytes, warnings: list[str]) -> None:
     """
     Check a file that is not signed, as far as that can be done without the TLS toward reverse proxies.
 
+    @param data: What it holds.
     @raise ConfigurationError: As for L{readMapping}.
     """
-    readMapping(file, _standIn(), warnings)
+    _mapping(TOMLFile.parse(file, data), _standIn(), warnings)
 
 
 def checkSigned(file: str, warnings: list[str], data: bytes | None = None) -> MappingFacts:

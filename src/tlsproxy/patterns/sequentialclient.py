@@ -121,8 +121,7 @@ class SequentialClient:
 
         def pac(asked: Request) -> str:
             self._knowClient(session)
-            hosts = [(one.pattern, one.network, one.ports) for entry in self.mapping.entries for one in entry.hosts]
-            return mappedPacFile(asked.authority, hosts)
+            return self.pacFile(asked.authority)
 
         asked, far = await request(session, reach, False, self.users is not None, pac, _LATE)
         ((entry, agreed),) = ways
@@ -131,6 +130,17 @@ class SequentialClient:
             inner = Inner(host=canonical(asked.host), names=entry.sni, where="sni of its [[map]]")
             await follow(session, OUTWARD, agreed, self.downgrade, inner)
         return session.near, far
+
+    def pacFile(self, authority: str) -> str:
+        """
+        Write the file by which browsers send here what the mapping names, and all else directly.
+
+        @param authority: Where they find this proxy, as of L{mappedPacFile}.
+        @return: As of L{mappedPacFile}.
+        @raise ValueError: As of L{mappedPacFile}.
+        """
+        hosts = [(one.pattern, one.network, one.ports) for entry in self.mapping.entries for one in entry.hosts]
+        return mappedPacFile(authority, hosts)
 
     def _knowClient(self, session: Session) -> None:
         """
