@@ -11,7 +11,7 @@ import os
 import stat
 import sys
 import tomllib
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
@@ -21,6 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tlsproxy.cli import main
 from tlsproxy.commands import setup as module
 from tlsproxy.commands.setup import Place, SetupProblem, setUp
+from tlsproxy.config import loadFile
 from tlsproxy.enrolling.lineages import Lineages
 from tlsproxy.mappingfile import checkMapping, checkSigned
 from tlsproxy.testing.certificates import NOW
@@ -144,7 +145,7 @@ class SetUpTests(SynchronousTestCase):
         self.make("192.0.2.7:8443", "*.bank.example:443", "10.0.0.0/8:22", domain="proxies.example")
         warnings: list[str] = []
         facts = checkSigned(str(self.folder / "mapping.signed"), warnings)
-        checkMapping(str(self.folder / "signer" / "mapping.toml"), warnings)
+        checkMapping("mapping.toml", self.read("signer/mapping.toml"), warnings)
         self.assertEqual([], warnings)
         self.assertEqual(
             ("proxies.example", NOW, timedelta(days=30)), (facts.audience, facts.issued, facts.expires - NOW)
@@ -179,6 +180,17 @@ class SetUpTests(SynchronousTestCase):
         self.assertEqual(["spiffe://proxies.example/*"], grant["uri"])
         self.assertEqual(["localhost:9443", "127.0.0.0/8:9443", "[::1]:9443", "shop.example:443"], grant["targets"])
         self.assertEqual(("enroll.localhost", "localhost"), (route["enroll"]["name"], route["enroll"]["server_name"]))
+
+    def test_good(self) -> None:
+        """
+        Nothing is wrong with it, and nothing doubtful, wherever it is.
+        """
+        for number, address in enumerate(("dmz.example:8443", "localhost:8443", "192.0.2.7:8443", "[::1]:8443")):
+            folder = self.folder / str(number)
+            place = Place.parse(address)
+            setUp(folder, place, ["localhost:9443", "10.0.0.0/8:22"], "laptop", "proxies.example", datetime.now(UTC))
+            configuration = loadFile(str(folder / "reverse-proxy.toml"))
+            self.assertEqual([], list(configuration.warnings))
 
     def test_told(self) -> None:
         """

@@ -57,6 +57,7 @@ listen = {listen}
 cert = "server.pem"                 # good for both names below
 key = "server-key.pem"
 client_ca = "proxies-ca.pem"
+min_version = "1.3"
 
 [route.enroll]
 name = {enroll}
@@ -266,7 +267,7 @@ def _files(
     @return: The files, by their names; and the token.
     """
     authority = Authority.create(
-        _shortened(f"Reverse proxy {place.server}"),
+        _shortened(f"CA of {place.server}"),
         permitted=[x509.DNSName(place.server)],
         lifetime=_AUTHORITIES_LAST,
         now=now,
