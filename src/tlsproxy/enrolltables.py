@@ -35,7 +35,7 @@ from tlsproxy.tls.printing import printable
 from tlsproxy.tlstables import TLSReader
 from tlsproxy.wire.host import asciiName, isLiteral
 
-__all__ = ["EnrollReader", "EnrollSettings"]
+__all__ = ["EnrollReader", "EnrollSettings", "storePath"]
 
 _HOUR: Final = timedelta(hours=1)
 _LONGEST_LIFETIME: Final = timedelta(days=30)
@@ -134,7 +134,7 @@ class EnrollReader:
             enrolling = self._tls.enrolling(tls.policy, path)
         if len(reader.problems) > before or issuer is None or enrolling is None:
             return None
-        file = settings.store or str(self._stateDir / f"enrollment-{quote(route, safe='')}.sqlite")
+        file = storePath(settings, route, self._stateDir)
         store, standing = self._lasting(issuer, file)
         most = settings.maxRequests, settings.maxClientRequests
         return Desk(
@@ -295,6 +295,16 @@ class EnrollReader:
                     f"{path}.server_ca",
                     f"the certificate for {name} cannot be verified by it: {describe(identity.chain[0])}",
                 )
+
+
+def storePath(settings: EnrollSettings, route: str, stateDir: Path) -> str:
+    """
+    Tell which file tokens and certificates are kept in.
+
+    @param route: The name of the route.
+    @param stateDir: The state directory.
+    """
+    return settings.store or str(stateDir / f"enrollment-{quote(route, safe='')}.sqlite")
 
 
 def _serverName(text: str) -> str:

@@ -74,8 +74,10 @@ class StoreFile:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).absolute()
-        self._reader = _Opened(self.path, "r")
-        self._writer = _Opened(self.path, "w")
+        self._lock = threading.Lock()
+        self._reader = _Opened("r")
+        self._writer = _Opened("w")
+        self._process = 0
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -84,7 +86,7 @@ class StoreFile:
 
         @raise StoreProblem: See there.
         """
-        with self._reader.taken() as connection:
+        with self._taken(self._reader) as connection:
             yield connection
 
     @contextmanager
@@ -94,7 +96,7 @@ class StoreFile:
 
         @raise StoreProblem: See there.
         """
-        with self._writer.taken() as connection:
+        with self._taken(self._writer) as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -110,7 +112,7 @@ class StoreFile:
 
         @raise StoreProblem: See there.
         """
-        with self._reader.taken() as connection:
+        with self._taken(self._reader) as connection:
             (version,) = connection.execute("PRAGMA data_version").fetchone()
             return self._reader.count, version
 
@@ -118,86 +120,82 @@ class StoreFile:
         """
         Let go of the file, until it is used again.
         """
-        self._writer.close()
-        self._reader.close()
+        for one in (self._writer, self._reader):
+            with one.lock:
+                one.drop()
+
+    @contextmanager
+    def _taken(self, one: _Opened) -> Iterator[sqlite3.Connection]:
+        """
+        Have a connection alone.
+        """
+        with one.lock:
+            try:
+                yield one.opened(self.path, self._found())
+            except sqlite3.Error as e:
+                code = getattr(e, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+                if code != sqlite3.SQLITE_BUSY:
+                    one.drop()
+                raise _problem(self.path, _SENTENCES.get(code, str(e))) from e
+
+    def _found(self) -> os.stat_result:
+        """
+        Look for the file: one that was removed or replaced lives on for those who have it open, where nobody else finds
+        it any more.
+        """
+        with self._lock:
+            if self._process not in (0, os.getpid()):
+                raise _problem(self.path, "it was in use when the process forked")
+            try:
+                found = os.lstat(self.path)
+            except FileNotFoundError:
+                if self._process:
+                    raise _problem(self.path, "it was removed while it was in use; start the proxy again") from None
+                found = _create(self.path)
+            except OSError as e:
+                raise _problem(self.path, f"it cannot be opened: {e.strerror}") from None
+            self._process = os.getpid()
+            return found
 
 
 class _Opened:
     """
     One connection to the file.
 
+    @ivar lock: Is held by whoever uses it.
     @ivar count: How often it was opened.
     """
 
-    def __init__(self, path: Path, purpose: Literal["r", "w"]) -> None:
-        self._path = path
+    def __init__(self, purpose: Literal["r", "w"]) -> None:
+        self.lock = threading.Lock()
+        self.count = 0
         self._purpose = purpose
-        self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._file = (0, 0)
-        self._process = 0
-        self.count = 0
 
-    @contextmanager
-    def taken(self) -> Iterator[sqlite3.Connection]:
+    def opened(self, path: Path, found: os.stat_result) -> sqlite3.Connection:
         """
-        Have it alone.
-
-        @raise StoreProblem: See there.
+        Give it, for the file as it is now.
         """
-        with self._lock:
-            try:
-                yield self._opened()
-            except sqlite3.Error as e:
-                code = getattr(e, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-                if code not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CONSTRAINT):
-                    self._drop()
-                raise _problem(self._path, _SENTENCES.get(code, str(e))) from e
+        file = found.st_dev, found.st_ino
+        if self._connection is None or self._file != file:
+            self.drop()
+            self._connection = _connect(path, found, self._purpose)
+            self._file = file
+            self.count += 1
+        return self._connection
 
-    def close(self) -> None:
+    def drop(self) -> None:
         """
         Close it.
         """
-        with self._lock:
-            self._drop()
-
-    def _drop(self) -> None:
         connection, self._connection = self._connection, None
-        if connection is not None and self._process == os.getpid():
+        if connection is not None:
             connection.close()
-
-    def _opened(self) -> sqlite3.Connection:
-        # A file that was removed or replaced lives on for those who have it open, where nobody else finds it any more.
-        try:
-            found = os.lstat(self._path)
-        except FileNotFoundError:
-            if self._connection is not None:
-                raise _problem(self._path, "it was removed while it was in use; start the proxy again") from None
-            _create(self._path)
-            found = _looked(self._path)
-        except OSError as e:
-            raise _problem(self._path, e.strerror) from None
-        if self._connection is not None and self._process != os.getpid():
-            raise _problem(self._path, "it was open when the process forked")
-        if self._connection is not None and self._file == (found.st_dev, found.st_ino):
-            return self._connection
-        self._drop()
-        self._connection = _connect(self._path, found, self._purpose)
-        self._file = (found.st_dev, found.st_ino)
-        self._process = os.getpid()
-        self.count += 1
-        return self._connection
 
 
 def _problem(path: Path, sentence: str | None) -> StoreProblem:
     return StoreProblem(f"the store {printable(str(path))}: {sentence or 'it cannot be opened'}")
-
-
-def _looked(path: Path) -> os.stat_result:
-    try:
-        return os.lstat(path)
-    except OSError as e:
-        raise _problem(path, e.strerror) from None
 
 
 def _connect(path: Path, found: os.stat_result, purpose: Literal["r", "w"]) -> sqlite3.Connection:
@@ -232,7 +230,7 @@ def _connect(path: Path, found: os.stat_result, purpose: Literal["r", "w"]) -> s
     return connection
 
 
-def _create(path: Path) -> None:
+def _create(path: Path) -> os.stat_result:
     """
     Make an empty store, unless there is a file of that name in the end.
     """
@@ -252,6 +250,7 @@ def _create(path: Path) -> None:
         finally:
             os.unlink(made)
         _sync(path.parent)
+        return os.lstat(path)
     except OSError as e:
         raise _problem(path, f"it cannot be made: {e.strerror}") from None
 
