@@ -19,8 +19,8 @@ from tlsproxy.errors import ConfigurationError
 __all__ = ["add"]
 
 _DIRECT = (
-    "Until Firefox has loaded the PAC file for the first time it goes directly: have the client proxy running before it "
-    "starts."
+    "Until Firefox has loaded the PAC file for the first time it goes directly: have the client proxy running before "
+    "it starts."
 )
 
 

@@ -30,7 +30,7 @@ from tlsproxy.mappingfile import checkMapping, checkSigned
 from tlsproxy.signedmapping import LONGEST, MappingFacts, MappingProblem, readFacts, shownTime
 from tlsproxy.tls.authorization import parsePin
 from tlsproxy.tls.files import readFile
-from tlsproxy.tls.pem import readPEM
+from tlsproxy.tls.pem import PEMFile, readPEM
 from tlsproxy.tls.printing import printable
 from tlsproxy.tls.signatures import isSigned, pinOf, sign
 from tlsproxy.wholefiles import createFile, replaceFile
@@ -221,17 +221,22 @@ def _publicKey(given: str) -> bytes:
         return b64decode(given)
     try:
         read = readPEM(given, "a public key, if this is none in base64 itself")
-        if any(one.label == "PUBLIC KEY" for one in read.blocks):
-            key: object = load_pem_public_key(read.file.data)
-        else:
-            key = read.privateKey("give the public key")
-    except (ValueError, UnsupportedAlgorithm) as e:
+        isPublic = any(one.label == "PUBLIC KEY" for one in read.blocks)
+        key: object = _decoded(read) if isPublic else read.privateKey("give the public key")
+    except ValueError as e:
         raise _Wrong(str(e)) from None
     if isinstance(key, Ed25519PrivateKey):
         key = key.public_key()
     if not isinstance(key, Ed25519PublicKey):
         raise _Wrong(f"{read.name} holds no Ed25519 key")
     return key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+def _decoded(read: PEMFile) -> object:
+    try:
+        return load_pem_public_key(read.file.data)
+    except (ValueError, UnsupportedAlgorithm):
+        raise _Wrong(f"{read.name} is broken, as its public key cannot be decoded: copy the file again") from None
 
 
 def _head(arguments: argparse.Namespace, now: datetime) -> str:
