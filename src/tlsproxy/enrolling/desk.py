@@ -160,6 +160,8 @@ class Desk:
         """
 
         async def act(request: EnrollRequest) -> tuple[bytes, Done]:
+            if not _isNew(session):
+                raise EnrollRefused("version", "this is to be had in TLS 1.3 only", 400)
             if session.serverName != self.serverName:
                 raise EnrollRefused("host", f"this is to be had under {self.serverName} only", 421)
             wait = self._wait(session, self.renewals)
@@ -262,6 +264,8 @@ class Desk:
 
         def issue(name: str, ends: datetime) -> x509.Certificate:
             now = self.now()
+            if now >= self.issuer.certificate.not_valid_after_utc:
+                raise StoreProblem("the CA that certifies client proxies has expired")
             return self.issuer.issue(name, public, min(ends, now + self.lifetime), now)
 
         def work() -> Issued | Refused | StoreProblem:
@@ -313,6 +317,11 @@ class Desk:
         _count(session, "done", "repeated" if issued.again else what)
         sentence = f"{issued.name} has its certificate until {ends:%Y-%m-%d %H:%M} UTC"
         return answer(201, json.dumps(told).encode("ascii"), _JSON), Done(what, sentence)
+
+
+def _isNew(session: Session) -> bool:
+    stream = session.near.tls
+    return stream is not None and stream.connection.get_protocol_version_name() == "TLSv1.3"
 
 
 async def _read(session: Session, reader: EnrollRequestReader, paths: Iterable[str]) -> EnrollRequest:

@@ -58,7 +58,8 @@ class Standing:
         if not self._issuer.hasIssued(chain):
             return ""
         try:
-            return self._store.whyNot(chain[0].serial_number)
+            why = self._store.whyNot(chain[0].serial_number)
+            return f"the client's certificate opens nothing any more: {why}" if why else ""
         except StoreProblem as e:
             return f"whether the client's certificate is still good cannot be told: {e}"
 
@@ -71,7 +72,8 @@ class Standing:
         if not self._issuer.hasIssued(chain):
             return ""
         try:
-            return self._store.whyCut(chain[0].serial_number)
+            why = self._store.whyCut(chain[0].serial_number)
+            return f"the client's certificate is good no more: {why}" if why else ""
         except StoreProblem as e:
             self._complain(e)
             return ""
