@@ -121,6 +121,7 @@ FLOORS: Mapping[str, int] = {
     "tlsproxy.tlstables": 4,
     "tlsproxy.tunneltables": 4,
     "tlsproxy.reloading": 4,
+    "tlsproxy.renewals": 4,
     "tlsproxy.sdnotify": 4,
     "tlsproxy.service": 4,
     "tlsproxy.settings": 4,

@@ -14,11 +14,11 @@ from typing import Final, NoReturn
 from twisted.logger import globalLogBeginner
 
 from tlsproxy import __version__
-from tlsproxy.commands import browser, check, devcert, handlers, mapping, pac, passwd, setup, token
+from tlsproxy.commands import browser, check, devcert, enroll, handlers, mapping, pac, passwd, setup, token
 
 __all__ = ["main"]
 
-_COMMANDS: Final = (check, devcert, handlers, passwd, setup, token, mapping, pac, browser)
+_COMMANDS: Final = (check, devcert, handlers, passwd, setup, token, mapping, enroll, pac, browser)
 """In the order of the help."""
 
 

@@ -35,7 +35,15 @@ TAKES: Final[Mapping[str, frozenset[str]]] = {
     "passthrough": frozenset({"upstream", "rule", "require_tls", *_SENDS}),
     "connect": frozenset({"tls", "targets", "users"}),
     "sequential-client": frozenset(
-        {"upstream_tls", "users", "mapping", "upstream_proxy", "upstream_proxy_password_file", *_DOWNGRADE}
+        {
+            "upstream_tls",
+            "users",
+            "mapping",
+            "enrollment",
+            "upstream_proxy",
+            "upstream_proxy_password_file",
+            *_DOWNGRADE,
+        }
     ),
     "sequential-server": frozenset({"tls", "targets", "grant", "enroll", *_DOWNGRADE}),
 }

@@ -165,6 +165,12 @@ class RouteSettings:
     mapping: str = option(
         "", "sequential-client: file that says which hosts are reached by way of which reverse proxy", kind="file"
     )
+    enrollment: str = option(
+        "",
+        "sequential-client: folder that tlsproxy enroll has written, in the place of mapping, and of cert and ca of "
+        "upstream_tls",
+        kind="folder",
+    )
     upstreamProxy: str = option(
         "",
         "sequential-client: proxy by which reverse proxies are reached: http://[USER@]HOST:PORT or "

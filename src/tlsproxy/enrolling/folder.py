@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from attrs import field, frozen
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -38,8 +39,10 @@ __all__ = [
     "MAPPING",
     "NEXT_KEY",
     "Busy",
+    "Enrolled",
     "Folder",
     "FolderProblem",
+    "enrollAgain",
 ]
 
 CONFIGURATION: Final = "client-proxy.toml"
@@ -277,3 +280,44 @@ class Folder:
             yield
         except OSError as e:
             raise FolderProblem(f"{self} cannot be {what} ({e.strerror}): see to that") from None
+
+
+@frozen
+class Enrolled:
+    """
+    What a folder held when it was read.
+
+    @ivar folder: The folder.
+    @ivar certificate: The certificate.
+    @ivar trust: What mappings are taken by.
+    @ivar url: Where the reverse proxy enrolls.
+    """
+
+    folder: Folder = field(eq=False)
+    certificate: Certified
+    trust: Trust = field(repr=False)
+    url: str
+
+    @classmethod
+    def read(cls, folder: Folder) -> Enrolled:
+        """
+        Read a folder.
+
+        @raise FolderProblem: It is not whole.
+        """
+        enrollment = folder.enrollment()
+        return cls(folder, folder.certificate(), enrollment.trust, enrollment.url)
+
+    @property
+    def again(self) -> str:
+        """
+        What to do where nothing else helps.
+        """
+        return enrollAgain(self.folder, self.url)
+
+
+def enrollAgain(folder: Folder, url: str) -> str:
+    """
+    Say what to do where nothing else helps.
+    """
+    return f"enroll again, with a new token: tlsproxy enroll {url} --token-file FILE --directory {folder}"

@@ -21,12 +21,12 @@ from twisted.python.failure import Failure
 from tlsproxy.enrolling.asking import AskingFailed, AskingRefused
 from tlsproxy.enrolling.enrollment import Enrollment
 from tlsproxy.enrolling.fetching import Fetch
-from tlsproxy.enrolling.folder import MAPPING, Busy, Folder, FolderProblem
+from tlsproxy.enrolling.folder import MAPPING, Busy, Folder, FolderProblem, enrollAgain
 from tlsproxy.enrolling.patience import FIRST, LAST, Patience
 from tlsproxy.enrolling.possession import Certified, Unfit, certified, requestFor
 from tlsproxy.signedmapping import MappingFacts, MappingProblem, accept, shownTime
 
-__all__ = ["Renewal", "enrollAgain"]
+__all__ = ["Renewal"]
 
 _log = Logger()
 
@@ -37,13 +37,6 @@ _JUMP: Final = timedelta(seconds=30)
 """By how much a clock may go wrong before that is noticed."""
 _DAY: Final = timedelta(days=1)
 _REFUSED: Final = (401, 403)
-
-
-def enrollAgain(folder: Folder, url: str) -> str:
-    """
-    Say what to do where nothing else helps.
-    """
-    return f"enroll again, with a new token: tlsproxy enroll {url} --token-file FILE --directory {folder}"
 
 
 class Renewal:
@@ -172,6 +165,7 @@ class Renewal:
         renews = wall >= self._facts["renewAt"] or passed >= self._renewBy
         fetches = _isDue(enrollment, facts, wall) or passed >= self._fetchBy
         if not renews and not fetches and newer == enrollment.trust:
+            self._patience.succeeded()  # Whatever it was that could not be read.
             return self._left(wall, passed)
         with self.folder.locked():
             if newer != enrollment.trust:  # Somebody was interrupted.
@@ -284,6 +278,7 @@ class Renewal:
             self._take(enrollment, answer.mapping)
         except MappingProblem:
             self.folder.keepEnrollment(enrollment)
+            self.folder.forgetKey()
             raise
         finally:
             self._changed()

@@ -21,6 +21,7 @@ from tlsproxy.address import TCP
 from tlsproxy.asking import Answer, askForTunnel
 from tlsproxy.downgrade import ALPN, Downgrade, Inner, follow
 from tlsproxy.end import End
+from tlsproxy.enrolling.folder import Enrolled
 from tlsproxy.errors import DialFailed, SessionError
 from tlsproxy.given import takes
 from tlsproxy.grants import Admitted
@@ -67,7 +68,8 @@ class SequentialClient:
     @ivar downgrade: When and how the TLS toward reverse proxies comes off.
     @ivar upstreamProxy: What reverse proxies are reached through; L{None} for nothing.
     @ivar userOf: Tells whose process is at the other end of a socket.
-    @ivar now: Tells the time that the mapping is valid by.
+    @ivar enrolled: Where certificate and mapping come from, where a reverse proxy has given both.
+    @ivar now: Tells the time that the mapping and the certificate are valid by.
     """
 
     mode = "sequential-client"
@@ -79,6 +81,9 @@ class SequentialClient:
     )
     downgrade: Downgrade = field(default=Downgrade(), validator=takes("Downgrade(...)", Downgrade))
     upstreamProxy: UpstreamProxy | None = field(default=None, validator=takes("an UpstreamProxy", UpstreamProxy, None))
+    enrolled: Enrolled | None = field(
+        default=None, validator=takes("Enrolled, as Enrolled.read(folder) makes it", Enrolled, None)
+    )
     userOf: Callable[..., int] = field(default=userOf, eq=False, repr=False)
     now: Callable[[], datetime] = field(default=wallClock, eq=False, repr=False)
 
@@ -174,6 +179,17 @@ class SequentialClient:
             sentence = f"the mapping has expired on {shownTime(expires)}: no host is reached until there is a new one"
             raise TargetRefused(sentence, sentence)
 
+    def _knowCertificate(self) -> None:
+        """
+        See that our certificate is valid, where nobody but we know that it is not.
+
+        @raise TargetRefused: It has expired.
+        """
+        kept = self.enrolled
+        if kept is not None and self.now() >= kept.certificate.notAfter:
+            words = f"the certificate of this client proxy has expired on {shownTime(kept.certificate.notAfter)}"
+            raise TargetRefused(f"{words}: {kept.again}", f"{words}, and could not be renewed: {kept.again}")
+
     def whyNoMore(self, admitted: Admitted) -> str:
         """
         Say why a tunnel that another mapping has let through would not be by this one.
@@ -221,6 +237,7 @@ class SequentialClient:
 
         @return: Its side, and what was agreed on for its TLS.
         """
+        self._knowCertificate()
         who = f"the reverse proxy {via.name}"
         try:
             far = await self._dial(session, via, who)

@@ -47,6 +47,7 @@ def page(told: Mapping[str, Any]) -> str:
         _table("Routes", _ROUTES, (_route(route) for route in told["routes"])),
         _table("Upstreams", ("route", "upstream", "sessions", "reached", "failed"), _upstreams(told["routes"])),
         _table("Certificates", _CERTIFICATES, _certificates(told["certificates"])),
+        *([_table("Enrollments", _ENROLLMENTS, map(_enrollment, told["enrollments"]))] if told["enrollments"] else []),
         _table("Process", ("what", "value"), facts),
         _table("Configuration", ("what", "value"), _configuration(told["configuration"])),
         "</body></html>",
@@ -104,6 +105,33 @@ def _certificates(certificates: Iterable[Mapping[str, Any]]) -> Iterable[tuple[s
     for one in certificates:
         soon = "!" if one["days_left"] < _SOON else ""
         yield one["route"], one["side"], ", ".join(one["names"]), one["not_after"], f"{one['days_left']:.0f}{soon}"
+
+
+_ENROLLMENTS: Final = (
+    "route",
+    "as",
+    "certificate until",
+    "renewed at",
+    "mapping",
+    "mapping until",
+    "renewals",
+    "mappings taken",
+    "failures",
+    "last failure",
+)
+
+
+def _enrollment(one: Mapping[str, Any]) -> Iterable[str]:
+    keys = ("certificate_not_after", "renewal", "mapping_version", "mapping_not_after")
+    times = (_words(one[key]) if key != "mapping_version" else str(one[key]) for key in keys)
+    failure = one["last_failure"]
+    return (
+        one["route"],
+        one["name"],
+        *times,
+        *(_words(one[key]) for key in ("renewals", "mappings", "failures")),
+        f"{failure}!" if failure else "-",
+    )
 
 
 def _configuration(told: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
