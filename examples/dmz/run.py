@@ -137,7 +137,7 @@ def enrolled(folder: Path, run: Callable[[str], object]) -> None:
     url = f"https://enroll.localhost:{WIRE}"
     tool("enroll", url, "--connect", where, "--token-file", token, "--directory", client)
     run("client-proxy")
-    print(tool("browser", "--config", client / "client-proxy.toml").rstrip())
+    print(tool("browser", "--config", client / "client-proxy.toml").partition("By hand")[0].rstrip())
 
 
 def show(hosts: dict[str, Path], proxies: dict[str, subprocess.Popen[bytes]], wire: Wire) -> None:
