@@ -38,7 +38,7 @@ class BrowserTests(ToolTestCase):
         self.assertIn(f"\n    {URL}\n", printed)
         for words in ('"ProxyPacMandatory": true', '"network.proxy.failover_direct"', CHROMIUM, CHROME, FIREFOX):
             self.assertIn(words, printed)
-        self.assertIn("Until Firefox has loaded the PAC file", printed)
+        self.assertIn("Firefox goes directly while it cannot", printed)
         self.assertEqual("", told)
         self.assertEqual([], os.listdir(self.root))
 
@@ -48,7 +48,7 @@ class BrowserTests(ToolTestCase):
         """
         printed, told = self.run_("browser", "--config", self.config, "--apply", "--root", str(self.root))
         self.assertEqual([f"set in {self.root / one}" for one in (CHROMIUM, CHROME, FIREFOX)], printed.splitlines())
-        self.assertTrue(told.startswith("note: Until Firefox"))
+        self.assertTrue(told.startswith("note: Firefox goes"))
         for name in (CHROMIUM, CHROME, FIREFOX):
             self.assertIn(URL, (self.root / name).read_text())
         printed, told = self.run_("browser", "--remove", "--root", str(self.root))

@@ -18,10 +18,7 @@ from tlsproxy.errors import ConfigurationError
 
 __all__ = ["add"]
 
-_DIRECT = (
-    "Until Firefox has loaded the PAC file for the first time it goes directly: have the client proxy running before "
-    "it starts."
-)
+_DIRECT = "Firefox goes directly while it cannot load the PAC file: have the client proxy running before it starts."
 
 
 def add(commands: Commands) -> None:
