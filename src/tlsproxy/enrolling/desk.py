@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from hashlib import sha256
 from math import ceil
@@ -235,6 +236,8 @@ class Desk:
         public = _public(request)
 
         def enroll(spki: bytes, issue: Issue) -> Issued:
+            with suppress(StoreProblem):
+                self.store.prune()  # It grows by those who enroll, so this is often enough.
             return self.store.enroll(request.token, spki, self.lineage, issue)
 
         found = await self._issued(session, "enrolled", public, enroll)
@@ -280,7 +283,8 @@ class Desk:
 
         def tell(result: Issued | Refused | StoreProblem) -> Issued | Refused | StoreProblem:
             if isinstance(result, Theft):
-                _log.error("{route} theft: {problem}; asked for from {client}", **_facts(route, client, result))
+                words = "theft: {problem}, by {client} at route {route}"
+                _log.error(words, problem=str(result), client=client, route=route)
                 self.standing.judge()
             elif isinstance(result, Issued) and not result.again:
                 leaf = x509.load_pem_x509_certificate(result.certificate)
@@ -357,10 +361,6 @@ def _noToken(reason: str, log: str) -> EnrollRefused:
 def _broken(session: Session, problem: StoreProblem) -> EnrollRefused:
     _log.error("{route}: nobody can enroll or renew: {problem}", route=session.route.name, problem=str(problem))
     return EnrollRefused("store", "this is out of order; try again later", 503, _NOT_NOW, str(problem))
-
-
-def _facts(route: str, client: str, problem: Exception) -> dict[str, str]:
-    return {"route": route, "client": client, "problem": str(problem)}
 
 
 def _count(session: Session, kind: str, word: str) -> None:

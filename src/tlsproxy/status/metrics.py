@@ -40,6 +40,7 @@ class _State:
         yield from _sessions(self._told["routes"])
         yield from _handshakes(self._told["routes"])
         yield from _upstreams(self._told["routes"])
+        yield from _enrollments(self._told["routes"])
         yield from _certificates(self._told["certificates"])
         yield from _enrollments(self._told["enrollments"])
 
@@ -147,6 +148,19 @@ def _upstreams(routes: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
     yield _metric("gauge", "upstream_sessions", "Sessions with an upstream", labels, rows("sessions"))
     dials = rows("reached", "reached") + rows("failed", "failed")
     yield _metric("counter", "dials", "Connections to an upstream that were tried", (*labels, "result"), dials)
+
+
+def _enrollments(routes: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
+    def rows(kind: str) -> list[tuple[tuple[str, ...], float]]:
+        return [
+            ((route["name"], word), n)
+            for route in routes
+            for word, n in route.get("enrollments", {}).get(kind, {}).items()
+        ]
+
+    done = "What client proxies got that enroll: certificates and what goes with them"
+    yield _metric("counter", "enrollments", done, ("route", "result"), rows("done"))
+    yield _metric("counter", "enrollments_refused", "Why they got nothing", ("route", "reason"), rows("refused"))
 
 
 def _certificates(certificates: list[Mapping[str, Any]]) -> Iterator[Metric]:

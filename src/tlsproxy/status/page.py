@@ -46,6 +46,7 @@ def page(told: Mapping[str, Any]) -> str:
         'The same for programs: <a href="status.json">status.json</a>, <a href="metrics">metrics</a>.</p>',
         _table("Routes", _ROUTES, (_route(route) for route in told["routes"])),
         _table("Upstreams", ("route", "upstream", "sessions", "reached", "failed"), _upstreams(told["routes"])),
+        *_enrollments(told["routes"]),
         _table("Certificates", _CERTIFICATES, _certificates(told["certificates"])),
         *([_table("Enrollments", _ENROLLMENTS, map(_enrollment, told["enrollments"]))] if told["enrollments"] else []),
         _table("Process", ("what", "value"), facts),
@@ -99,6 +100,16 @@ def _upstreams(routes: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, ...]]
     for route in routes:
         for one in route["upstreams"]:
             yield route["name"], one["address"], *(_words(one[key]) for key in ("sessions", "reached", "failed"))
+
+
+def _enrollments(routes: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+    rows = [
+        (route["name"], *(_words(route["enrollments"][kind]) for kind in ("done", "refused")))
+        for route in routes
+        if "enrollments" in route
+    ]
+    if rows:
+        yield _table("Enrollment of client proxies", ("route", "done", "refused"), rows)
 
 
 def _certificates(certificates: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, ...]]:

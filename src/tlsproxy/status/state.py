@@ -178,6 +178,8 @@ class State:
             "upstream_handshakes": _handshakes(tally.handshakes[FAR]),
             "upstreams": _upstreams(tally, live),
         }
+        if factory is not None and getattr(factory.route.pattern, "desk", None) is not None:
+            told["enrollments"] = _enrollments(factory)
         return told
 
     def _ports(self, name: str, factory: RouteFactory) -> Iterable[Any]:
@@ -192,6 +194,13 @@ def _ended(tally: RouteTally) -> dict[str, dict[str, int]]:
     for (outcome, phase), count in tally.ended.items():
         ended.setdefault(outcome, {})[phase] = count
     return ended
+
+
+def _enrollments(factory: RouteFactory) -> dict[str, dict[str, int]]:
+    told: dict[str, dict[str, int]] = {"done": {}, "refused": {}}
+    for (kind, word), count in factory.enrolled.items():
+        told[kind][word] = count
+    return told
 
 
 def _handshakes(handshakes: Handshakes) -> dict[str, Any]:

@@ -26,7 +26,6 @@ from tlsproxy.tls.files import CertificateProblem
 from tlsproxy.tls.keys import PrivateKey, belongs
 from tlsproxy.tls.pem import UNDECODABLE, readPEM
 from tlsproxy.tls.printing import printable
-from tlsproxy.wire.host import asciiName, isLiteral
 
 __all__ = ["BACKDATED", "Issuer", "PublicKey", "readRequest"]
 
@@ -37,6 +36,7 @@ BACKDATED: Final = timedelta(hours=1)
 """How long before it is issued a certificate begins, for peers whose clocks are slow."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+_DOMAIN: Final = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9-]{1,63}(?<!-))*", re.ASCII)
 _NOBODY: Final = "invalid"
 """A name that nobody has (RFC 6761, section 6.4): a kind of name that is not mentioned is not constrained at all."""
 _EVERYWHERE: Final = (x509.IPAddress(IPv4Network("0.0.0.0/0")), x509.IPAddress(IPv6Network("::/0")))
@@ -216,10 +216,8 @@ def readRequest(der: bytes) -> PublicKey:
 
 
 def _isDomain(domain: str) -> bool:
-    try:
-        return asciiName(domain) == domain and not isLiteral(domain) and "*" not in domain
-    except ValueError:
-        return False
+    # A last label of digits is an address gone wrong, never a name (RFC 3696, section 2).
+    return len(domain) <= 253 and bool(_DOMAIN.fullmatch(domain)) and not domain.rpartition(".")[2].isdigit()
 
 
 def _domainOf(certificate: x509.Certificate) -> str:
