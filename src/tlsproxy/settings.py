@@ -170,6 +170,7 @@ class RouteSettings:
         "sequential-client: folder that tlsproxy enroll has written, in the place of mapping, and of cert and ca of "
         "upstream_tls",
         kind="folder",
+        option="",  # It comes with a file of its own.
     )
     upstreamProxy: str = option(
         "",

@@ -29,7 +29,6 @@ class TLSReader:
     Reads the TLS of routes.
 
     @ivar warnings: What is doubtful but works, one sentence each.
-    @ivar now: The time that certificates have to be valid at.
     """
 
     def __init__(self, reader: Reader, now: datetime, kept: Kept, warnings: list[str]) -> None:
@@ -40,9 +39,16 @@ class TLSReader:
         @param warnings: Gets what is doubtful.
         """
         self._reader = reader
-        self.now = now
+        self._now = now
         self._kept = kept
         self.warnings = warnings
+
+    @property
+    def now(self) -> datetime:
+        """
+        The time that certificates have to be valid at.
+        """
+        return self._now
 
     def serverPolicy(self, table: object, path: str) -> ServerPolicy:
         """
@@ -74,7 +80,7 @@ class TLSReader:
             )
         if mode == "connect" and set(policy.alpn) - {"http/1.1"}:
             self._reader.tell(f"{path}.alpn", 'mode connect speaks "http/1.1" only')
-        loaded = self._load(path, policy, "", lambda: ServerTLS.load(policy, self.now, path))
+        loaded = self._load(path, policy, "", lambda: ServerTLS.load(policy, self._now, path))
         return None if policy.mirrors and mode != "bridge" else loaded
 
     def _sequential(self, policy: ServerPolicy, path: str, enrolls: bool) -> ServerTLS | None:
@@ -93,7 +99,7 @@ class TLSReader:
             elif not one.clientCa and not (one is policy and policy.host):
                 self._reader.tell(f"{place}.client_ca", "say which CA issues the certificates of the clients")
         policy = evolve(policy, alpn=SequentialServer.enrolling if enrolls else SequentialServer.alpn)
-        return self._load(path, policy, "", lambda: ServerTLS.load(policy, self.now, path))
+        return self._load(path, policy, "", lambda: ServerTLS.load(policy, self._now, path))
 
     def enrolling(self, policy: ServerPolicy, path: str) -> ServerTLS | None:
         """
@@ -109,7 +115,7 @@ class TLSReader:
             ciphersuites=policy.ciphersuites,
             groups=policy.groups,
         )
-        return self._load(path, own, "", lambda: ServerTLS.load(own, self.now, path))
+        return self._load(path, own, "", lambda: ServerTLS.load(own, self._now, path))
 
     def _hosts(self, tables: object, path: str) -> tuple[HostPolicy, ...]:
         """
@@ -138,14 +144,14 @@ class TLSReader:
         if mode == "bridge" and policy.alpn:
             self._reader.tell(f"{path}.alpn", "mode bridge offers what its client negotiated: leave this out")
         known = "localhost" if host is None else host
-        return self._load(path, policy, known, lambda: ClientTLS.load(policy, known, self.now, path))
+        return self._load(path, policy, known, lambda: ClientTLS.load(policy, known, self._now, path))
 
     def _load(self, path: str, policy: Policy, host: str, load: Callable[[], T]) -> T | None:
         # Without its key, the certificate would be taken for one that lacks it.
         if {problem.key for problem in self._reader.problems} & {f"{path}.{key}" for key in BESIDE_CERT}:
             return None
         # What is valid today may not be so tomorrow.
-        key, seen = (policy, host, self.now.date()), self._reader.files
+        key, seen = (policy, host, self._now.date()), self._reader.files
         loaded = self._reader.attempt(path, lambda: self._kept.load(key, filesOf(policy), seen, load))
         self.warnings += getattr(loaded, "warnings", ())
         return loaded

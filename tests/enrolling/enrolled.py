@@ -52,8 +52,8 @@ def mappingOf(
     """
     Sign a mapping.
     """
-    times = (f"{time:%Y-%m-%dT%H:%M:%SZ}" for time in (begins, begins + lasts))
-    return signed(facts(version, *times, **more), key)
+    issued, expires = (f"{time:%Y-%m-%dT%H:%M:%SZ}" for time in (begins, begins + lasts))
+    return signed(facts(version, issued, expires, **more), key)
 
 
 class ReverseProxy:

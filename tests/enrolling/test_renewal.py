@@ -38,7 +38,7 @@ class LifeTests(EnrolledCase):
         for serial in serials[:-1]:
             self.assertNotEqual("", self.reverse.lineages.whyNot(serial))
         self.assertEqual("", self.reverse.lineages.whyNot(serials[-1]))
-        keys = {request for request in self.reverse.requests}
+        keys = set(self.reverse.requests)
         self.assertEqual(6, len(keys))
         self.assertFalse((self.folder.path / NEXT_KEY).exists())
         self.assertEqual(5, self.changes)

@@ -15,7 +15,7 @@ from typing import Any, Final
 from attrs import frozen
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
-from twisted.internet.error import TimeoutError as TookTooLong
+from twisted.internet.defer import TimeoutError as TookTooLong
 
 from tlsproxy.address import TCP
 from tlsproxy.dial import Dialer

@@ -42,7 +42,7 @@ class _State:
         yield from _upstreams(self._told["routes"])
         yield from _enrollments(self._told["routes"])
         yield from _certificates(self._told["certificates"])
-        yield from _enrollments(self._told["enrollments"])
+        yield from _renewals(self._told["renewals"])
 
 
 def _metric(
@@ -173,7 +173,7 @@ def _certificates(certificates: list[Mapping[str, Any]]) -> Iterator[Metric]:
     yield _metric("gauge", "certificate_not_after_seconds", help, ("route", "side", "certificate"), rows)
 
 
-def _enrollments(enrollments: list[Mapping[str, Any]]) -> Iterator[Metric]:
+def _renewals(enrollments: list[Mapping[str, Any]]) -> Iterator[Metric]:
     def times(key: str) -> list[tuple[tuple[str, ...], float]]:
         return [((one["route"],), datetime.fromisoformat(one[key]).timestamp()) for one in enrollments if one[key]]
 

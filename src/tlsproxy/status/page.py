@@ -48,7 +48,7 @@ def page(told: Mapping[str, Any]) -> str:
         _table("Upstreams", ("route", "upstream", "sessions", "reached", "failed"), _upstreams(told["routes"])),
         *_enrollments(told["routes"]),
         _table("Certificates", _CERTIFICATES, _certificates(told["certificates"])),
-        *([_table("Enrollments", _ENROLLMENTS, map(_enrollment, told["enrollments"]))] if told["enrollments"] else []),
+        *_renewals(told["renewals"]),
         _table("Process", ("what", "value"), facts),
         _table("Configuration", ("what", "value"), _configuration(told["configuration"])),
         "</body></html>",
@@ -118,7 +118,7 @@ def _certificates(certificates: Iterable[Mapping[str, Any]]) -> Iterable[tuple[s
         yield one["route"], one["side"], ", ".join(one["names"]), one["not_after"], f"{one['days_left']:.0f}{soon}"
 
 
-_ENROLLMENTS: Final = (
+_RENEWALS: Final = (
     "route",
     "as",
     "certificate until",
@@ -132,7 +132,13 @@ _ENROLLMENTS: Final = (
 )
 
 
-def _enrollment(one: Mapping[str, Any]) -> Iterable[str]:
+def _renewals(renewals: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+    rows = [_renewal(one) for one in renewals]
+    if rows:
+        yield _table("Enrolled", _RENEWALS, rows)
+
+
+def _renewal(one: Mapping[str, Any]) -> Iterable[str]:
     keys = ("certificate_not_after", "renewal", "mapping_version", "mapping_not_after")
     times = (_words(one[key]) if key != "mapping_version" else str(one[key]) for key in keys)
     failure = one["last_failure"]

@@ -123,7 +123,7 @@ class State:
             "configuration": self._configuration(),
             "routes": [self._route(name, factories.get(name), live[name]) for name in names],
             "certificates": self._expiries.tell(factories.values()),
-            "enrollments": [] if self._enrollments is None else self._enrollments.tell(),
+            "renewals": [] if self._enrollments is None else self._enrollments.tell(),
         }
 
     def _process(self, sessions: int) -> dict[str, Any]:
