@@ -7,59 +7,17 @@ renewed, changed and taken back while both run.
 from __future__ import annotations
 
 import os
-import re
 import socket
-import subprocess
-from pathlib import Path
 
-from tests.integration.clientproxying import ESTABLISHED, page
-from tests.integration.running import TOOL, IntegrationTestCase, Proxy, freePort, waitUntil
-from tests.integration.talking import Server, serverContext
+from tests.integration.clientproxying import ESTABLISHED
+from tests.integration.fromnothing import FromNothingCase
+from tests.integration.running import Proxy, waitUntil
 
 
-class FromNothingTests(IntegrationTestCase):
+class FromNothingTests(FromNothingCase):
     """
-    Tests with what C{tlsproxy setup} makes.
+    Tests with the commands that C{tlsproxy setup} prints.
     """
-
-    guard = 120.0
-
-    def setUp(self) -> None:
-        """
-        Make a reverse proxy, from nothing, and start it.
-        """
-        super().setUp()
-        self.origin = Server(self, page, serverContext(self.certificates.issue("shop", ["localhost"])))
-        self.rp, self.cp = self.folder / "dmz", self.folder / "laptop"
-        self.address = f"localhost:{freePort()}"
-        self.target = f"localhost:{self.origin.port}"
-        told = self.tool("setup", "dmz", "--address", self.address, "--target", self.target, "--name", "laptop")
-        commands = re.findall("^    tlsproxy (.*)$", told, re.MULTILINE)
-        self.enrolls, self.signs = (one.split() for one in commands)
-        self.configuration = self.rp / "reverse-proxy.toml"
-        self.reverse = Proxy(self, self.folder, self.configuration)
-
-    def tool(self, *words: str, at: Path | None = None, status: int = 0) -> str:
-        """
-        Run a command.
-
-        @param at: Where; the folder of the test, if it does not matter.
-        @param status: The exit status that is expected.
-        @return: What it prints, on either stream.
-        """
-        done = subprocess.run(
-            [*TOOL, *words], cwd=at or self.folder, capture_output=True, text=True, timeout=60, check=False
-        )
-        self.assertEqual(status, done.returncode, done.stderr)
-        return done.stdout + done.stderr
-
-    def enroll(self, folder: Path, status: int = 0) -> str:
-        """
-        Enroll, by the command that setup has printed.
-        """
-        return self.tool(
-            *self.enrolls, "--directory", str(folder), "--listen", "127.0.0.1:0", at=self.rp, status=status
-        )
 
     def start(self) -> Proxy:
         """
@@ -136,7 +94,7 @@ class FromNothingTests(IntegrationTestCase):
         self.reverse.waitFor("not reloaded: .*mapping")
         self.tool(*self.signs, "--version", "9999999999", at=elsewhere)
         os.replace(elsewhere / "mapping.signed", self.rp / "mapping.signed")
-        self.reverse.waitFor("reloaded: .*mapping.signed")
+        self.reverse.waitFor(r"\] reloaded: .*mapping\.signed")
         self.enroll(self.cp)
         self.assertIn(b"new.invalid", (self.cp / "mapping.signed").read_bytes())
         waitUntil(lambda: "9999999999" in (self.cp / "enrollment.json").read_text(), "the version")
