@@ -94,7 +94,7 @@ class FromNothingTests(FromNothingCase):
         self.reverse.waitFor("not reloaded: .*mapping")
         self.tool(*self.signs, "--version", "9999999999", at=elsewhere)
         os.replace(elsewhere / "mapping.signed", self.rp / "mapping.signed")
-        self.reverse.waitFor(r"\] reloaded: .*mapping\.signed")
+        self.reverse.waitFor(r"\] reloaded: files changed: ")
         self.enroll(self.cp)
         self.assertIn(b"new.invalid", (self.cp / "mapping.signed").read_bytes())
         waitUntil(lambda: "9999999999" in (self.cp / "enrollment.json").read_text(), "the version")
