@@ -8,6 +8,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from cryptography import x509
+
 from tests.enrolling.desks import DOMAIN, TUNNEL_NAME, DeskCase, csr, enrollment, issuer, newKey
 from tlsproxy.enrolling.lineages import Lineages
 from tlsproxy.testing.certificates import NOW
@@ -197,6 +199,23 @@ class ForbiddenTests(RenewalCase):
         self.forget()
         client = self.sends(request, TUNNEL_NAME, minted)
         self.assertRefused(client, 403, NOT_YOU, "it is not known here", "dead")
+
+    def test_sameNumber(self) -> None:
+        """
+        So it is with one that has the serial number of one that is alive, and another key.
+        """
+        self.open()
+        identity, key = self.enrolled(), newKey()
+        number = identity.chain[0].serial_number
+        self.patch(x509, "random_serial_number", lambda: number)
+        minted = Identity((issuer().issue("ann", key.public_key(), NOW + timedelta(days=7), NOW),), key)
+        self.assertEqual(number, minted.chain[0].serial_number)
+        self.assertNoTunnel(minted, "it is not known here")
+        self.refused(minted, "it is not known here", "unknown", "it is not known here")
+        tunnel = self.standing(identity)
+        self.assertFalse(tunnel.ended)
+        (session,) = [one for one in self.factory.sessions if one.relay is not None]
+        session.stop()
 
     def test_badRequest(self) -> None:
         """

@@ -34,7 +34,7 @@ class Store:
     looks: int = 0
     problem: str = ""
 
-    def whyNot(self, serial: int) -> str:
+    def whyNot(self, serial: int, spki: bytes) -> str:
         """
         Tell why one is dead.
         """
@@ -155,6 +155,11 @@ class StandingTests(SynchronousTestCase):
         self.assertEqual({None}, {session.ended for session in keeper.sessions})
         self.after(20)
         self.assertEqual("", self.standing.whyCut(mine))
+        # What could not be told is asked again, also if nothing changes any more.
+        self.store.problem = ""
+        self.store.dead[mine[0].serial_number] = "it was revoked"
+        self.after(2)
+        self.assertIn("revoked", {session.ended[0] for session in keeper.sessions if session.ended})
 
     def test_watches(self) -> None:
         """

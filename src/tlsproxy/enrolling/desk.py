@@ -14,13 +14,11 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
-from hashlib import sha256
 from math import ceil
 from typing import Any, Final, NoReturn
 
 from attrs import Factory, field, frozen
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
@@ -38,7 +36,7 @@ from tlsproxy.session import Session
 from tlsproxy.steps import acceptTLS
 from tlsproxy.tls.contexts import ServerTLS
 from tlsproxy.tls.files import CertificateProblem
-from tlsproxy.tls.issuing import BACKDATED, Issuer, PublicKey, readRequest
+from tlsproxy.tls.issuing import BACKDATED, Issuer, PublicKey, readRequest, spkiHash
 from tlsproxy.wire.enrolling import (
     ALPN,
     AUTHORITY,
@@ -179,7 +177,7 @@ class Desk:
                 return answer(200, self.mapping, MAPPINGS), Done("served", "the client got the mapping")
             if not any(grant.isFor(chain) for grant in grants):
                 raise EnrollRefused("grant", _NOT_YOU, 403, log="no grant is for the client's certificate any more")
-            return await self._renew(session, request, chain[0].serial_number)
+            return await self._renew(session, request, chain[0])
 
         await self._serve(session, BY_CERTIFICATE, act)
 
@@ -245,11 +243,13 @@ class Desk:
             raise _noToken(found.reason, str(found))
         return self._answer(session, "enrolled", found)
 
-    async def _renew(self, session: Session, request: EnrollRequest, parent: int) -> tuple[bytes, Done]:
+    async def _renew(self, session: Session, request: EnrollRequest, parent: x509.Certificate) -> tuple[bytes, Done]:
         public = _public(request)
-        found = await self._issued(
-            session, "renewed", public, lambda spki, issue: self.store.renew(parent, spki, issue)
-        )
+
+        def renew(spki: bytes, issue: Issue) -> Issued:
+            return self.store.renew(parent.serial_number, spki, issue, spkiHash(parent.public_key()))
+
+        found = await self._issued(session, "renewed", public, renew)
         if isinstance(found, Refused):
             raise EnrollRefused(found.reason, found.public, 403, log=str(found))
         return self._answer(session, "renewed", found)
@@ -263,7 +263,7 @@ class Desk:
 
         @param what: What is asked for, in a word for the log.
         """
-        spki = sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+        spki = spkiHash(public)
 
         def issue(name: str, ends: datetime) -> x509.Certificate:
             now = self.now()

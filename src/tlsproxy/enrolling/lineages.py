@@ -229,7 +229,7 @@ class Lineages:
                 raise Refused(reason, f"{told} has been used, and the certificate: {why}", _PUBLIC)
             return Issued(before["pem"], before["name"], again=True)
 
-    def renew(self, parent: int, spki: bytes, issue: Issue) -> Issued:
+    def renew(self, parent: int, spki: bytes, issue: Issue, parentSpki: bytes = b"") -> Issued:
         """
         Issue the next certificate of a lineage; the last one is dead from then on.  That the key of that one is known
         has been proven before.
@@ -237,6 +237,7 @@ class Lineages:
         @param parent: The serial number of that one.
         @param spki: The SHA-256 hash of the new public key, as a SubjectPublicKeyInfo.
         @param issue: Makes the certificate.  If this raises, nothing has happened.
+        @param parentSpki: The SHA-256 hash of the parent's public key, as for L{whyNot}.
         @raise Theft: It has been renewed before, with another key.
         @raise Refused: There is another reason.
         @raise ValueError: The certificate is not what was asked for.
@@ -244,10 +245,11 @@ class Lineages:
         serial = _SERIAL.format(parent)
         with self._file.writing() as store:
             now = self._now().timestamp()
-            row = store.execute(_CERTIFICATES + "WHERE serial = ?", (serial,)).fetchone()
+            row = _isThat(store.execute(_CERTIFICATES + "WHERE serial = ?", (serial,)).fetchone(), parentSpki)
             reason, why = _whyCut(row, now)
             if reason:
                 raise Refused(reason, f"the certificate {serial}: {why}", f"{why}; {_AGAIN}")
+            assert row is not None  # Or there was a reason.
             told = f"the certificate {serial} of {row['name']}"
             if row["current"]:
                 used = "SELECT 1 FROM certificate WHERE lineage = ? AND spki = ?"
@@ -264,21 +266,24 @@ class Lineages:
         # Raised only now, that it stays written.
         raise Theft("theft", f"{told} was to be renewed with a second key", f"{_STOLEN}; {_AGAIN}")
 
-    def whyNot(self, serial: int) -> str:
+    def whyNot(self, serial: int, spki: bytes = b"") -> str:
         """
         Tell why a certificate opens nothing any more.
 
+        @param spki: The SHA-256 hash of its public key, as a SubjectPublicKeyInfo: who has the authority's key can
+            make another certificate with a serial number that is known here.  Without it, the number has to do.
         @return: One sentence; empty if it is alive.
         """
-        return _whyNot(self._certificate(serial), self._now().timestamp())[1]
+        return _whyNot(_isThat(self._certificate(serial), spki), self._now().timestamp())[1]
 
-    def whyCut(self, serial: int) -> str:
+    def whyCut(self, serial: int, spki: bytes = b"") -> str:
         """
         Tell why what a certificate has opened is to be cut.  That there is a newer one is no reason.
 
+        @param spki: As for L{whyNot}.
         @return: One sentence; empty if there is none.
         """
-        return _whyCut(self._certificate(serial), self._now().timestamp())[1]
+        return _whyCut(_isThat(self._certificate(serial), spki), self._now().timestamp())[1]
 
     def _certificate(self, serial: int) -> Row | None:
         with self._file.reading() as store:
@@ -309,6 +314,10 @@ class Lineages:
 
 def _time(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def _isThat(row: Row | None, spki: bytes) -> Row | None:
+    return row if row is not None and spki in (b"", row["spki"]) else None
 
 
 def _whyCut(row: Row | None, now: float) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from tlsproxy.enrolling.lineages import Lineages
 from tlsproxy.enrolling.storefile import StoreProblem
 from tlsproxy.keeper import Keeper
-from tlsproxy.tls.issuing import Issuer
+from tlsproxy.tls.issuing import Issuer, spkiHash
 
 __all__ = ["CHECKED", "REVOKED", "Standing"]
 
@@ -47,6 +47,7 @@ class Standing:
         self._keepers: set[Keeper] = set()
         self._next = 0.0
         self._complained = -_COMPLAINT
+        self._owing = False  # Whether some certificate could not be judged.
 
     def whyNot(self, chain: tuple[x509.Certificate, ...]) -> str:
         """
@@ -58,7 +59,7 @@ class Standing:
         if not self._issuer.hasIssued(chain):
             return ""
         try:
-            why = self._store.whyNot(chain[0].serial_number)
+            why = self._store.whyNot(chain[0].serial_number, spkiHash(chain[0].public_key()))
             return f"the client's certificate opens nothing any more: {why}" if why else ""
         except StoreProblem as e:
             return f"whether the client's certificate is still good cannot be told: {e}"
@@ -67,14 +68,15 @@ class Standing:
         """
         Say why a certificate keeps no tunnel open: one that has been renewed does, until it ends.
 
-        @return: One sentence; C{""} where it does, or is not one of ours, or where that cannot be told.
+        @return: One sentence; C{""} where it does, or is not one of ours, or where that cannot be told now.
         """
         if not self._issuer.hasIssued(chain):
             return ""
         try:
-            why = self._store.whyCut(chain[0].serial_number)
+            why = self._store.whyCut(chain[0].serial_number, spkiHash(chain[0].public_key()))
             return f"the client's certificate is good no more: {why}" if why else ""
         except StoreProblem as e:
+            self._owing = True
             self._complain(e)
             return ""
 
@@ -110,22 +112,24 @@ class Standing:
         Ask the store.
         """
         self._keepers = {keeper for keeper in self._keepers if keeper.sessions}
-        for keeper in self._keepers:
-            self._next = keeper.reactor.seconds() + CHECKED
-            keeper.deadlines.watch(self)
-            try:
-                changed = self._store.changed()
-            except StoreProblem as e:
-                changed = False
-                self._complain(e)
-            if changed:
-                self.judge()
+        keeper = next(iter(self._keepers), None)
+        if keeper is None:
             return
+        self._next = keeper.reactor.seconds() + CHECKED
+        keeper.deadlines.watch(self)
+        try:
+            changed = self._store.changed()
+        except StoreProblem as e:
+            changed = False
+            self._complain(e)
+        if changed or self._owing:
+            self.judge()
 
     def judge(self) -> None:
         """
         Cut the sessions whose certificates are not good any more.
         """
+        self._owing = False
         verdicts: dict[tuple[x509.Certificate, ...], str] = {}
         for keeper in self._keepers:
             for session in list(keeper.sessions):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
+from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network
 from typing import Final, TypeAlias
 
@@ -19,6 +20,8 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from tlsproxy.tls.certificates import describe
@@ -27,7 +30,7 @@ from tlsproxy.tls.keys import PrivateKey, belongs
 from tlsproxy.tls.pem import UNDECODABLE, readPEM
 from tlsproxy.tls.printing import printable
 
-__all__ = ["BACKDATED", "Issuer", "PublicKey", "readRequest"]
+__all__ = ["BACKDATED", "Issuer", "PublicKey", "readRequest", "spkiHash"]
 
 PublicKey: TypeAlias = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 """The keys that a client proxy may have."""
@@ -180,6 +183,13 @@ class Issuer:
             )
         except (*UNDECODABLE, UnsupportedAlgorithm):
             return False
+
+
+def spkiHash(public: CertificatePublicKeyTypes) -> bytes:
+    """
+    Give the SHA-256 hash of a public key, as a SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7).
+    """
+    return sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
 
 
 def readRequest(der: bytes) -> PublicKey:
