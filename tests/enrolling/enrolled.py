@@ -79,15 +79,15 @@ class ReverseProxy:
         self.asked: list[str] = []
         self.requests: list[bytes] = []
 
-    def token(self, pin: bytes = bytes(32), name: str = NAME) -> Token:
+    def token(self, pin: bytes = bytes(32), signer: bytes = bytes(32), name: str = NAME) -> Token:
         """
         Give a token.
         """
-        token = Token.new(pin, bytes(32))
+        token = Token.new(pin, signer)
         self.lineages.addToken(token, name, DAY)
         return token
 
-    def _issue(self, request: bytes, work: Callable[[bytes, Any], Issued]) -> IssuedAnswer:
+    def _issue(self, request: bytes, status: int, work: Callable[[bytes, Any], Issued]) -> IssuedAnswer:
         self.requests.append(request)
         key = readRequest(request)
 
@@ -98,7 +98,7 @@ class ReverseProxy:
         try:
             issued = work(spki, issue)
         except Refused as e:
-            raise AskingRefused(f"the reverse proxy says: {e.public}", 403) from None
+            raise AskingRefused(f"the reverse proxy says: {e.public}", status) from None
         answer = IssuedAnswer(issued.certificate, self.handed, "dmz.example", self.life.total_seconds() * 2 / 3)
         if self.after is not None:
             raise self.after
@@ -108,9 +108,7 @@ class ReverseProxy:
         """
         Give the first certificate.
         """
-        return self._issue(request, lambda spki, issue: self.lineages.enroll(token.id, spki, lasts, issue))
-
-    serial = 0
+        return self._issue(request, 401, lambda spki, issue: self.lineages.enroll(token.id, spki, lasts, issue))
 
     async def renew(self, enrollment: Enrollment, request: bytes) -> IssuedAnswer:
         """
@@ -119,7 +117,7 @@ class ReverseProxy:
         self.asked.append("renew")
         if self.trouble is not None:
             raise self.trouble
-        return self._issue(request, lambda spki, issue: self.lineages.renew(self.shown(), spki, issue))
+        return self._issue(request, 403, lambda spki, issue: self.lineages.renew(self.shown(), spki, issue))
 
     shown: Callable[[], int]
 
