@@ -14,12 +14,12 @@ from typing import Final
 from twisted.logger import globalLogBeginner
 
 from tlsproxy import __version__
-from tlsproxy.commands import browser, check, devcert, enroll, handlers, mapping, pac, passwd, token
+from tlsproxy.commands import browser, check, devcert, enroll, handlers, mapping, pac, passwd, setup, token
 from tlsproxy.commands.parser import Parser
 
 __all__ = ["main"]
 
-_COMMANDS: Final = (check, devcert, enroll, handlers, passwd, token, mapping, pac, browser)
+_COMMANDS: Final = (check, devcert, handlers, passwd, setup, token, mapping, enroll, pac, browser)
 """In the order of the help."""
 
 
