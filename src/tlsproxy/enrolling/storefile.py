@@ -14,6 +14,7 @@ import sqlite3
 import stat
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ from tlsproxy.tls.printing import printable
 __all__ = ["StoreFile", "StoreProblem"]
 
 _PATIENCE: Final = 5.0  # seconds
+_TRIAL: Final = 10  # milliseconds
 _APPLICATION: Final = 0x746C7370
 _VERSION: Final = 1
 # A certificate's origin is what it was issued for, a token or another certificate, and nothing gets two.
@@ -97,7 +99,7 @@ class StoreFile:
         @raise StoreProblem: See there.
         """
         with self._taken(self._writer) as connection:
-            connection.execute("BEGIN IMMEDIATE")
+            _begin(connection)
             try:
                 yield connection
                 connection.execute("COMMIT")
@@ -222,12 +224,28 @@ def _connect(path: Path, found: os.stat_result, purpose: Literal["r", "w"]) -> s
         if version != _VERSION:
             raise _problem(path, f"it is of version {version}, and this tlsproxy knows {_VERSION} only")
         connection.execute("PRAGMA synchronous = FULL")
-        if purpose == "r":
-            connection.execute("PRAGMA query_only = ON")
+        connection.execute("PRAGMA query_only = ON" if purpose == "r" else f"PRAGMA busy_timeout = {_TRIAL}")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _begin(connection: sqlite3.Connection) -> None:
+    """
+    Begin to write.
+
+    @raise sqlite3.Error: Among others: somebody else writes, for too long.
+    """
+    # SQLite tries ever more rarely, and then may find others writing each time, if those are busy enough.
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as e:
+            if e.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
 
 
 def _create(path: Path) -> os.stat_result:
