@@ -294,7 +294,7 @@ def written(default: object) -> str:
 
 BESIDE_CERT: Final = {
     "key": "PEM file: the certificate's key; without it, the certificate's file holds it, too",
-    "cert_password_file": "file with the password of the certificate's PKCS#12 file, on one line",
+    "cert_password_file": "file with the password of the certificate's PKCS#12 file or NSS database, on one line",
 }
 """Keys that say more of a certificate that stands beside them, and what they are for."""
 

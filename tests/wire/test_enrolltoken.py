@@ -111,7 +111,7 @@ class TokenTests(SynchronousTestCase):
         """
         So are two letters in the wrong order.
         """
-        first, second = WORD[position : position + 2]
+        first, second = WORD[position], WORD[position + 1]
         assume(first != second)
         self.assertIn("not whole", self.refusal(WORD[:position] + second + first + WORD[position + 2 :]))
 

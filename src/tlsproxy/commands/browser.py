@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tlsproxy.browserpolicies import CHROME, CHROMIUM, FIREFOX, apply, chromiumPolicy, firefoxPolicies, remove
 from tlsproxy.clientroutes import addressOf, clientRoute
-from tlsproxy.commands import Commands
+from tlsproxy.commands.parser import Commands
 from tlsproxy.errors import ConfigurationError
 
 __all__ = ["add"]

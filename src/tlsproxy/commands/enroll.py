@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 
 from tlsproxy.address import TCP, parseListen
 from tlsproxy.clienttables import withPassword
-from tlsproxy.commands import Commands
+from tlsproxy.commands.parser import Commands
 from tlsproxy.dial import Dialer
 from tlsproxy.enrolling.asking import Asking, AskingFailed
 from tlsproxy.enrolling.enrollment import parseURL

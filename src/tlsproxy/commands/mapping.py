@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from tlsproxy.commands import Commands
+from tlsproxy.commands.parser import Commands
 from tlsproxy.errors import ConfigurationError
 from tlsproxy.mappingfile import checkMapping, checkSigned
 from tlsproxy.signedmapping import LONGEST, MappingFacts, MappingProblem, readFacts, shownTime

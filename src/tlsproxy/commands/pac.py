@@ -9,7 +9,7 @@ import argparse
 import sys
 
 from tlsproxy.clientroutes import addressOf, clientRoute
-from tlsproxy.commands import Commands
+from tlsproxy.commands.parser import Commands
 from tlsproxy.errors import ConfigurationError
 
 __all__ = ["add"]

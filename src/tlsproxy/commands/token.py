@@ -20,7 +20,7 @@ from typing import Any, Final
 from attrs import frozen
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tlsproxy.commands import Commands
+from tlsproxy.commands.parser import Commands
 from tlsproxy.enrolling.lineages import LONGEST_TOKEN, LineageRecord, Lineages, StoreProblem, TokenRecord, isName
 from tlsproxy.enrolltables import EnrollSettings, storePath
 from tlsproxy.errors import ConfigurationError
