@@ -14,7 +14,17 @@ from twisted.trial.unittest import SkipTest
 
 from tests.enrolling.enrolled import DAY, LIFE, EnrolledCase, Killed, mappingOf
 from tests.mappingsigning import NEW_KEY
-from tlsproxy.enrolling.folder import CLIENT, ENROLLMENT, MAPPING, NEXT_KEY, Busy, Enrolled, Folder, FolderProblem
+from tlsproxy.enrolling.folder import (
+    CLIENT,
+    ENROLLMENT,
+    MAPPING,
+    NEXT_KEY,
+    Busy,
+    Enrolled,
+    Folder,
+    FolderProblem,
+    purposeOf,
+)
 from tlsproxy.enrolling.possession import Certified, newKey
 from tlsproxy.enrolling.renewal import Renewal
 from tlsproxy.tls.certificates import loadIdentity
@@ -99,6 +109,19 @@ class FolderTests(EnrolledCase):
         self.assertNotEqual(other, self.folder.nextKey("two").private_numbers())
         (self.folder.path / NEXT_KEY).write_bytes(b"# for two\nrubbish")
         self.folder.nextKey("two")
+
+    def test_renews(self) -> None:
+        """
+        It can be told what becomes of a certificate, by whoever has read it earlier.
+        """
+        serial = self.folder.certificate().serial
+        self.assertIs(False, self.folder.renews(serial))
+        self.folder.nextKey("token 0123")
+        self.assertIs(False, self.folder.renews(serial))
+        self.folder.nextKey(purposeOf(serial))
+        self.assertIs(None, self.folder.renews(serial))
+        self.enroll()
+        self.assertIs(True, self.folder.renews(serial))
 
     def test_foreign(self) -> None:
         """

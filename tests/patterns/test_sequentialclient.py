@@ -26,6 +26,7 @@ from tlsproxy.signedmapping import Trust
 from tlsproxy.testing.certificates import NOW, clientTLS
 from tlsproxy.testing.sessions import Origin
 from tlsproxy.testing.streampeers import Peer
+from tlsproxy.tls.contexts import ClientTLS
 from tlsproxy.tls.issuing import Issuer
 
 OK = b"HTTP/1.1 200 OK\r\n\r\n"
@@ -254,6 +255,67 @@ class ClientTests(SequentialCase):
         client.close()
         self.settle()
         self.forget()
+
+    def renewing(self, *renewed: bool | None) -> Any:
+        """
+        Have a client proxy whose certificate the reverse proxy refuses, ask for a tunnel, and refuse it.
+
+        @param renewed: What the folder has to say of the certificate, in turn.
+        """
+        answers = list(renewed)
+
+        class Changing(Folder):
+            def renews(self, serial: int) -> bool | None:
+                """
+                Say what is next.
+                """
+                return answers.pop(0)
+
+        key = newKey()
+        issuer, _ = Issuer.create("proxies.example", timedelta(days=10), NOW)
+        issued = issuer.issue("laptop", key.public_key(), NOW + timedelta(days=7), NOW)
+        mine = certified(issued.public_bytes(Encoding.PEM), key, NOW)
+        enrolled = Enrolled(Changing("/here"), mine, Trust((), "proxies.example"), "https://enroll.dmz.example/")
+        self.patch(ClientTLS, "load", lambda policy, name, now: clientTLS())
+        self.proxy(enrolled=enrolled, now=lambda: NOW)
+        self.reverse()
+        client = self.asks(ask("shop.example:443"))
+        self.head()
+        self.targets[-1].write(b"HTTP/1.1 403 No\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\ndead")
+        self.settle()
+        return client
+
+    def test_renewed(self) -> None:
+        """
+        Where the reverse proxy refuses a certificate because it has just given another one, the tunnel is asked for
+        again by that, once it is there.
+        """
+        for renewed in ((True,), (None, None, True)):
+            client = self.renewing(*renewed)
+            self.after(0.25 * len(renewed))
+            self.assertEqual(2, len(self.targets))
+            self.assertTrue(self.head().startswith("CONNECT shop.example:443 "))
+            self.targets[-1].write(OK + b"hello")
+            self.settle(lambda: bytes(client.received).endswith(b"\r\n\r\nhello"))  # noqa: B023
+            client.close()
+            self.targets[-1].close()
+            self.settle()
+            self.assertEqual(1, len(self.told()))
+            self.forget()
+            self.targets.clear()
+
+    def test_notRenewed(self) -> None:
+        """
+        Where there is no other, or none within two seconds, it is refused as ever.
+        """
+        for renewed in ((False,), (None, False), (None,) * 20):
+            client = self.renewing(*renewed)
+            self.after(0.25 * len(renewed))
+            self.assertEqual((403, 1), (self.got(client)[0], len(self.targets)))
+            self.settle()
+            self.assertEqual("the reverse proxy dmz says: dead", self.told()[-1]["reason"])
+            self.forget()
+            self.targets.clear()
 
     def test_webPages(self) -> None:
         """

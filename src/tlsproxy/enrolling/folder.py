@@ -43,6 +43,7 @@ __all__ = [
     "Folder",
     "FolderProblem",
     "enrollAgain",
+    "purposeOf",
 ]
 
 CONFIGURATION: Final = "client-proxy.toml"
@@ -213,6 +214,22 @@ class Folder:
         self.write(NEXT_KEY, f"# for {purpose}\n".encode("ascii") + writeKey(key))
         return key
 
+    def renews(self, serial: int) -> bool | None:
+        """
+        Tell what becomes of a certificate.
+
+        @param serial: Its serial number.
+        @return: Whether another one has taken its place; L{None} where somebody may be about that.
+        """
+        with suppress(FolderProblem):
+            if self.certificate().serial != serial:
+                return True
+        with suppress(CertificateProblem):
+            found = _PURPOSE.match(readFile(self.file(NEXT_KEY), "the next key").data)
+            if found is not None and found[1] == purposeOf(serial).encode("ascii"):
+                return None
+        return False
+
     def keepCertificate(self, certificate: Certified, key: Key) -> None:
         """
         Keep a certificate with its key.
@@ -314,6 +331,13 @@ class Enrolled:
         What to do where nothing else helps.
         """
         return enrollAgain(self.folder, self.url)
+
+
+def purposeOf(serial: int) -> str:
+    """
+    Say what the key of the certificate is for that takes the place of another.
+    """
+    return f"renewing {serial:x}"
 
 
 def enrollAgain(folder: Folder, url: str) -> str:

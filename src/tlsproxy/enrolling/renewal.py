@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from tlsproxy.enrolling.asking import AskingFailed, AskingRefused
 from tlsproxy.enrolling.enrollment import Enrollment
 from tlsproxy.enrolling.fetching import Fetch
-from tlsproxy.enrolling.folder import MAPPING, Busy, Folder, FolderProblem, enrollAgain
+from tlsproxy.enrolling.folder import MAPPING, Busy, Folder, FolderProblem, enrollAgain, purposeOf
 from tlsproxy.enrolling.patience import FIRST, LAST, Patience
 from tlsproxy.enrolling.possession import Certified, Unfit, certified, requestFor
 from tlsproxy.signedmapping import MappingFacts, MappingProblem, accept, shownTime
@@ -255,7 +255,7 @@ class Renewal:
     # -- what is done -------------------------------------------------------------------------------------------------
 
     async def _renew(self, enrollment: Enrollment, old: Certified) -> None:
-        key = self.folder.nextKey(f"renewing {old.serial:x}")
+        key = self.folder.nextKey(purposeOf(old.serial))
         try:
             answer = await self._fetch.renew(enrollment, requestFor(key))
         except AskingRefused as e:

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import ClassVar, Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
+from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from tlsproxy.address import TCP
@@ -22,7 +23,7 @@ from tlsproxy.asking import Answer, askForTunnel
 from tlsproxy.downgrade import ALPN, Downgrade, Inner, follow
 from tlsproxy.end import End
 from tlsproxy.enrolling.folder import Enrolled
-from tlsproxy.errors import DialFailed, SessionError
+from tlsproxy.errors import ConfigurationError, DialFailed, SessionError, forgetFrames
 from tlsproxy.given import takes
 from tlsproxy.grants import Admitted
 from tlsproxy.interfaces import ENDED, OUTWARD, IPattern
@@ -53,6 +54,8 @@ _LATE: Final = {
 }
 _PASSED_ON: Final = frozenset({502, 503, 504})
 """What a reverse proxy says that a browser understands of this proxy, too."""
+_PATIENCE: Final = 20
+_PAUSE: Final = 0.1
 _STRANGER: Final = "this proxy serves the processes of its own user only"
 
 
@@ -233,11 +236,39 @@ class SequentialClient:
 
     async def _reach(self, session: Session, where: TCP, via: ReverseProxy) -> tuple[End, str]:
         """
-        Have a reverse proxy connect with the target.
+        Have a reverse proxy connect with the target, and where it does not, see whether it refuses our certificate only
+        because it has just given us another one.
 
         @return: Its side, and what was agreed on for its TLS.
         """
         self._knowCertificate()
+        try:
+            return await self._ask(session, where, via)
+        except TargetRefused as e:
+            if not await self._isRenewed(session):
+                raise
+            forgetFrames(e)
+        if session.far is not None:
+            session.far.finish()
+        try:
+            tls = ClientTLS.load(via.tls.policy, via.tls.name, self.now())
+        except ConfigurationError as e:
+            raise DialFailed(str(e)) from None
+        return await self._ask(session, where, evolve(via, tls=tls))
+
+    async def _isRenewed(self, session: Session) -> bool:
+        """
+        Tell whether there is another certificate than the one that we know, and wait if it is about to be there.
+        """
+        kept = self.enrolled
+        for _ in range(_PATIENCE):
+            renewed = kept is not None and kept.folder.renews(kept.certificate.serial)
+            if renewed is not None:
+                return renewed
+            await deferLater(session.keeper.reactor, _PAUSE)
+        return False
+
+    async def _ask(self, session: Session, where: TCP, via: ReverseProxy) -> tuple[End, str]:
         who = f"the reverse proxy {via.name}"
         try:
             far = await self._dial(session, via, who)
