@@ -203,8 +203,8 @@ class SignTests(MappingCase):
         Wrong words of the command line are told in one sentence.
         """
         for more, words in (
-            (("--expires", "401d"), "of 400 days at most"),
-            (("--expires", "0h"), "of 400 days at most"),
+            (("--expires", "401d"), "400 days at most"),
+            (("--expires", "0h"), "400 days at most"),
             (("--expires", "soon"), "'soon' is no time to expire in"),
             (("--version", "0"), "its version is no whole number"),
             (("--audience", "Proxies.example"), "is no domain in lower case"),

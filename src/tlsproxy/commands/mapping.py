@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from tlsproxy.commands.parser import Commands
+from tlsproxy.commands.parser import Commands, duration
 from tlsproxy.errors import ConfigurationError
 from tlsproxy.mappingfile import checkMapping, checkSigned
 from tlsproxy.signedmapping import LONGEST, MappingFacts, MappingProblem, readFacts, shownTime
@@ -37,7 +37,6 @@ from tlsproxy.wholefiles import createFile, replaceFile
 
 __all__ = ["add"]
 
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _RAW: Final = re.compile(r"[A-Za-z0-9+/]{43}=")
 
 
@@ -243,13 +242,12 @@ def _head(arguments: argparse.Namespace, now: datetime) -> str:
     """
     Write the table in front.
     """
-    found = re.fullmatch(r"([0-9]{1,9})([smhd])", arguments.expires)
-    lasts = timedelta(seconds=int(found[1]) * _UNITS[found[2]]) if found else timedelta()
-    if not timedelta() < lasts <= LONGEST:
-        raise _Wrong(
-            f"{arguments.expires!r} is no time to expire in: write a number and s, m, h or d, of {LONGEST.days} days "
-            "at most"
-        )
+    try:
+        lasts = duration(arguments.expires)
+    except ValueError as e:
+        raise _Wrong(f"{arguments.expires!r} is no time to expire in: {e}") from None
+    if lasts > LONGEST:
+        raise _Wrong(f"a mapping lasts {LONGEST.days} days at most")
     version = int(now.timestamp()) if arguments.version is None else arguments.version
     if not re.fullmatch(r"[-.a-z0-9]+", arguments.audience):
         raise _Wrong(f"{arguments.audience!r} is no domain in lower case")

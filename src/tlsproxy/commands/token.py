@@ -20,7 +20,7 @@ from typing import Any, Final
 from attrs import frozen
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tlsproxy.commands.parser import Commands
+from tlsproxy.commands.parser import Commands, duration
 from tlsproxy.enrolling.lineages import LONGEST_TOKEN, LineageRecord, Lineages, StoreProblem, TokenRecord, isName
 from tlsproxy.enrolltables import EnrollSettings, storePath
 from tlsproxy.errors import ConfigurationError
@@ -37,8 +37,6 @@ from tlsproxy.wire.enrolltoken import Token
 
 __all__ = ["add"]
 
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_TIME: Final = re.compile(r"([0-9]{1,6})([smhd])")
 _PORT: Final = re.compile(r"(?:.*:)?([0-9]+)")
 _HEADS: Final = ("NAME", "ID", "STATE", "EXPIRES", "LINEAGE ENDS")
 
@@ -115,12 +113,12 @@ def _name(text: str) -> str:
 
 
 def _ttl(text: str) -> timedelta:
-    found = _TIME.fullmatch(text)
-    if found is None:
-        raise argparse.ArgumentTypeError(f'"{printable(text)}" is no time: write one as in 30m or 24h')
-    ttl = timedelta(seconds=int(found[1]) * _UNITS[found[2]])
-    if not timedelta() < ttl <= LONGEST_TOKEN:
-        raise argparse.ArgumentTypeError("a token is good for 24h at most, and longer than nothing")
+    try:
+        ttl = duration(text)
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(f'"{printable(text)}" is no time: {e}') from None
+    if ttl > LONGEST_TOKEN:
+        raise argparse.ArgumentTypeError("a token is good for 24h at most")
     return ttl
 
 
