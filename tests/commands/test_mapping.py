@@ -204,7 +204,7 @@ class SignTests(MappingCase):
         """
         for more, words in (
             (("--expires", "401d"), "400 days at most"),
-            (("--expires", "0h"), "400 days at most"),
+            (("--expires", "0h"), "no time to expire in"),
             (("--expires", "soon"), "'soon' is no time to expire in"),
             (("--version", "0"), "its version is no whole number"),
             (("--audience", "Proxies.example"), "is no domain in lower case"),
