@@ -37,6 +37,7 @@ class EnrollingCase(IntegrationTestCase):
     @ivar mine: The folder of the client proxy.
     """
 
+    guard = 120.0
     origin = 9
 
     def setUp(self) -> None:

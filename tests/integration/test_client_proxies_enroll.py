@@ -63,7 +63,7 @@ class EnrollTests(EnrollingCase):
         A certificate that lives for seconds is renewed again and again, also by a reverse proxy that was away in
         between, and there is always one that it lets in.
         """
-        reverse = self.reverse(12.0)
+        reverse = self.reverse(20.0)
         self.enroll(self.token())
         first = self.mine.certificate()
         client = self.client()
@@ -75,7 +75,7 @@ class EnrollTests(EnrollingCase):
         away = self.mine.certificate()
         waitUntil(lambda: "refuses connections" in client.text(), "a failure that is told")
         (self.folder / "config.toml").unlink()
-        self.reverse(12.0)
+        self.reverse(20.0)
         waitUntil(lambda: self.mine.certificate().serial != away.serial, "another renewal")
         self.assertEqual("hello\n", self.browse(client))
         client.waitFor("gives what is asked of it again")
@@ -108,7 +108,7 @@ class EnrollTests(EnrollingCase):
         """
         Once it is revoked, the browser reads that it is, and the log says what to do.
         """
-        self.reverse(12.0)
+        self.reverse(20.0)
         self.enroll(self.token())
         client = self.client()
         client.expected = r"#error\] .*enroll again"

@@ -9,7 +9,10 @@ import os
 import random
 import subprocess
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+
+from attrs import evolve
 
 from tests.integration.clientproxying import page
 from tests.integration.enrolling import ENROLL, EnrollingCase
@@ -33,19 +36,20 @@ class SurvivalTests(EnrollingCase):
 
     def test_killed(self) -> None:
         """
-        A client proxy that renews all the time, and is killed at random moments, is always in possession of a
+        A client proxy that renews at each start, and is killed at random moments, is always in possession of a
         certificate that the reverse proxy lets in, once it runs for a moment.
         """
-        # Renewals are due twice a second.
-        self.reverse(3.0)
+        self.reverse()
         self.enroll(self.token())
         chance = random.Random(5)
         serials = set()
         for number in range(5):
+            # It is due at once.
+            self.mine.keepEnrollment(evolve(self.mine.enrollment(), renewAt=datetime.fromtimestamp(0, UTC)))
             command = [*TWISTD, "--config", self.mine.file("client-proxy.toml")]
             client = Child(self, self.folder, f"killed{number}", command)
             client.waitFor("listens on")
-            time.sleep(chance.uniform(0.0, 2.0))
+            time.sleep(chance.uniform(0.0, 0.2))
             client.kill()
             serials.add(self.mine.certificate().serial)
         last = self.client()
@@ -81,7 +85,7 @@ class SurvivalTests(EnrollingCase):
         """
         It goes by way of an HTTP proxy, which sees nothing but the name and the port, also for renewals and tunnels.
         """
-        self.reverse(12.0)
+        self.reverse(20.0)
         # One of ours, which knows nothing of it.
         port = self.port
         between = self.proxy(
