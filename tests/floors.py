@@ -41,6 +41,7 @@ FLOORS: Mapping[str, int] = {
     "tlsproxy.application": 2,
     "tlsproxy.asking": 2,
     "tlsproxy.borrowed": 2,
+    "tlsproxy.datagram.*": 2,
     "tlsproxy.deadlines": 2,
     "tlsproxy.descriptors": 2,
     "tlsproxy.chain": 2,
@@ -52,6 +53,7 @@ FLOORS: Mapping[str, int] = {
     "tlsproxy.flow": 2,
     "tlsproxy.foreign": 2,
     "tlsproxy.handled": 2,
+    "tlsproxy.hostport": 2,
     "tlsproxy.inherited": 2,
     "tlsproxy.loopback": 2,
     "tlsproxy.loopbacktls": 2,
@@ -101,6 +103,7 @@ FLOORS: Mapping[str, int] = {
     "tlsproxy.clientroutes": 4,
     "tlsproxy.clienttables": 4,
     "tlsproxy.config": 4,
+    "tlsproxy.datagramtables": 4,
     "tlsproxy.daemon": 4,
     "tlsproxy.demo": 4,
     "tlsproxy.draining": 4,
@@ -152,7 +155,7 @@ WAITING = ("asyncio", "select", "selectors", "socketserver")
 DOORS_ONLY = ("signal", "twisted.application", "twisted.plugin.getPlugins", "twisted.python.usage")
 
 # The modules that know the insides of pyOpenSSL, and where those are found.
-NATIVE = ("tlsproxy.tls.native", "tlsproxy.tls.peers")
+NATIVE = ("tlsproxy.tls.datagrams", "tlsproxy.tls.native", "tlsproxy.tls.peers")
 PRIVATE_BINDINGS = ("OpenSSL._util", "_cffi_backend", "cryptography.hazmat.bindings")
 
 

@@ -101,8 +101,8 @@ class ParseTests(SynchronousTestCase):
             ("unix:a\0b", "names no file"),
             ("ssl:443", "the mode sets up TLS by itself"),
             ("tls:host:443", "the mode sets up TLS by itself"),
-            ("udp:8443", "not yet supported"),
-            ("udp:host:8443", "not yet supported"),
+            ("udp:99999", "ports go from 0 to 65535"),
+            ("udp:host", "names no port"),
             ("tlsproxy:x", "not yet supported"),
             ("stdio:", "not yet supported"),
         ):

@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from zope.interface import implementer
 
 from tests.dialing import DialCase, refusal
-from tlsproxy.address import TCP, Endpoint, Unix
+from tlsproxy.address import TCP, UDP, Endpoint, Unix
 from tlsproxy.end import End
 from tlsproxy.errors import DialFailed
 from tlsproxy.testing.socketreactor import connect, unixPair
@@ -56,6 +56,13 @@ class FailureTests(DialCase):
         The kernel gave up.
         """
         self.assertSays(errno.ETIMEDOUT, "does not answer")
+
+    def test_datagrams(self) -> None:
+        """
+        A stream cannot be dialed where datagrams go.
+        """
+        dialing = self.dial(UDP("192.0.2.7", 443))
+        self.assertEqual("the upstream udp:192.0.2.7:443 takes datagrams, and not a stream", self.failed(dialing))
 
     def test_noDescriptors(self) -> None:
         """

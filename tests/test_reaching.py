@@ -12,7 +12,7 @@ import socket
 from typing import Any
 
 from tests.configuring import ConfigurationTestCase
-from tlsproxy.address import TCP, Unix
+from tlsproxy.address import TCP, UDP, Unix
 from tlsproxy.reaching import Place, placesOf, reach
 
 
@@ -128,6 +128,18 @@ class ReachingTests(ConfigurationTestCase):
         )
         self.assertIn(("localhost", 4), self.asked)
         self.assertNotIn(("e.example", 5), self.asked)
+
+    def test_datagrams(self) -> None:
+        """
+        A name that datagrams are sent to is looked up; nobody tells whether they are taken.
+        """
+        place = Place("x", ("route", 0, "upstream"), UDP("a.example", 53))
+        for connect in (False, True):
+            self.assertEqual([], reach([place], connect))
+        self.assertEqual(["a.example", "a.example"], self.asked)
+        self.answers["a.example"] = OSError()
+        (unreached,) = reach([place], True)
+        self.assertEqual("udp:a.example:53 has a name that does not resolve", unreached.sentence)
 
     def test_unix(self) -> None:
         """

@@ -229,7 +229,6 @@ class AddressTests(ConfigurationTestCase):
             ("listen", "99999", "ports go from 0 to 65535"),
             ("listen", "tcp:99999", "ports go from 0 to 65535"),
             ("listen", "ssl:8443", "the mode sets up TLS by itself"),
-            ("listen", "udp:8443", "not yet supported"),
             ("listen", "unix:~nobody-has-this-name/x", "a home that nobody has"),
             ("listen", f"unix:/{'x' * 107}", "too long for a Unix socket"),
             ("upstream", f"unix:{'x' * 107}", "too long for a Unix socket"),

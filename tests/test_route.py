@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import fields
+from attrs import fields, frozen
 from attrs.exceptions import FrozenInstanceError
-from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint
 from twisted.protocols.haproxy import proxyEndpoint
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from tests.shouting import Quiet, Shout
-from tlsproxy.address import TCP
+from tlsproxy.address import TCP, UDP
 from tlsproxy.balancers import ANYBODY, Balancers
 from tlsproxy.errors import ConfigurationError
+from tlsproxy.handler import HandlerOptions
 from tlsproxy.interfaces import IPattern
 from tlsproxy.patterns.bridge import Bridge
 from tlsproxy.patterns.connect import Connect
@@ -221,3 +222,100 @@ class SlipTests(SynchronousTestCase):
             loading: Any = load
             self.assertEqual(sentence, str(self.assertRaises(TypeError, loading, *wrong)))
         self.assertRaises(ConfigurationError, ServerTLS.load, ServerPolicy())
+
+
+@frozen(kw_only=True)
+class Datagrams(HandlerOptions):
+    """
+    The options of a handler that takes datagrams.
+
+    @ivar starts: The sides on which it starts TLS.
+    """
+
+    starts: frozenset[str] = frozenset()
+
+    @property
+    def datagrams(self) -> bool:
+        """
+        It says so.
+        """
+        return True
+
+    @property
+    def startsTLS(self) -> frozenset[str]:
+        """
+        As it is told.
+        """
+        return self.starts
+
+
+class DatagramTests(SynchronousTestCase):
+    """
+    Routes of datagrams.
+    """
+
+    def make(self, **more: Any) -> Route:
+        """
+        Make a route whose two sides are datagrams, unless it is told otherwise.
+        """
+        given = {"name": "a", "listen": "udp:8443", "pattern": Passthrough(upstream="udp:[::1]:53"), **more}
+        return Route(**given)
+
+    def assertRefused(self, sentence: str, **more: Any) -> None:
+        """
+        A route is refused with a sentence that says this somewhere.
+        """
+        self.assertIn(sentence, str(self.assertRaises(ValueError, self.make, **more)))
+
+    def test_right(self) -> None:
+        """
+        Each mode that carries datagrams makes a route of them, whose upstream may be chosen later.
+        """
+        for pattern in (
+            Passthrough(upstream="udp:53"),
+            Passthrough(),
+            Offload(tls=serverTLS(), upstream="udp:53"),
+            Encrypt(upstreamTLS=clientTLS(), upstream="udp:53"),
+            Bridge(tls=serverTLS(), upstreamTLS=clientTLS(), upstream="udp:53"),
+        ):
+            route = self.make(pattern=pattern, rules=[Rule(upstream="udp:54")], handlers=[Datagrams()], mtu=256)
+            self.assertEqual((UDP("", 8443), UDP("", 54), 256), (route.listen, route.rules[0].upstream, route.mtu))
+
+    def test_apart(self) -> None:
+        """
+        Datagrams are joined with datagrams only, and a route that only a program connects by has a stream near.
+        """
+        apart = "datagrams on one side and a stream on the other cannot be joined"
+        self.assertRefused(apart, listen="8443")
+        self.assertRefused(apart, listen=None)
+        self.assertRefused(apart, pattern=Passthrough(upstream="53"))
+        self.assertRefused(apart, pattern=Passthrough(upstream=TCP4ClientEndpoint(None, "::1", 1)))
+        self.assertRefused(apart, rules=[Rule(upstream="127.0.0.1:53")])
+
+    def test_streams(self) -> None:
+        """
+        What only streams have is refused.
+        """
+        self.assertRefused("mode connect carries streams", pattern=Connect(targets=Targets(allow=())))
+        for header in ({"acceptProxy": ["192.0.2.0/24"]}, {"sendProxy": "v1"}):
+            self.assertRefused("a PROXY header goes before a stream", **header)
+        for end in ({"close": "both"}, {"truncation": "abort"}):
+            self.assertRefused("datagrams have no end of one direction", **end)
+        self.assertRefused("datagrams go by the hello of DTLS", pattern=Passthrough(upstream="udp:1", requireTLS=False))
+        mirror = Bridge(tls=serverTLS(alpn=("mirror",)), upstreamTLS=clientTLS(), upstream="udp:53")
+        self.assertRefused('alpn "mirror" keeps the client waiting', pattern=mirror)
+
+    def test_handlers(self) -> None:
+        """
+        A handler has to declare that it takes datagrams, and cannot act before TLS.
+        """
+        self.assertRefused("Quiet does not declare that it takes datagrams", handlers=[Quiet()])
+        self.assertRefused("Datagrams talks before TLS", handlers=[Datagrams(starts=frozenset({"near"}))])
+
+    def test_mtu(self) -> None:
+        """
+        The size of a datagram has bounds.
+        """
+        for wrong in (255, 65508):
+            self.assertRefused("give a whole number, 256 to 65507", mtu=wrong)
+        self.assertEqual(1200, self.make().mtu)

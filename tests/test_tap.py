@@ -223,7 +223,7 @@ class ReadTests(CommandLineTestCase):
         values |= {"max-connections": "5", "max-client-connections": "6", "max-client-handshakes": "7"}
         values |= {"client-prefix-ipv4": "24", "client-prefix-ipv6": "48", "status": "9"}
         values |= {"mapping": "mapping.toml", "downgrade": "none", "unsafe-connect": "true", "take-off": "loopback"}
-        values |= {"framing": "always"}
+        values |= {"framing": "always", "mtu": "1400"}
         modes = {"require-tls": "passthrough", "users": "connect", "allow-target": "connect", "deny-target": "connect"}
         modes |= dict.fromkeys(("mapping", "downgrade", "unsafe-connect", "take-off", "framing"), "sequential-client")
         for name, option in OPTIONS.items():
@@ -244,6 +244,8 @@ class ReadTests(CommandLineTestCase):
                 extra[f"--{name.removesuffix('-password-file')}"] = "server.p12"
             if name == "send-proxy-tlvs":
                 extra["--send-proxy"] = "v2"
+            if name == "mtu":
+                extra |= {"--listen": "udp:1", "--upstream": "udp:2"}
             given |= extra
             document: dict[str, Any] = {"route": [{}]}
             for word, value in given.items():
@@ -274,6 +276,7 @@ class ReadTests(CommandLineTestCase):
                 route.limits,
                 route.close,
                 route.truncation,
+                route.mtu,
                 route.maxConnections,
                 route.maxClientConnections,
                 route.maxClientHandshakes,

@@ -4,6 +4,7 @@ Where to listen and what to dial, as people write it.
 
   - C{8443}: a port, on all addresses of both families (listening), or of this host (dialing: C{localhost});
   - C{host:port}, C{[::1]:443}: every address of the host;
+  - C{udp:8443}, C{udp:host:port}, C{udp:[::1]:443}: the same for datagrams;
   - C{unix:PATH}: a Unix socket;
   - any other string that starts with the name of a Twisted endpoint: that endpoint, such as C{unix:PATH:mode=660} and
     C{haproxy:tcp:8443}, whose clients are told of by a PROXY header, to listen, and C{tcp:HOST:PORT} to dial.
@@ -39,7 +40,9 @@ from twisted.internet.endpoints import (
 from twisted.internet.interfaces import IAddress, IListeningPort, IStreamClientEndpoint, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 
+from tlsproxy.datagram.address import UDP, parseUDP
 from tlsproxy.errors import TLSProxyError
+from tlsproxy.hostport import parseHost, parsePlace, parsePort, writePlace
 from tlsproxy.inherited import adopt, checkInherited
 from tlsproxy.tls.printing import printable
 from tlsproxy.wire.host import isLiteral
@@ -47,6 +50,7 @@ from tlsproxy.wire.network import plainAddress
 
 __all__ = [
     "TCP",
+    "UDP",
     "Address",
     "CannotListen",
     "Endpoint",
@@ -79,7 +83,7 @@ _DIRECT_TYPES: Final = frozenset(
 """The same as objects."""
 _PROXIED: Final = "haproxy"
 """What stands before an endpoint of those whose clients a balancer speaks for; only for listening."""
-_OTHER_ENDPOINTS: Final = ("sni", "stdio", "tlsproxy", "udp")
+_OTHER_ENDPOINTS: Final = ("sni", "stdio", "tlsproxy")
 _NAME: Final = re.compile(r"[A-Za-z][\w+-]*", re.ASCII)  # of an endpoint
 
 
@@ -102,9 +106,7 @@ class TCP:
     port: int
 
     def __str__(self) -> str:
-        if not self.host:
-            return str(self.port)
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return writePlace(self.host, self.port)
 
 
 @frozen
@@ -135,25 +137,7 @@ class Endpoint:
         return self.description
 
 
-Address = TCP | Unix | Endpoint
-
-
-def _port(text: str, whole: str) -> int:
-    if not (text.isascii() and text.isdigit()) or len(text) > 5 or int(text) > 65535:
-        raise ValueError(f"{whole!r}: {text!r} is no port; ports go from 0 to 65535")
-    return int(text)
-
-
-def _host(text: str, whole: str) -> str:
-    if "://" in whole:
-        raise ValueError(f"{whole!r} is a URL: give HOST:PORT")
-    if not text:
-        raise ValueError(f"{whole!r} names no host")
-    if ":" in text:
-        raise ValueError(f"{whole!r}: put an IPv6 address in brackets, as in [::1]:443")
-    if not text.isprintable() or any(letter in " /\\@?#%&=,;[]()<>*\"'" for letter in text):
-        raise ValueError(f"{whole!r}: {text!r} is no host name")
-    return text
+Address = TCP | Unix | Endpoint | UDP
 
 
 def parseAddress(text: str) -> Address:
@@ -164,11 +148,11 @@ def parseAddress(text: str) -> Address:
     """
     if not text or text.strip() != text:
         raise ValueError(f"{text!r} is no address: give a port, HOST:PORT, unix:PATH or a Twisted endpoint")
-    if text.isascii() and text.isdigit():
-        return TCP("", _port(text, text))
     prefix, colon, rest = text.partition(":")
     if colon and prefix in _TLS_ENDPOINTS:
         raise ValueError(f"{text!r}: the mode sets up TLS by itself, so give a plain address")
+    if colon and prefix == "udp":
+        return parseUDP(text)
     if colon and prefix in _OTHER_ENDPOINTS:
         raise ValueError(f"{text!r}: {prefix}: endpoints are not yet supported")
     if colon and prefix == "unix" and ":" not in rest:
@@ -177,15 +161,7 @@ def parseAddress(text: str) -> Address:
         return Unix(rest)
     if colon and (prefix in (*_DIRECT_ENDPOINTS, _PROXIED) or _bringsEndpoint(prefix)):
         return Endpoint(text)
-    if text.startswith("["):
-        host, bracket, port = text[1:].partition("]:")
-        if not bracket or ":" not in host or not isLiteral(host):
-            raise ValueError(f"{text!r}: brackets hold an IPv6 address, and a port follows, as in [::1]:443")
-        return TCP(host, _port(port, text))
-    host, colon, port = text.rpartition(":")
-    if not colon:
-        raise ValueError(f"{text!r} names no port: give HOST:PORT")
-    return TCP(_host(host, text), _port(port, text))
+    return TCP(*parsePlace(text, text))
 
 
 def _tryEndpoint(parse: Callable[[Any, str], object], text: str) -> None:
@@ -243,7 +219,7 @@ def parseListen(text: str) -> Address:
         checkInherited(text)
     elif isinstance(where, Endpoint):
         if prefix in ("tcp", "tcp6"):
-            _port(_argument(rest, "port", 0), text)
+            parsePort(_argument(rest, "port", 0), text)
         _tryEndpoint(serverFromString, text)
     return where
 
@@ -255,17 +231,17 @@ def parseUpstream(text: str) -> Address:
     @raise ValueError: One sentence on what is wrong.
     """
     where = parseAddress(text)
-    port = where.port if isinstance(where, TCP) else None
+    port = where.port if isinstance(where, (TCP, UDP)) else None
     if isinstance(where, Endpoint):
         prefix, _, rest = text.partition(":")
         if prefix in (*_DIRECT_ENDPOINTS, _PROXIED) and prefix not in ("tcp", "unix"):
             raise ValueError(f"{text!r}: {prefix}: is only for listening; give HOST:PORT or unix:PATH")
         if prefix == "tcp":
-            host, port = _argument(rest, "host", 0), _port(_argument(rest, "port", -1), text)
+            host, port = _argument(rest, "host", 0), parsePort(_argument(rest, "port", -1), text)
             if not re.search(r"[=\\]", rest):
                 if rest.count(":") != 1:
                     raise ValueError(f"{text!r}: give tcp:HOST:PORT to dial")
-                where = TCP(_host(host, text), port)
+                where = TCP(parseHost(host, text), port)
         if isinstance(where, Endpoint):
             _tryEndpoint(clientFromString, text)
     if port == 0:
@@ -389,6 +365,8 @@ async def listen(
             if description.startswith("systemd:"):
                 return [adopt(reactor, description, factory)]
             return [await serverFromString(reactor, description).listen(factory)]
+        if isinstance(where, UDP):
+            raise CannotListen(f"cannot listen on {where}: its clients send datagrams, and not streams")
         return [await where.listen(factory)]
     except error.CannotListenError as e:
         raise CannotListen(f"cannot listen on {where}: {getattr(e.socketError, 'strerror', None) or e}") from e

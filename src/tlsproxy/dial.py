@@ -20,7 +20,8 @@ from twisted.internet.endpoints import UNIXClientEndpoint, clientFromString
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import ClientFactory
 
-from tlsproxy.address import TCP, Address, Endpoint, Unix, isDirect
+from tlsproxy.address import TCP, UDP, Address, Endpoint, Unix, isDirect
+from tlsproxy.datagram.dial import connect
 from tlsproxy.end import End
 from tlsproxy.errors import DialFailed
 from tlsproxy.eyeballs import connectFirst
@@ -73,12 +74,29 @@ class Dialer:
                 return await self._dialName(where)
             if isinstance(where, Unix):
                 return await self._through(UNIXClientEndpoint(self._reactor, where.path, timeout=_NO_TIMEOUT))
+            if isinstance(where, UDP):
+                raise DialFailed(f"the upstream {where} takes datagrams, and not a stream")
             endpoint = clientFromString(self._reactor, where.description) if isinstance(where, Endpoint) else where
             return await self._through(endpoint)
         except (error.ConnectError, OSError) as e:
             raise _failure(where, e) from e
 
-    async def lookUp(self, where: TCP) -> Sequence[str]:
+    async def dialDatagrams(self, where: UDP, mtu: int) -> End:
+        """
+        Make an association with an upstream.  Whether anybody is there only its answers tell.
+
+        @param mtu: The most that a datagram with DTLS may carry, in bytes, to begin with.
+        @return: A L{DatagramEnd<tlsproxy.datagram.end.DatagramEnd>}, held, which takes the place of an End.
+        @raise DialFailed: With a sentence on why.
+        """
+        addresses = await self.lookUp(where)
+        try:
+            return cast(End, connect(self._reactor, addresses, where.port, mtu))
+        except error.ConnectError as e:
+            self._names.forget(where.host)
+            raise _failure(where, e) from e
+
+    async def lookUp(self, where: TCP | UDP) -> Sequence[str]:
         """
         Tell the addresses of an upstream; an address is its own.
 

@@ -113,6 +113,14 @@ class End(Borrowed):
         Its session is over, for some reason.  A peer elsewhere hears nothing of that.
         """
 
+    def refuse(self, alert: int) -> None:
+        """
+        Refuse the peer before its handshake has begun.
+
+        @param alert: Why (RFC 8446, section 6).
+        """
+        self.writing.send(bytes((21, 3, 3, 0, 2, 2, alert)))
+
     async def peekHello(self) -> ClientHello:
         """
         Wait for the whole ClientHello and leave it where it is.

@@ -15,13 +15,16 @@ from twisted.internet.interfaces import IAddress, IListeningPort, IProtocol
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
-from tlsproxy.address import TCP, CannotListen, Endpoint, Unix, listen, tellPeer
+from tlsproxy.address import TCP, UDP, CannotListen, Endpoint, Unix, listen, tellPeer
+from tlsproxy.datagram.end import DatagramEnd
+from tlsproxy.datagram.listening import listenForDatagrams
+from tlsproxy.datagram.port import DatagramPort
 from tlsproxy.factory import RouteFactory
 from tlsproxy.gate import Gate
 from tlsproxy.route import Route
 from tlsproxy.session import Session
 
-__all__ = ["Entrance", "Served", "stopPort", "tellListening"]
+__all__ = ["Entrance", "Served", "listenerOf", "stopPort", "tellListening"]
 
 _log = Logger(namespace="tlsproxy.service")
 
@@ -49,7 +52,6 @@ class Entrance(Factory[Any]):
     """
     What stands between a listening port and a route, so that another route may take the place while the port stays.
 
-    @ivar factory: The route's factory, which makes a session of each connection.
     @ivar ports: What is listened on; several where a host has several addresses, none before and after.
     """
 
@@ -59,10 +61,34 @@ class Entrance(Factory[Any]):
         """
         @param gate: What holds its ports to the sessions that may be open at once; L{None} for one of its own.
         """
-        self.factory = factory
+        self._factory = factory
         self.ports: list[IListeningPort] = []
         self._gate = gate
         self._guarded = False
+
+    @property
+    def factory(self) -> RouteFactory:
+        """
+        The route's factory, which makes a session of each connection; it may be set anew.
+        """
+        return self._factory
+
+    @factory.setter
+    def factory(self, factory: RouteFactory) -> None:
+        self._factory = factory
+        for port in self.ports:
+            if isinstance(port, DatagramPort):
+                port.terms = factory.terms
+
+    def acceptDatagrams(self, near: DatagramEnd) -> None:
+        """
+        Take an association, or let it go where it is one too many.
+        """
+        if self._gate is not None and self._gate.room(self) <= 0:
+            self._gate.full(self)
+            near.finish()
+        else:
+            self._factory.accept(near)
 
     def buildProtocol(self, addr: IAddress | None) -> IProtocol | None:
         """
@@ -90,17 +116,28 @@ class Entrance(Factory[Any]):
         route = self.factory.route
         if route.listen is None:
             raise CannotListen(f"route {route.name} says nowhere to listen: give it an address")
-        self.ports = list(await listen(reactor, route.listen, self))
+        if isinstance(route.listen, UDP):
+            self.ports = self._openForDatagrams(reactor, route.listen)
+        else:
+            self.ports = list(await listen(reactor, route.listen, self))
         if self._gate is None:
             self._gate = Gate(reactor, lambda: (self.factory,))
         self._guarded = not self._gate.open(self)
+
+    def _openForDatagrams(self, reactor: Any, where: UDP) -> list[IListeningPort]:
+        try:
+            return [*listenForDatagrams(reactor, where, self._factory.terms, self.acceptDatagrams)]
+        except OSError as e:
+            raise CannotListen(f"cannot listen on {where}: {e.strerror or e}") from e
 
     def overlaps(self, other: Entrance) -> bool:
         """
         Tell whether another cannot listen for as long as this one does, as far as that can be told by ports and paths.
         """
         where = other.factory.route.listen
-        if isinstance(where, TCP):
+        if isinstance(where, UDP) != any(isinstance(port, DatagramPort) for port in self.ports):
+            return False
+        if isinstance(where, (TCP, UDP)):
             wanted = {str(where.port)}
         elif isinstance(where, Unix):
             wanted = {os.path.abspath(where.path)}
@@ -149,6 +186,16 @@ def _placeOf(port: IListeningPort) -> str:
     return os.path.abspath(os.fsdecode(host.name)) if isinstance(host, UNIXAddress) and host.name else ""
 
 
+def listenerOf(port: IListeningPort) -> tuple[str, int] | None:
+    """
+    Tell where streams can be opened to a port; L{None} where that is nowhere in the network.
+    """
+    host = port.getHost()
+    if isinstance(host, (IPv4Address, IPv6Address)) and host.type == "TCP":
+        return host.host, host.port
+    return None
+
+
 async def stopPort(port: IListeningPort) -> None:
     """
     Have a port stop, and wait for it.  To cancel that is to wait no longer: the port stops all the same.
@@ -167,4 +214,6 @@ def tellListening(route: Route, ports: Iterable[IListeningPort], how: str = "lis
     """
     for port in ports:
         where = tellPeer(port.getHost(), str(route.listen))
+        if isinstance(port, DatagramPort):
+            where = f"udp:{where}"
         _log.info("{route} ({mode}) {how} {where}", route=route.name, mode=route.pattern.mode, how=how, where=where)

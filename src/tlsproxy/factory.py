@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from attrs import asdict
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 
-from tlsproxy.address import isDirect
+from tlsproxy.address import UDP, isDirect
 from tlsproxy.admission import Admission
+from tlsproxy.datagram.end import DatagramEnd
+from tlsproxy.datagram.sharing import Terms
 from tlsproxy.deadlines import Deadlines
 from tlsproxy.dial import Dialer
 from tlsproxy.end import End
@@ -108,6 +110,8 @@ class RouteFactory(Factory[Protocol]):
         socket, and what its pattern takes besides.
         """
         besides: int = getattr(self.route.pattern, "descriptors", 0)
+        if isinstance(self.route.listen, UDP):
+            return 1 + besides
         return (2 if self._direct else 4) + besides
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
@@ -118,11 +122,21 @@ class RouteFactory(Factory[Protocol]):
             return End("the client").whenMade(self.accept)
         return Foreign(self.reactor, "the client", self.accept)
 
-    def accept(self, near: End) -> None:
+    @property
+    def terms(self) -> Terms:
         """
-        Make a session of a connection that is made.
+        What holds for the associations of its clients, where these send datagrams.
         """
-        session = Session(self, near)
+        route = self.route
+        dtls = getattr(route.pattern, "tls", None) is not None
+        return Terms(dtls, route.pattern.mode == "passthrough", route.mtu, route.maxConnections or Terms().most)
+
+    def accept(self, near: End | DatagramEnd) -> None:
+        """
+        Make a session of a connection, or an association, that is made.
+        """
+        # An association has all that a session needs of an End.
+        session = Session(self, cast(End, near))
         self.sessions.add(session)
         session.start()
 

@@ -22,6 +22,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
+from tlsproxy.datagram.relay import HandledDatagrams
 from tlsproxy.direction import Direction, Joint
 from tlsproxy.errors import NegotiationFailed, SessionError, forgetFrames
 from tlsproxy.given import asBytes
@@ -31,6 +32,7 @@ from tlsproxy.interfaces import INWARD, OUTWARD, IProtocolHandler, Way
 __all__ = ["Flow", "Joined"]
 
 _WAYS: Final = (OUTWARD, INWARD)
+_HANDLED = Handled | HandledDatagrams
 
 _DEEPEST: Final = 64
 """How deep releases may be inside of each other."""
@@ -147,7 +149,7 @@ class Flow:
             return
         if direction in self._done:
             raise RuntimeError(f"handler {self.name} is done {direction}, so it cannot release any more bytes there")
-        if not isinstance(way, Handled) or not way.open(self):
+        if not isinstance(way, _HANDLED) or not way.open(self):
             raise RuntimeError(f"the {direction} direction has ended, so no more bytes can follow")
         released = asBytes(data, "release() was given {}: give bytes", TypeError)
         left = self._held.get(direction, 0) - len(released)
@@ -182,7 +184,7 @@ class Flow:
         way = self._way(direction, False)
         if direction in self._paused:
             self._paused = _without(self._paused, direction)
-            if isinstance(way, Handled):
+            if isinstance(way, _HANDLED):
                 way.resumed()
 
     def done(self, direction: Way) -> None:
@@ -199,7 +201,7 @@ class Flow:
             raise RuntimeError(f"handler {self.name} is done {direction}, but still holds {held} bytes")
         self._done = (*_without(self._done, direction), direction)
         self._paused = _without(self._paused, direction)
-        if isinstance(way, Handled):
+        if isinstance(way, _HANDLED):
             way.resumed()
 
     def refuse(self, sentence: str, answer: bytes = b"") -> None:
@@ -220,7 +222,7 @@ class Flow:
             refusal.outcome = "refused"
             raise refusal
         way = self._way(INWARD)
-        if isinstance(way, Handled) and INWARD not in self._done and way.open(self):
+        if isinstance(way, _HANDLED) and INWARD not in self._done and way.open(self):
             self.release(INWARD, answer)
             answer = b""
         relay.refuse(f"{self.blame}{sentence}", answer)

@@ -32,6 +32,7 @@ class Told:
     @ivar options: What the route gets.
     @ivar startsTLS: The sides on which it starts TLS.
     @ivar serverFirst: Whether it has the upstream dialed before the client is admitted.
+    @ivar datagrams: Whether it understands datagrams.
     """
 
     path: str
@@ -39,6 +40,7 @@ class Told:
     options: Any
     startsTLS: frozenset[str]
     serverFirst: bool
+    datagrams: bool = False
 
 
 def readHandlers(reader: Reader, tables: object, path: str, installed: Installed) -> tuple[Told, ...]:
@@ -78,6 +80,7 @@ def _handler(reader: Reader, table: object, path: str, installed: Installed) -> 
             options=options,
             startsTLS=frozenset(options.startsTLS),
             serverFirst=bool(options.serverFirst),
+            datagrams=bool(options.datagrams),
         )
     except Exception as e:
         reader.tell(path, sentenceOf(e))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from tlsproxy.address import TCP, Address, Endpoint, Unix
+from tlsproxy.address import TCP, UDP, Address, Endpoint, Unix
 from tlsproxy.wire.host import isLiteral
 
 __all__ = ["clash", "isPrivate"]
@@ -35,7 +35,7 @@ def clash(one: Address, other: Address) -> bool:
     """
     Tell whether two addresses cannot be listened on together.
     """
-    if not isinstance(one, TCP) or not isinstance(other, TCP):
+    if not isinstance(one, (TCP, UDP)) or not isinstance(other, (TCP, UDP)) or type(one) is not type(other):
         return one == other
     if one.port != other.port or one.port == 0:
         return False

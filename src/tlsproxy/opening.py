@@ -13,7 +13,7 @@ from typing import Final
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IStreamClientEndpoint
 
-from tlsproxy.address import TCP, Address, asAddress
+from tlsproxy.address import TCP, UDP, Address, asAddress
 from tlsproxy.chain import Chain
 from tlsproxy.end import End
 from tlsproxy.errors import AdmissionRefused, HandshakeFailed, NegotiationFailed, SessionError
@@ -237,7 +237,7 @@ class Opening:
             self._upstream = where = asAddress(answer)
             if not isinstance(where, Address) and not IStreamClientEndpoint.providedBy(where):
                 raise ValueError(f"{where!r} is neither an address nor a client endpoint")
-            if tls is not None and not tls.policy.name and isinstance(where, TCP):
+            if tls is not None and not tls.policy.name and isinstance(where, (TCP, UDP)):
                 self.upstreamTLS = tls.named(where.host or "localhost")
         except ValueError as e:
             raise SessionError(f"the program's chooseUpstream() names no upstream: {e}") from None

@@ -14,7 +14,7 @@ from typing import Any, Final
 from attrs import frozen
 from OpenSSL import SSL
 
-from tlsproxy.address import TCP, Unix
+from tlsproxy.address import TCP, UDP, Unix
 from tlsproxy.interfaces import FAR
 from tlsproxy.route import Route
 from tlsproxy.tls.contexts import ClientTLS
@@ -45,7 +45,7 @@ class Place:
 
     route: str
     path: Path
-    where: TCP | Unix
+    where: TCP | UDP | Unix
     tls: ClientTLS | None = None
     dialed: bool = True
 
@@ -74,10 +74,10 @@ def placesOf(routes: Sequence[Route]) -> list[Place]:
         if any(FAR in one.startsTLS for one in route.handlers):
             tls = None  # It does not speak TLS at once.
         key: Path = ("route", number)
-        if isinstance(route.listen, TCP):
+        if isinstance(route.listen, (TCP, UDP)):
             found.append(Place(route.name, (*key, "listen"), route.listen, dialed=False))
         upstream = getattr(pattern, "upstream", None)
-        if isinstance(upstream, (TCP, Unix)):
+        if isinstance(upstream, (TCP, UDP, Unix)):
             found.append(Place(route.name, (*key, "upstream"), upstream, tls))
         through = getattr(pattern, "upstreamProxy", None)
         if through is not None:
@@ -86,7 +86,7 @@ def placesOf(routes: Sequence[Route]) -> list[Place]:
         for via in getattr(getattr(pattern, "mapping", None), "reverseProxies", ()) if through is None else ():
             found.append(Place(route.name, (*key, "mapping"), via.address, via.tls))
         for position, rule in enumerate(route.rules):
-            if isinstance(rule.upstream, (TCP, Unix)):
+            if isinstance(rule.upstream, (TCP, UDP, Unix)):
                 its = (rule.upstreamTLS or tls) if tls is not None else None
                 found.append(Place(route.name, (*key, "rule", position, "upstream"), rule.upstream, its))
     return found
@@ -106,7 +106,7 @@ def reach(places: Sequence[Place], connect: bool) -> list[Unreached]:
 
 def _resolve(place: Place) -> str:
     where = place.where
-    if not isinstance(where, TCP) or not where.host or isLiteral(where.host):
+    if isinstance(where, Unix) or not where.host or isLiteral(where.host):
         return ""
     try:
         socket.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM)
@@ -117,9 +117,9 @@ def _resolve(place: Place) -> str:
 
 def _connect(place: Place) -> str:
     unresolved = _resolve(place)
-    if unresolved:
-        return unresolved
     where = place.where
+    if unresolved or isinstance(where, UDP):
+        return unresolved  # Whether anybody gets datagrams, nobody says before they are answered.
     try:
         if isinstance(where, Unix):
             sock = socket.socket(socket.AF_UNIX)

@@ -28,11 +28,14 @@ read and delivered before the reset goes on; OpenSSL reads no more once a write 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 from twisted.python.failure import Failure
 
 from tlsproxy.borrowed import unread
 from tlsproxy.chain import Chain
+from tlsproxy.datagram.end import DatagramEnd
+from tlsproxy.datagram.relay import DatagramRelay
 from tlsproxy.deadlines import Deadlines
 from tlsproxy.direction import Direction
 from tlsproxy.end import End
@@ -310,8 +313,8 @@ class Relay:
 
 
 def join(
-    near: End,
-    far: End,
+    near: End | DatagramEnd,
+    far: End | DatagramEnd,
     clock: Deadlines,
     done: Callable[[str, str], None],
     halfClosed: Callable[[], None],
@@ -333,4 +336,8 @@ def join(
     @param chain: The protocol handlers that stand in between, if any.
     @return: The relay, to be started.
     """
+    if isinstance(near, DatagramEnd) and isinstance(far, DatagramEnd):
+        # It has all that a session needs of a relay.
+        return cast(Relay, DatagramRelay(near, far, clock, done, chain))
+    assert isinstance(near, End) and isinstance(far, End)
     return Relay(near, far, clock, done, halfClosed, endBoth, abortTruncated, chain)

@@ -12,18 +12,20 @@ from typing import Any, Final
 from attrs import Attribute, Factory, field, frozen
 from twisted.internet.interfaces import IStreamServerEndpoint
 
-from tlsproxy.address import TCP, Address, Endpoint, Unix, asAddress
+from tlsproxy.address import TCP, UDP, Address, Endpoint, Unix, asAddress
 from tlsproxy.balancers import ANYBODY, Balancers, asBalancers
 from tlsproxy.given import isOneOf, kindOf, takes, whyNoOptions
 from tlsproxy.interfaces import IHandlerOptions, IPattern, ISessionObserver
 from tlsproxy.rules import Rule
 from tlsproxy.tls.policy import option
 
-__all__ = ["SENDABLE", "USUALLY_SENT", "Limits", "Route"]
+__all__ = ["DATAGRAM_MODES", "SENDABLE", "USUALLY_SENT", "Limits", "Route"]
 
 SENDABLE: Final = ("alpn", "authority", "ssl", "client-cert", "unique-id", "crc32c")
 """What a PROXY header of version 2 can tell an upstream beside the addresses."""
 USUALLY_SENT: Final = ("alpn", "authority", "ssl")
+DATAGRAM_MODES: Final = ("offload", "encrypt", "bridge", "passthrough")
+"""The modes that carry datagrams as well as streams."""
 
 
 def _limit(seconds: float, help: str, late: str) -> float:
@@ -125,6 +127,7 @@ class Route:
     @ivar limits: Deadlines.
     @ivar close: C{"each"}: the end of one direction is passed on, and the other goes on; C{"both"}: it ends both.
     @ivar truncation: C{"tell"}: a stream that ended without its close_notify goes on as such; C{"abort"}: as a reset.
+    @ivar mtu: The most bytes of a datagram toward a peer, until the kernel tells of less; without a use for streams.
     @ivar handlers: What stands between the two sides of each session, the one nearest the client first.
     @ivar authorize: Asked for each L{tlsproxy.session.Session} once its client is known (hello, rules, handshake,
         certificate or user), before anything is dialed for it: it is let in if this returns C{True}.  It may be
@@ -147,7 +150,13 @@ class Route:
         default=None,
         converter=asAddress,
         validator=takes(
-            'an address, as in "127.0.0.1:8443", or a server endpoint', TCP, Unix, Endpoint, IStreamServerEndpoint, None
+            'an address, as in "127.0.0.1:8443", or a server endpoint',
+            TCP,
+            UDP,
+            Unix,
+            Endpoint,
+            IStreamServerEndpoint,
+            None,
         ),
     )
     pattern: IPattern = field(validator=takes("a pattern, such as Offload(...)", IPattern))
@@ -162,6 +171,7 @@ class Route:
     limits: Limits = field(default=Factory(Limits), validator=takes("Limits(...)", Limits))
     close: str = field(default="each", validator=isOneOf("each", "both"))
     truncation: str = field(default="tell", validator=isOneOf("tell", "abort"))
+    mtu: int = field(default=1200, validator=_isCount(256, 65507))
     handlers: tuple[IHandlerOptions, ...] = field(
         default=(), converter=_inOrder, validator=takes("the options of a handler", IHandlerOptions, several=True)
     )
@@ -198,8 +208,39 @@ class Route:
             if self.sendProxy:
                 raise ValueError(f"mode {self.pattern.mode} dials targets that expect no PROXY header")
         listen = self.listen
+        if isinstance(listen, UDP) or any(isinstance(one, UDP) for one in self._upstreams()):
+            self._checkDatagrams()
         if getattr(getattr(listen, "_wrapperFactory", None), "__module__", "").startswith("twisted.protocols.haproxy"):
             # Its header comes after the connection is ours, which would be taken for the balancer's own.
             raise ValueError("Route(listen=...): give the endpoint that proxyEndpoint() wraps, and acceptProxy")
         if self.acceptProxy is None and isinstance(listen, Endpoint) and listen.description.startswith("haproxy:"):
             object.__setattr__(self, "acceptProxy", ANYBODY)
+
+    def _upstreams(self) -> list[object]:
+        known = [getattr(self.pattern, "upstream", None), *(rule.upstream for rule in self.rules)]
+        return [one for one in known if one is not None]
+
+    def _checkDatagrams(self) -> None:
+        """
+        Datagrams are joined with datagrams only, and know nothing of what belongs to a stream.
+
+        @raise ValueError: One sentence on what is wrong.
+        """
+        if self.pattern.mode not in DATAGRAM_MODES:
+            raise ValueError(f"mode {self.pattern.mode} carries streams, and no datagrams")
+        if not all(isinstance(one, UDP) for one in (self.listen, *self._upstreams())):
+            raise ValueError("datagrams on one side and a stream on the other cannot be joined: give udp: for both")
+        if self.sendProxy or self.acceptProxy is not None:
+            raise ValueError("a PROXY header goes before a stream, and not before datagrams")
+        if self.close != "each" or self.truncation != "tell":
+            raise ValueError("datagrams have no end of one direction: leave close and truncation out")
+        if not getattr(self.pattern, "requireTLS", True):
+            raise ValueError("datagrams go by the hello of DTLS: leave requireTLS out")
+        tls = getattr(self.pattern, "tls", None)
+        if tls is not None and tls.policy.mirrors:
+            raise ValueError('alpn "mirror" keeps the client waiting, and one of DTLS says its hello again meanwhile')
+        for options in self.handlers:
+            if not options.datagrams:
+                raise ValueError(f"Route(handlers=...): {options.name} does not declare that it takes datagrams")
+            if options.startsTLS or options.serverFirst:
+                raise ValueError(f"Route(handlers=...): {options.name} talks before TLS, and DTLS is there at once")

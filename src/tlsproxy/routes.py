@@ -10,8 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tlsproxy.address import TCP, Address
+from tlsproxy.address import TCP, UDP, Address
 from tlsproxy.clienttables import readClient
+from tlsproxy.datagramtables import tellDatagrams
 from tlsproxy.enrolltables import EnrollReader
 from tlsproxy.handlertables import Told, readHandlers, tellTLS, whyBlind
 from tlsproxy.installed import Installed
@@ -111,6 +112,7 @@ class RouteReader:
         if balancers is not None and balancers.unbounded and listen is not None and not isPrivate(listen):
             self.warnings.append(f"whoever reaches {listen} can say to be any client: let only the load balancer")
         self.warnings[warned:] = [f"route {name}: {warning}" for warning in self.warnings[warned:]]
+        tellDatagrams(reader, settings, table, path, handlers)
         if len(reader.problems) > before or listen is None or pattern is None:
             return None
         return Route(
@@ -125,6 +127,7 @@ class RouteReader:
             handlers=tuple(handler.options for handler in handlers),
             close=settings.close,
             truncation=settings.truncation,
+            mtu=settings.mtu,
             maxConnections=settings.maxConnections,
             maxClientConnections=settings.maxClientConnections,
             maxClientHandshakes=settings.maxClientHandshakes,
@@ -139,6 +142,9 @@ class RouteReader:
         @return: None where something is wrong with it.
         """
         listen = self._reader.listen(text, path)
+        if isinstance(listen, UDP):
+            self._reader.tell(path, "it is told by HTTP, on a stream: give a port, or HOST:PORT")
+            return None
         if isinstance(listen, TCP) and not listen.host:
             listen = TCP("127.0.0.1", listen.port)  # All addresses have to be asked for.
         if listen is not None:
@@ -158,7 +164,9 @@ class RouteReader:
             return readClient(self._reader, self._tls, settings, table, path, listen, self.warnings), ()
         if "upstream_tls" in takes:
             host = None if upstream is None else hostOf(upstream)
-            upstreamTLS = self._tls.client(table.get("upstream_tls", {}), f"{path}.upstream_tls", host, mode)
+            upstreamTLS = self._tls.client(
+                table.get("upstream_tls", {}), f"{path}.upstream_tls", host, mode, isinstance(listen, UDP)
+            )
         rules: tuple[Rule, ...] = ()
         if "rule" in takes:
             if "rule" in table:
@@ -167,7 +175,8 @@ class RouteReader:
                 rules = readRules(self._reader, table["rule"], f"{path}.rule", blind, upstreamTLS)
             self._tellUpstream(settings, table, rules, path)
         if "tls" in takes and (mode != "connect" or "tls" in table):
-            tls = self._tls.server(table.get("tls", {}), f"{path}.tls", mode, "enroll" in table)
+            datagrams = isinstance(listen, UDP)
+            tls = self._tls.server(table.get("tls", {}), f"{path}.tls", mode, "enroll" in table, datagrams)
         pattern: IPattern | None = None
         if mode == "offload" and tls is not None:
             pattern = Offload(tls=tls, upstream=upstream)

@@ -16,7 +16,7 @@ from attrs import field, frozen
 from attrs.validators import optional
 from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
 
-from tlsproxy.address import TCP, Address, Endpoint, Unix, asAddress
+from tlsproxy.address import TCP, UDP, Address, Endpoint, Unix, asAddress
 from tlsproxy.given import isOneOf, takes
 from tlsproxy.tls.contexts import ClientTLS, isClientTLS
 from tlsproxy.tls.parameters import parseProtocol
@@ -29,7 +29,7 @@ REFUSALS = ("alert", "close")
 """How a rule refuses: with the TLS alert C{unrecognized_name} (RFC 6066, section 3), or by no more than an end."""
 
 isUpstream = takes(
-    'an address, as in "127.0.0.1:8080", or a client endpoint', TCP, Unix, Endpoint, IStreamClientEndpoint, None
+    'an address, as in "127.0.0.1:8080", or a client endpoint', TCP, UDP, Unix, Endpoint, IStreamClientEndpoint, None
 )
 """A validator of attrs."""
 

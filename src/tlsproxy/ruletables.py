@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from attrs import evolve
 
-from tlsproxy.address import TCP, Address
+from tlsproxy.address import TCP, UDP, Address
 from tlsproxy.reading import Reader
 from tlsproxy.rules import Rule
 from tlsproxy.settings import RuleSettings
@@ -88,4 +88,4 @@ def hostOf(upstream: object) -> str:
     """
     Tell which host an address to dial is of; C{""} where it names none.
     """
-    return (upstream.host or "localhost") if isinstance(upstream, TCP) else ""
+    return (upstream.host or "localhost") if isinstance(upstream, (TCP, UDP)) else ""

@@ -136,9 +136,13 @@ class RouteSettings:
     name: str = option("", "what the route is called in logs; default: its mode", metavar="NAME")
     mode: str = option("", "what it does", choices=tuple(MODES), later=tuple(LATER_MODES), metavar="MODE")
     listen: str = option(
-        "", "where its clients connect: PORT, HOST:PORT, unix:PATH or a Twisted endpoint", metavar="EP"
+        "",
+        "where its clients connect: PORT, HOST:PORT, udp:HOST:PORT (DTLS), unix:PATH or a Twisted endpoint",
+        metavar="EP",
     )
-    upstream: str = option("", "what it dials: HOST:PORT, PORT, unix:PATH or a Twisted endpoint", metavar="EP")
+    upstream: str = option(
+        "", "what it dials: HOST:PORT, PORT, udp:HOST:PORT (DTLS), unix:PATH or a Twisted endpoint", metavar="EP"
+    )
     requireTls: bool = option(
         True, "passthrough: whether a TLS hello is demanded; false forwards any TCP", kind="boolean"
     )
@@ -200,6 +204,13 @@ class RouteSettings:
         "first",
         'sequential modes: how much is seen to be TLS records once TLS is off: "first", 1 MiB each way, or "always"',
         choices=("first", "always"),
+    )
+    mtu: int = option(
+        1200,
+        "udp: most bytes of a datagram toward a peer, until the kernel tells of less",
+        kind="count",
+        least=256,
+        most=65507,
     )
     close: str = option(
         "each",

@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 
-from tlsproxy.address import TCP, Address
+from tlsproxy.address import TCP, UDP, Address
 from tlsproxy.end import End
 from tlsproxy.errors import AdmissionRefused, HandshakeFailed, SessionError, forgetFrames
 from tlsproxy.sentheader import headerFor
@@ -96,7 +96,7 @@ def sendAlert(session: Session, alert: int) -> None:
 
     @param alert: Why (RFC 8446, section 6).
     """
-    session.near.writing.send(bytes((21, 3, 3, 0, 2, 2, alert)))
+    session.near.refuse(alert)
 
 
 def choose(session: Session, upstream: Upstream | None) -> tuple[Upstream | None, ClientTLS | None]:
@@ -214,7 +214,11 @@ async def dial(session: Session, where: Upstream) -> End:
     """
     session.enter("dial")
     session.upstream = where
-    session.far = far = await session.keeper.dialer.dial(where)
+    dialer = session.keeper.dialer
+    if isinstance(where, UDP):
+        session.far = far = await dialer.dialDatagrams(where, session.route.mtu)
+        return far
+    session.far = far = await dialer.dial(where)
     if session.route.sendProxy:
         await far.write(headerFor(session))
     return far

@@ -64,11 +64,14 @@ class TLSReader:
         self._tellUnasked(policy, path)
         return policy
 
-    def server(self, table: object, path: str, mode: str, enrolls: bool = False) -> ServerTLS | None:
+    def server(
+        self, table: object, path: str, mode: str, enrolls: bool = False, datagrams: bool = False
+    ) -> ServerTLS | None:
         """
         Read the TLS toward clients.
 
         @param enrolls: Whether client proxies enroll by the route.
+        @param datagrams: Whether it is DTLS.
         @return: L{None} where something is wrong with it.
         """
         policy = self.serverPolicy(table, path)
@@ -80,7 +83,7 @@ class TLSReader:
             )
         if mode == "connect" and set(policy.alpn) - {"http/1.1"}:
             self._reader.tell(f"{path}.alpn", 'mode connect speaks "http/1.1" only')
-        loaded = self._load(path, policy, "", lambda: ServerTLS.load(policy, self._now, path))
+        loaded = self._load(path, policy, "", lambda: ServerTLS.load(policy, self._now, path, datagrams), datagrams)
         return None if policy.mirrors and mode != "bridge" else loaded
 
     def _sequential(self, policy: ServerPolicy, path: str, enrolls: bool) -> ServerTLS | None:
@@ -134,24 +137,28 @@ class TLSReader:
         if policy.clientAuth == "none" and policy.clientCa:
             self._reader.tell(f"{path}.client_auth", '"none" leaves client_ca without a use: leave one of them out')
 
-    def client(self, table: object, path: str, host: str | None, mode: str) -> ClientTLS | None:
+    def client(
+        self, table: object, path: str, host: str | None, mode: str, datagrams: bool = False
+    ) -> ClientTLS | None:
         """
         Read the TLS toward an upstream.
 
         @param host: The upstream's; L{None} where there is none, or where it could not be read, which has been told.
+        @param datagrams: Whether it is DTLS.
         """
         policy = self._reader.settings(ClientPolicy, table, path)
         if mode == "bridge" and policy.alpn:
             self._reader.tell(f"{path}.alpn", "mode bridge offers what its client negotiated: leave this out")
         known = "localhost" if host is None else host
-        return self._load(path, policy, known, lambda: ClientTLS.load(policy, known, self._now, path))
+        load = lambda: ClientTLS.load(policy, known, self._now, path, datagrams)  # noqa: E731
+        return self._load(path, policy, known, load, datagrams)
 
-    def _load(self, path: str, policy: Policy, host: str, load: Callable[[], T]) -> T | None:
+    def _load(self, path: str, policy: Policy, host: str, load: Callable[[], T], datagrams: bool = False) -> T | None:
         # Without its key, the certificate would be taken for one that lacks it.
         if {problem.key for problem in self._reader.problems} & {f"{path}.{key}" for key in BESIDE_CERT}:
             return None
         # What is valid today may not be so tomorrow.
-        key, seen = (policy, host, self._now.date()), self._reader.files
+        key, seen = (policy, host, datagrams, self._now.date()), self._reader.files
         loaded = self._reader.attempt(path, lambda: self._kept.load(key, filesOf(policy), seen, load))
         self.warnings += getattr(loaded, "warnings", ())
         return loaded

@@ -280,7 +280,10 @@ class TokenTests(SynchronousTestCase):
             (["--name", "alice", "--ttl", "25h"], "a token is good for 24h at most"),
             (["--name", "alice", "--ttl", "2d"], "a token is good for 24h at most"),
             (["--name", "alice", "--ttl", "0s"], "is no time"),
-            (["--name", "alice", "--ttl", "soon"], '"soon" is no time: write a number and s, m, h or d, as in 30m or 24h'),
+            (
+                ["--name", "alice", "--ttl", "soon"],
+                '"soon" is no time: write a number and s, m, h or d, as in 30m or 24h',
+            ),
             (["--name", "alice", "--ttl", "-1h"], "--ttl"),
             (["--name", "alice", "--ttl", "٣h"], "is no time"),
             ([], "the following arguments are required: --name"),

@@ -249,9 +249,11 @@ class Proxy(Child):
         It ends cleanly, and no bug of its own was met.
         """
         if self.process.poll() is None:
-            # As they differ, neither is taken for the other.
             self.process.send_signal(signal.SIGTERM)
-            self.process.send_signal(signal.SIGINT)
+            # What is asked twice in one turn of the reactor is asked once.
+            waitUntil(lambda: self.process.poll() is not None or "stopping: " in self.text(), "its end")
+            if self.process.poll() is None:
+                self.process.send_signal(signal.SIGINT)
         status = self.process.wait(PATIENCE)
         text = re.sub(self.expected, "", self.text())
         if status not in (0, 1) or re.search(r"Traceback|Unhandled|#critical|#error|Warning:", text):

@@ -41,7 +41,7 @@ class ShownTests(SynchronousTestCase):
         self.assertEqual([], checks.problems)
         self.assertEqual(2, len(shown.identities))
         self.assertIn(str(self.folder / "one.pem"), shown.files)
-        presented = Presented.make(policy, shown.identities)
+        presented = Presented.make(SSL.TLS_CLIENT_METHOD, policy, shown.identities)
         self.assertEqual(2, len(presented.contexts))
         context, why = presented.choose([])
         self.assertIs(presented.contexts[0], context)

@@ -110,6 +110,9 @@ def _sessions(routes: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
     yield _metric("counter", "sessions_ended", help, ("route", "outcome", "phase"), ended)
     yield _metric("counter", "received_bytes", "Bytes that clients have sent", ("route",), rows("received_bytes"))
     yield _metric("counter", "sent_bytes", "Bytes that clients were sent", ("route",), rows("sent_bytes"))
+    dropped = [((route["name"], why), n) for route in routes for why, n in route["dropped_datagrams"].items()]
+    help = "Datagrams that were dropped"
+    yield _metric("counter", "dropped_datagrams", help, ("route", "reason"), dropped)
     reached = [((route["name"], limit), n) for route in routes for limit, n in route["limits_reached"].items()]
     yield _metric("counter", "limit_reached", "How often a limit was reached", ("route", "limit"), reached)
 

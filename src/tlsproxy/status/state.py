@@ -28,7 +28,7 @@ from tlsproxy.service import ProxyService
 from tlsproxy.session import Session
 from tlsproxy.status.expiries import Expiries
 from tlsproxy.status.process import Lag, descriptors, mostDescriptors, residentBytes
-from tlsproxy.status.tally import MANY, OTHERS, Dials, Handshakes, RouteTally, Tally, upstreamOf
+from tlsproxy.status.tally import MANY, OTHERS, Dials, Handshakes, RouteTally, Tally, droppedBy, upstreamOf
 from tlsproxy.tls.printing import printable
 
 __all__ = ["Enrollments", "Reloads", "State"]
@@ -173,6 +173,7 @@ class State:
             "ended": _ended(tally),
             "received_bytes": tally.received + sum(relay.outward.count for relay in relays),
             "sent_bytes": tally.sent + sum(relay.inward.count for relay in relays),
+            "dropped_datagrams": self._dropped(name, factory, live),
             "limits_reached": dict(factory.reached) if factory is not None else {},
             "handshakes": _handshakes(tally.handshakes[NEAR]),
             "upstream_handshakes": _handshakes(tally.handshakes[FAR]),
@@ -181,6 +182,14 @@ class State:
         if factory is not None and getattr(factory.route.pattern, "desk", None) is not None:
             told["enrollments"] = _enrollments(factory)
         return told
+
+    def _dropped(self, name: str, factory: RouteFactory | None, live: list[Session]) -> dict[str, int]:
+        dropped = Counter(self.tally.of(name).dropped)
+        for session in live:
+            dropped.update(droppedBy(session))
+        for port in self._ports(name, factory) if factory is not None else ():
+            dropped.update(getattr(port, "dropped", ()))
+        return dict(dropped)
 
     def _ports(self, name: str, factory: RouteFactory) -> Iterable[Any]:
         try:

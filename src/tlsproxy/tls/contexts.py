@@ -19,12 +19,12 @@ from tlsproxy.given import kindOf, takes
 from tlsproxy.tls.certificates import Identity
 from tlsproxy.tls.demands import Demand, Demands, readDemands
 from tlsproxy.tls.files import CertificateProblem
-from tlsproxy.tls.native import TLSConnection, TLSStream, shareTrust
-from tlsproxy.tls.parameters import Checks, chooseALPN, contextFor, tellParameters
+from tlsproxy.tls.native import TLSConnection, TLSStream
+from tlsproxy.tls.parameters import Checks, contextFor, tellParameters
 from tlsproxy.tls.peers import choosePresented, requireName
 from tlsproxy.tls.policy import ClientPolicy, HostPolicy, ServerPolicy
 from tlsproxy.tls.presenting import Presented, present, readShown
-from tlsproxy.tls.servercontexts import ServerContexts
+from tlsproxy.tls.servercontexts import ServerContexts, contextsOf
 from tlsproxy.tls.servernames import Choice, ServerNames
 from tlsproxy.tls.verification import Particulars, Verification, readUpstream
 from tlsproxy.wire.host import asciiName, isLiteral
@@ -32,6 +32,7 @@ from tlsproxy.wire.host import asciiName, isLiteral
 __all__ = ["ClientTLS", "ServerTLS", "isClientTLS", "isServerTLS", "mirrorsNobody"]
 
 S = TypeVar("S", bound=TLSConnection)
+W = TypeVar("W")
 
 
 def _attend(
@@ -48,49 +49,6 @@ def _attend(
         stream.connection.set_app_data(Particulars(judgement, protocols, presented))
 
 
-def _mirror(connection: SSL.Connection, theirs: list[bytes]) -> Any:
-    """
-    Choose the application protocol that the upstream has chosen.
-    """
-    own = connection.get_app_data()
-    if own is None or not own.protocols:
-        return SSL.NO_OVERLAPPING_PROTOCOLS
-    return chooseALPN(own.protocols)(connection, theirs)
-
-
-def _serverContexts(policy: ServerPolicy, first: Choice, verification: Verification | None) -> ServerContexts:
-    """
-    Make the contexts of a server.
-
-    @param first: What is shown to those who ask for no name.
-    @param verification: What the certificates of clients have to be; L{None} where none are asked for.
-    """
-    choose = _mirror if policy.mirrors else chooseALPN([protocol.encode() for protocol in policy.alpn])
-    trusting: SSL.Context | None = None
-
-    def make(choice: Choice) -> SSL.Context:
-        nonlocal trusting
-        context = contextFor(SSL.TLS_SERVER_METHOD, policy)
-        present(context, choice.identities)
-        if policy.alpn:
-            context.set_alpn_select_callback(choose)
-        if verification is not None:
-            if trusting is None:
-                verification.trust(context)
-                trusting = context
-            else:
-                shareTrust(context, trusting)
-            verification.apply(context)
-            for authority in verification.authorities:
-                context.add_client_ca(authority)
-            # A resumed session would escape a changed CA, list or rule.  Without tickets, and with the cache off, there
-            # is none.
-            context.set_options(SSL.OP_NO_TICKET)
-        return context
-
-    return ServerContexts(make, first, resumes=verification is None)
-
-
 @frozen
 class ServerTLS:
     """
@@ -100,6 +58,7 @@ class ServerTLS:
     @ivar identities: What is presented, each with its names, its dates, its kind of key and its files.
     @ivar files: All files and directories that were read for it.
     @ivar warnings: What is doubtful but works, one sentence each.
+    @ivar datagrams: Whether it is DTLS.
     """
 
     policy: ServerPolicy
@@ -109,25 +68,30 @@ class ServerTLS:
     _names: ServerNames = field(eq=False, repr=False)
     _demands: Demands = field(eq=False, repr=False)
     _contexts: tuple[ServerContexts, ...] = field(eq=False, repr=False)
+    datagrams: bool = False
 
     @classmethod
-    def load(cls, policy: ServerPolicy, now: datetime | None = None, section: str = "tls") -> ServerTLS:
+    def load(
+        cls, policy: ServerPolicy, now: datetime | None = None, section: str = "tls", datagrams: bool = False
+    ) -> ServerTLS:
         """
         Read and check the files of a policy.  To load a policy again costs little where few of its files have changed,
         while what was loaded before is still in use.
 
         @param now: The time that certificates have to be valid at; L{None} for now.
         @param section: What the keys of problems start with.
+        @param datagrams: Whether it is to be DTLS.
         @raise ConfigurationError: With all problems at once.
         """
         if not isinstance(policy, ServerPolicy):
             raise TypeError(f"ServerTLS.load() takes a ServerPolicy, not {kindOf(policy)}")
         now = now or datetime.now(UTC)
         checks = Checks(section)
-        tellParameters(policy, checks)
+        method = SSL.DTLS_SERVER_METHOD if datagrams else SSL.TLS_SERVER_METHOD
+        tellParameters(policy, checks, datagrams)
         if not policy.cert:
             checks.tell("cert", "a certificate is needed to speak TLS with clients")
-        shown = readShown(policy, SSL.TLS_SERVER_METHOD, checks, now)
+        shown = readShown(policy, method, checks, now)
         demands, doubts = readDemands(policy, checks, now)
         if policy.mirrors and demands.required:
             checks.tell("alpn", '"mirror" asks the upstream before the client has shown a certificate, as it has to')
@@ -135,7 +99,7 @@ class ServerTLS:
         names = ServerNames(shown.identities, now)
         contexts = checks.attempt(
             "cert",
-            lambda: [_serverContexts(policy, names.default, each.verification) for each in demands.all],
+            lambda: [contextsOf(method, policy, names.default, each.verification) for each in demands.all],
         )
         checks.done()
         assert contexts is not None
@@ -143,7 +107,7 @@ class ServerTLS:
         trusted = [file for one in asking for file in (*one.clientCa, *one.crl)]
         files = tuple(dict.fromkeys((*shown.files, *trusted)))
         warnings = (*shown.warnings, *names.warnings, *doubts)
-        return cls(policy, shown.identities, files, warnings, names, demands, tuple(contexts))
+        return cls(policy, shown.identities, files, warnings, names, demands, tuple(contexts), datagrams)
 
     @property
     def context(self) -> SSL.Context:
@@ -237,8 +201,8 @@ class ServerTLS:
 
     def begin(
         self,
-        kind: Callable[[SSL.Context, socket.socket, bool], S],
-        sock: socket.socket,
+        kind: Callable[[SSL.Context, W, bool], S],
+        sock: W,
         serverName: str | None = None,
         protocols: Sequence[bytes] | None = None,
     ) -> S:
@@ -246,6 +210,7 @@ class ServerTLS:
         As L{connect}, with TLS of some kind.
 
         @param kind: What makes it of a context and the socket, and is told whether this is the server.
+        @param sock: The socket, or whatever it runs on.
         """
         choice, demand = self.choose(serverName), self.demand(serverName)
         contexts = next(each for one, each in zip(self._demands.all, self._contexts, strict=True) if one is demand)
@@ -270,6 +235,7 @@ class ClientTLS:
     @ivar context: The library's context.
     @ivar warnings: What is doubtful but works, one sentence each.
     @ivar verification: What the upstream's certificate has to be; L{None} where it is not looked at.
+    @ivar datagrams: Whether it is DTLS.
     """
 
     policy: ClientPolicy
@@ -280,10 +246,16 @@ class ClientTLS:
     warnings: tuple[str, ...] = ()
     verification: Verification | None = field(default=None, repr=False)
     _presented: Presented | None = field(default=None, eq=False, repr=False)
+    datagrams: bool = False
 
     @classmethod
     def load(
-        cls, policy: ClientPolicy, host: str, now: datetime | None = None, section: str = "upstream_tls"
+        cls,
+        policy: ClientPolicy,
+        host: str,
+        now: datetime | None = None,
+        section: str = "upstream_tls",
+        datagrams: bool = False,
     ) -> ClientTLS:
         """
         Read and check the files of a policy.
@@ -291,14 +263,16 @@ class ClientTLS:
         @param host: The host of the upstream, for want of a C{name} in the policy; C{""} where it has none.
         @param now: The time that certificates have to be valid at; L{None} for now.
         @param section: What the keys of problems start with.
+        @param datagrams: Whether it is to be DTLS.
         @raise ConfigurationError: With all problems at once.
         """
         if not isinstance(policy, ClientPolicy):
             raise TypeError(f"ClientTLS.load() takes a ClientPolicy, not {kindOf(policy)}")
         checks = Checks(section)
-        tellParameters(policy, checks)
+        method = SSL.DTLS_CLIENT_METHOD if datagrams else SSL.TLS_CLIENT_METHOD
+        tellParameters(policy, checks, datagrams)
         now = now or datetime.now(UTC)
-        shown = readShown(policy, SSL.TLS_CLIENT_METHOD, checks, now)
+        shown = readShown(policy, method, checks, now)
         name = policy.name or host
         if policy.auth != "none" and not name:
             checks.tell("name", "say which name the upstream's certificate must show")
@@ -308,10 +282,10 @@ class ClientTLS:
         if name:
             name = checks.attempt("name", lambda: _checkedName(name)) or ""
         checks.done()
-        context = contextFor(SSL.TLS_CLIENT_METHOD, policy)
+        context = contextFor(method, policy)
         presented = None
         if len(shown.identities) > 1:
-            presented = Presented.make(policy, shown.identities)
+            presented = Presented.make(method, policy, shown.identities)
             choosePresented(context)
         else:
             present(context, shown.identities)
@@ -322,7 +296,7 @@ class ClientTLS:
             verification.apply(context)
         files = tuple(dict.fromkeys((*shown.files, *(file for file in policy.ca if file != "system"), *policy.crl)))
         warnings = (*shown.warnings, *doubts)
-        return cls(policy, name, shown.identities, files, context, warnings, verification, presented)
+        return cls(policy, name, shown.identities, files, context, warnings, verification, presented, datagrams)
 
     def named(self, host: str) -> ClientTLS:
         """
@@ -345,14 +319,15 @@ class ClientTLS:
 
     def begin(
         self,
-        kind: Callable[[SSL.Context, socket.socket, bool], S],
-        sock: socket.socket,
+        kind: Callable[[SSL.Context, W, bool], S],
+        sock: W,
         alpn: Sequence[bytes] | None = None,
     ) -> S:
         """
         As L{connect}, with TLS of some kind.
 
         @param kind: As for L{ServerTLS.begin}.
+        @param sock: As for L{ServerTLS.begin}.
         """
         stream = kind(self.context, sock, False)
         _attend(stream, self.verification, presented=self._presented)

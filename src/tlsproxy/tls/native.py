@@ -1,6 +1,7 @@
 # -*- test-case-name: tests.tls.test_native -*-
 """
-TLS on a socket, by the private bindings of pyOpenSSL, which L{tlsproxy.tls.peers} alone touches, too.
+TLS on a socket, by the private bindings of pyOpenSSL, which L{tlsproxy.tls.datagrams} and L{tlsproxy.tls.peers} alone
+touch, too.
 
 pyOpenSSL's public C{recv} and C{send} allocate a buffer and copy the bytes on every call, tell "nothing there yet" by
 an exception, and say nothing of how a connection ended.  A proxy calls them for each record, so this module calls
@@ -161,6 +162,23 @@ class TLSConnection:
         else:
             self.connection.set_connect_state()
 
+    def handshake(self) -> None:
+        """
+        Go on with the handshake as far as it can be had now.
+
+        @raise SSL.WantReadError: More has to come from the peer.
+        @raise SSL.WantWriteError: The socket is full.
+        @raise SSL.Error: The handshake failed; L{alert} tells which alert was sent or received.
+        """
+        global _lastAlert
+        _lastAlert = None
+        try:
+            self.connection.do_handshake()
+        except SSL.SysCallError:
+            _lib.ERR_clear_error()
+            raise
+        self.settle()
+
     def settle(self) -> None:
         """
         See at the end of the handshake that the peer's certificate has been judged.
@@ -196,57 +214,30 @@ class TLSConnection:
             return None
         return str(_ffi.string(_lib.X509_verify_cert_error_string(code)).decode("ascii", "replace"))
 
-
-class TLSStream(TLSConnection):
-    """
-    TLS on a non-blocking socket.
-
-    It implements L{tlsproxy.interfaces.Stream}, and the steps that set a connection up.
-    """
-
-    __slots__ = ()
-
-    def handshake(self) -> None:
+    def endWrite(self) -> bool:
         """
-        Go on with the handshake as far as the socket lets it.
+        Send close_notify, once: the direction to the peer ends here, and the other goes on.
 
-        @raise SSL.WantReadError: More has to come from the peer.
-        @raise SSL.WantWriteError: The socket is full.
-        @raise SSL.Error: The handshake failed; L{alert} tells which alert was sent or received.
+        @return: Whether it is on its way; if not, call again when the socket takes bytes.
         """
-        global _lastAlert
-        _lastAlert = None
+        if self.writeEnded:
+            return True
+        if self._ending:
+            # Where it has met the bare end of the peer's stream meanwhile, OpenSSL has forgotten that it has begun.
+            self.connection.set_shutdown(self.connection.get_shutdown() | SSL.SENT_SHUTDOWN)
+        self._ending = True
         try:
-            self.connection.do_handshake()
-        except SSL.SysCallError:
+            # A second call after success would read, and fail on the data that the peer may still send.
+            self.connection.shutdown()
+        except SSL.WantWriteError:
+            return False
+        except SSL.Error as e:
             _lib.ERR_clear_error()
-            raise
-        self.settle()
-
-    def fill(self, buffer: Buffer) -> int:
-        """
-        Read whole records into the front of a buffer until it is full or nothing more is there.
-
-        A short record ends a message, as a rule, so nothing is looked for behind it; the reactor tells if more is
-        there.
-
-        @return: How many bytes came; C{state} tells why it stopped.
-        """
-        ssl, pointer, filled = self._ssl, buffer._pointer, 0
-        room = buffer.size
-        count: int
-        while room >= RECORD:
-            count = _SSL_read(ssl, pointer + filled, room)
-            if count <= 0:
-                self._stopped(count)
-                return filled
-            filled += count
-            if count < _SHORT:
-                self.state = DRAINED
-                return filled
-            room -= count
-        self.state = MORE
-        return filled
+            if self.state < ENDED:
+                # OpenSSL reads no more either.  A peer that ended before it went is no cause for complaint.
+                self.state, self.problem = RESET, e.with_traceback(None)
+        self.writeEnded = True
+        return True
 
     def _stopped(self, result: int) -> None:
         global _lastAlert
@@ -276,6 +267,41 @@ class TLSStream(TLSConnection):
             self.state, self.problem = RESET, e.with_traceback(None)
         except SSL.Error as e:
             self.state, self.problem = FAILED, e.with_traceback(None)
+
+
+class TLSStream(TLSConnection):
+    """
+    TLS on a non-blocking socket.
+
+    It implements L{tlsproxy.interfaces.Stream}, and the steps that set a connection up.
+    """
+
+    __slots__ = ()
+
+    def fill(self, buffer: Buffer) -> int:
+        """
+        Read whole records into the front of a buffer until it is full or nothing more is there.
+
+        A short record ends a message, as a rule, so nothing is looked for behind it; the reactor tells if more is
+        there.
+
+        @return: How many bytes came; C{state} tells why it stopped.
+        """
+        ssl, pointer, filled = self._ssl, buffer._pointer, 0
+        room = buffer.size
+        count: int
+        while room >= RECORD:
+            count = _SSL_read(ssl, pointer + filled, room)
+            if count <= 0:
+                self._stopped(count)
+                return filled
+            filled += count
+            if count < _SHORT:
+                self.state = DRAINED
+                return filled
+            room -= count
+        self.state = MORE
+        return filled
 
     def read(self, limit: int) -> bytes:
         """
@@ -341,31 +367,6 @@ class TLSStream(TLSConnection):
             return sent
         self._failed(taken)
         return -1
-
-    def endWrite(self) -> bool:
-        """
-        Send close_notify, once: the direction to the peer ends here, and the other goes on.
-
-        @return: Whether it is on its way; if not, call again when the socket takes bytes.
-        """
-        if self.writeEnded:
-            return True
-        if self._ending:
-            # Where it has met the bare end of the peer's stream meanwhile, OpenSSL has forgotten that it has begun.
-            self.connection.set_shutdown(self.connection.get_shutdown() | SSL.SENT_SHUTDOWN)
-        self._ending = True
-        try:
-            # A second call after success would read, and fail on the data that the peer may still send.
-            self.connection.shutdown()
-        except SSL.WantWriteError:
-            return False
-        except SSL.Error as e:
-            _lib.ERR_clear_error()
-            if self.state < ENDED:
-                # OpenSSL reads no more either.  A peer that ended before it went is no cause for complaint.
-                self.state, self.problem = RESET, e.with_traceback(None)
-        self.writeEnded = True
-        return True
 
     def pending(self) -> int:
         """

@@ -1,7 +1,7 @@
 # -*- test-case-name: tests.tls.test_parameters -*-
 """
 What both roles of TLS choose from, brought from a policy into the library's contexts: versions, cipher suites, groups
-and application protocols.
+and application protocols.  DTLS (RFC 6347) has the same, but for its one version.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ __all__ = ["Checks", "chooseALPN", "contextFor", "parseProtocol", "tellParameter
 T = TypeVar("T")
 
 _VERSIONS: Final = {"1.2": SSL.TLS1_2_VERSION, "1.3": SSL.TLS1_3_VERSION}
+_DTLS_1_2: Final = 0xFEFD  # RFC 6347, section 4.1
+_NO_1_3: Final = "there is no DTLS 1.3 here"
+_DATAGRAMS: Final = frozenset({SSL.DTLS_CLIENT_METHOD, SSL.DTLS_SERVER_METHOD})
 
 # <openssl/ssl.h>: what is left of a write is copied aside and tried again from there; and no chain is sent but the
 # one that is given: OpenSSL would make one of the CAs that client certificates are verified by, root included.
@@ -99,12 +102,15 @@ def parseProtocol(name: str | bytes) -> bytes:
     return encoded
 
 
-def tellParameters(policy: Policy, checks: Checks) -> None:
+def tellParameters(policy: Policy, checks: Checks, datagrams: bool = False) -> None:
     """
     See that L{contextFor} can do as a policy says.
 
     @param checks: Collects what is wrong with the policy.
+    @param datagrams: Whether it is to be DTLS.
     """
+    if datagrams:
+        _tellDatagrams(policy, checks)
     if policy.minVersion > policy.maxVersion:
         checks.tell("min_version", "min_version is above max_version, so no version is left")
     checks.attempt("ciphers", lambda: _knowCiphers(policy.ciphers))
@@ -116,18 +122,42 @@ def tellParameters(policy: Policy, checks: Checks) -> None:
         checks.tell("alpn", '"mirror" stands alone: the upstream chooses from what the client offers')
 
 
+def _tellDatagrams(policy: Policy, checks: Checks) -> None:
+    """
+    See that a policy asks for nothing that DTLS 1.2 has not.
+    """
+    if policy.minVersion == "1.3":
+        checks.tell("min_version", f"{_NO_1_3}: leave this out")
+    if policy.ciphersuites:
+        checks.tell("ciphersuites", f"they are those of version 1.3, and {_NO_1_3}: leave this out")
+    if all("MLKEM" in name.upper() for name in policy.groups.split(":")):
+        checks.tell("groups", f"they are those of version 1.3, and {_NO_1_3}: add another, such as X25519")
+    if policy.mirrors:
+        checks.tell(
+            "alpn",
+            '"mirror" keeps a client waiting for the upstream, and one of DTLS says its hello again meanwhile: '
+            "name the protocols",
+        )
+
+
 def contextFor(method: int, policy: Policy) -> SSL.Context:
     """
     Make a context with what both roles have in common.
 
+    @param method: The role, with TLS or with DTLS, as pyOpenSSL names it.
     @param policy: One that L{tellParameters} finds nothing wrong with.
     """
     context = SSL.Context(method)
     context.set_mode(_MODE_ACCEPT_MOVING_WRITE_BUFFER | _MODE_NO_AUTO_CHAIN | SSL.MODE_RELEASE_BUFFERS)
     context.set_options(SSL.OP_IGNORE_UNEXPECTED_EOF | SSL.OP_NO_RENEGOTIATION)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    context.set_min_proto_version(_VERSIONS[policy.minVersion])
-    context.set_max_proto_version(_VERSIONS[policy.maxVersion])
+    if method in _DATAGRAMS:
+        context.set_min_proto_version(_DTLS_1_2)
+        context.set_max_proto_version(_DTLS_1_2)
+        context.set_options(SSL.OP_NO_QUERY_MTU)  # In memory there is nobody to be asked.
+    else:
+        context.set_min_proto_version(_VERSIONS[policy.minVersion])
+        context.set_max_proto_version(_VERSIONS[policy.maxVersion])
     _setCiphers(context, policy.ciphers)
     if policy.ciphersuites:
         context.set_tls13_ciphersuites(policy.ciphersuites.encode("ascii"))

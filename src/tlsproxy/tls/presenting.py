@@ -73,15 +73,16 @@ class Presented:
     contexts: tuple[SSL.Context, ...]
 
     @classmethod
-    def make(cls, policy: ClientPolicy, identities: tuple[Identity, ...]) -> Presented:
+    def make(cls, method: int, policy: ClientPolicy, identities: tuple[Identity, ...]) -> Presented:
         """
         Make the contexts.
 
+        @param method: as for L{contextFor}.
         @raise CertificateProblem: if OpenSSL does not take one of the identities.
         """
         contexts = []
         for identity in identities:
-            context = contextFor(SSL.TLS_CLIENT_METHOD, policy)
+            context = contextFor(method, policy)
             present(context, (identity,))
             contexts.append(context)
         return cls(identities, tuple(contexts))

@@ -13,21 +13,26 @@ context of its own, by which OpenSSL tells tickets apart, so that none is of use
 
 from __future__ import annotations
 
-import socket
 from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import sha256
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from OpenSSL import SSL
 
-from tlsproxy.tls.native import TLSConnection
+from tlsproxy.tls.datagrams import believeCookies
+from tlsproxy.tls.native import TLSConnection, shareTrust
+from tlsproxy.tls.parameters import chooseALPN, contextFor
+from tlsproxy.tls.policy import ServerPolicy
+from tlsproxy.tls.presenting import present
 from tlsproxy.tls.servernames import Choice
+from tlsproxy.tls.verification import Verification
 
-__all__ = ["MOST_CONTEXTS", "ServerContexts"]
+__all__ = ["MOST_CONTEXTS", "ServerContexts", "contextsOf"]
 
 S = TypeVar("S", bound=TLSConnection)
+W = TypeVar("W")
 
 MOST_CONTEXTS: Final = 1000
 """How many contexts a route keeps; each takes some 25 KiB."""
@@ -80,10 +85,11 @@ class ServerContexts:
             self._kept.move_to_end(choice)
         return context
 
-    def connect(self, sock: socket.socket, choice: Choice, kind: Callable[[SSL.Context, socket.socket, bool], S]) -> S:
+    def connect(self, sock: W, choice: Choice, kind: Callable[[SSL.Context, W, bool], S]) -> S:
         """
         Start the server's side of TLS on a connected socket.
 
+        @param sock: the socket, or whatever C{kind} runs on.
         @param kind: how TLS is run there, L{TLSStream<tlsproxy.tls.native.TLSStream>} say.
         @raise CertificateProblem: as L{get}.
         """
@@ -93,3 +99,49 @@ class ServerContexts:
         stream = kind(self.first, sock, True)
         stream.connection.set_context(context)
         return stream
+
+
+def _mirror(connection: SSL.Connection, theirs: list[bytes]) -> Any:
+    """
+    Choose the application protocol that the upstream has chosen.
+    """
+    own = connection.get_app_data()
+    if own is None or not own.protocols:
+        return SSL.NO_OVERLAPPING_PROTOCOLS
+    return chooseALPN(own.protocols)(connection, theirs)
+
+
+def contextsOf(method: int, policy: ServerPolicy, first: Choice, verification: Verification | None) -> ServerContexts:
+    """
+    Make the contexts of a server.
+
+    @param method: With TLS or with DTLS.
+    @param first: What is shown to those who ask for no name.
+    @param verification: What the certificates of clients have to be; L{None} where none are asked for.
+    """
+    choose = _mirror if policy.mirrors else chooseALPN([protocol.encode() for protocol in policy.alpn])
+    trusting: SSL.Context | None = None
+
+    def make(choice: Choice) -> SSL.Context:
+        nonlocal trusting
+        context = contextFor(method, policy)
+        present(context, choice.identities)
+        if method == SSL.DTLS_SERVER_METHOD:
+            believeCookies(context)
+        if policy.alpn:
+            context.set_alpn_select_callback(choose)
+        if verification is not None:
+            if trusting is None:
+                verification.trust(context)
+                trusting = context
+            else:
+                shareTrust(context, trusting)
+            verification.apply(context)
+            for authority in verification.authorities:
+                context.add_client_ca(authority)
+            # A resumed session would escape a changed CA, list or rule.  Without tickets, and with the cache off, there
+            # is none.
+            context.set_options(SSL.OP_NO_TICKET)
+        return context
+
+    return ServerContexts(make, first, resumes=verification is None)

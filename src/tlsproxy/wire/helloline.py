@@ -23,7 +23,16 @@ _LONGEST_PROTOCOL = 32  # bytes
 _NOTHING = "-"
 _MORE = "..."
 
-_VERSIONS = {0x0300: "ssl3", 0x0301: "1.0", 0x0302: "1.1", 0x0303: "1.2", 0x0304: "1.3"}
+_VERSIONS = {
+    0x0300: "ssl3",
+    0x0301: "1.0",
+    0x0302: "1.1",
+    0x0303: "1.2",
+    0x0304: "1.3",
+    0xFEFC: "dtls1.3",
+    0xFEFD: "dtls1.2",
+    0xFEFF: "dtls1.0",
+}
 
 # The registry of RFC 8447, section 9, spells two of them "x25519" and "x448"; people and configurations do not.
 _GROUPS = {
@@ -100,9 +109,9 @@ def _protocols(names: tuple[bytes, ...]) -> str:
 
 def describeVersions(hello: ClientHello) -> str:
     """
-    Tell which versions of TLS a client offers.
+    Tell which versions of TLS or DTLS a client offers.
 
-    @return: Such as C{1.3,1.2}; the unknown as C{0x7f1c}.
+    @return: Such as C{1.3,1.2}, or C{dtls1.2}; the unknown as C{0x7f1c}.
     """
     return _versions(hello.versions[: _MOST_NUMBERS + 1])
 

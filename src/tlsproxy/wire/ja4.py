@@ -3,7 +3,7 @@
 The JA4 fingerprint of TLS clients.
 
 It tells one make of client from another by what their hellos offer, whatever server they ask for and in whatever order
-they list it.  FoxIO published it; this is the part for TLS over TCP, in its sorted form.
+they list it.  FoxIO published it; this is the part for TLS over TCP and for DTLS, in its sorted form.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import struct
 from collections.abc import Sequence
 from functools import lru_cache
 
-from tlsproxy.wire.clienthello import ClientHello
+from tlsproxy.wire.hellobody import DTLS_MAJOR, ClientHello
 
 __all__ = ["ja4"]
 
@@ -22,7 +22,17 @@ _SERVER_NAME = 0
 _ALPN = 16
 _SUPPORTED_VERSIONS = 43
 
-_VERSIONS = {0x0304: "13", 0x0303: "12", 0x0302: "11", 0x0301: "10", 0x0300: "s3", 0x0002: "s2"}
+_VERSIONS = {
+    0x0304: "13",
+    0x0303: "12",
+    0x0302: "11",
+    0x0301: "10",
+    0x0300: "s3",
+    0x0002: "s2",
+    0xFEFC: "d3",
+    0xFEFD: "d2",
+    0xFEFF: "d1",
+}
 _UNKNOWN_VERSION = "00"
 _MOST_COUNTED = 99
 _EMPTY_HASH = "0" * 12
@@ -87,7 +97,9 @@ def ja4(hello: ClientHello) -> str:
     """
     extensions = hello.extensions
     # What the version field means to JA4 is not limited to TLS 1.2, unlike what it means to a server.
-    highest = max(hello.versions) if _SUPPORTED_VERSIONS in extensions else hello.legacyVersion
+    datagrams = hello.legacyVersion >> 8 == DTLS_MAJOR
+    listed = hello.versions if _SUPPORTED_VERSIONS in extensions else (hello.legacyVersion,)
+    highest = min(listed) if datagrams else max(listed)
     version = _VERSIONS.get(highest, _UNKNOWN_VERSION)
     named = "d" if _SERVER_NAME in extensions else "i"
     ciphers = min(len(hello.cipherSuites), _MOST_COUNTED)
@@ -96,7 +108,8 @@ def ja4(hello: ClientHello) -> str:
     # Lists as long as only a hostile client sends are not worth the memory.
     long = max(len(hello.cipherSuites), len(extensions), len(hello.signatureAlgorithms)) > _LONGEST_KEPT
     hashCiphers, hashExtensions = (_hashCiphers, _hashExtensions) if long else (_keptCiphers, _keptExtensions)
+    over = "d" if datagrams else "t"
     return (
-        f"t{version}{named}{ciphers:02}{counted:02}{protocol}_{hashCiphers(hello.cipherSuites)}"
+        f"{over}{version}{named}{ciphers:02}{counted:02}{protocol}_{hashCiphers(hello.cipherSuites)}"
         f"_{hashExtensions(tuple(sorted(extensions)), hello.signatureAlgorithms)}"
     )

@@ -1,0 +1,3 @@
+"""
+Sessions whose sides are datagrams: DTLS, and plain UDP.
+"""

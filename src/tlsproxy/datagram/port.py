@@ -1,0 +1,341 @@
+# -*- test-case-name: tests.datagram.test_port -*-
+"""
+A UDP socket with very many associations, one for each address that something comes from.
+
+Cookies before state
+====================
+
+Where clients speak DTLS, the first hello of each is answered with a cookie, and not one bit of it is kept (RFC 6347,
+section 4.2.1).  Only a hello that brings its cookie back, and so comes from where it says, makes an association.  A
+hello in fragments could not be read without keeping some of it, so it is dropped.
+
+A client may begin anew, after a crash, from an address that has an association (section 4.2.8).  Its new association
+stands beside the old one until its handshake is done, so that nobody can end an association without the keys of it.
+The two are told apart by their records: what is in clear, and the handshake, belongs to the new one.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.internet.interfaces import IAddress, IHalfCloseableDescriptor, IListeningPort, IReadDescriptor
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from tlsproxy.datagram.end import DatagramEnd
+from tlsproxy.datagram.gathering import GatheringEnd
+from tlsproxy.datagram.path import Address, addressOf, dontFragment
+from tlsproxy.datagram.sharing import Shared, Terms
+from tlsproxy.datagram.source import ROOM, Ancillary, asksForSource, sourceOf
+from tlsproxy.tls.native import Buffer
+from tlsproxy.wire.cookies import Cookies
+from tlsproxy.wire.dtls import ALERT, APPLICATION_DATA, HANDSHAKE
+from tlsproxy.wire.dtlshello import DTLSHello, FragmentedHello, HelloPieces, helloVerifyRequest, readHello
+from tlsproxy.wire.hellobody import HelloError
+
+__all__ = ["BATCH", "FRAGMENTED", "FULL", "GARBAGE", "HALF_OPEN", "DatagramPort"]
+
+_log = Logger()
+
+BATCH: Final = 64
+"""How many datagrams are taken in one turn of the reactor at most."""
+
+FRAGMENTED: Final = "fragmented"
+"""A hello that comes in fragments."""
+FULL: Final = "full"
+"""There are as many associations as there may be."""
+GARBAGE: Final = "garbage"
+"""What is no hello, from where there is no association."""
+HALF_OPEN: Final = "half-open"
+"""There are as many handshakes under way as there may be."""
+
+_CLIENT_HELLO: Final = 1
+_MESSAGE: Final = 13  # where the type of a handshake message stands
+_received: Final = Buffer(65536)
+"""What comes is read into it; it holds nothing between two calls."""
+
+
+@implementer(IHalfCloseableDescriptor, IListeningPort, IReadDescriptor)
+class DatagramPort:
+    """
+    Listens on a UDP socket.
+
+    @ivar socket: It.
+    @ivar terms: What holds for its associations; it may be set anew.
+    @ivar ends: The associations, by the addresses of their peers.
+    @ivar pending: Those whose handshake is under way where there is another already.
+    @ivar dropped: How many datagrams were dropped that belong to no association, by reason.
+    @ivar asked: How many cookies were handed out.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        sock: socket.socket,
+        accept: Callable[[DatagramEnd], object],
+        cookies: Cookies,
+        terms: Terms,
+    ) -> None:
+        """
+        @param sock: It is bound, and does not block.
+        @param accept: Called with each new association.
+        @param cookies: What proves that clients are where they say.
+        @param terms: What holds for associations.
+        """
+        self.socket = sock
+        self.ends: dict[Address, DatagramEnd] = {}
+        self.pending: dict[Address, DatagramEnd] = {}
+        self.dropped: Counter[str] = Counter()
+        self.asked = 0
+        self._reactor = reactor
+        self._accept = accept
+        self._cookies = cookies
+        self.terms = terms
+        self._halfOpen: set[DatagramEnd] = set()
+        self._local: Address = sock.getsockname()
+        self._listening = False
+        self._reading = False
+        self._told: Ancillary = ()
+        self._receive = self._receiveTold if asksForSource(sock) else sock.recvfrom_into
+        dontFragment(sock)
+
+    # -- IListeningPort ---------------------------------------------------------------------------------------------
+
+    def startListening(self) -> None:
+        """
+        Look for what comes.
+        """
+        self._listening = self._reading = True
+        self._reactor.addReader(self)
+
+    def stopListening(self) -> None:
+        """
+        Take no new association.  The socket is closed with the last of them.
+        """
+        self._listening = False
+        self._maybeClose()
+
+    def getHost(self) -> IAddress:
+        """
+        Tell where it listens.
+        """
+        return addressOf(self._local)
+
+    def _maybeClose(self) -> None:
+        if self._listening or self.ends or self.pending or not self._reading:
+            return
+        self._reading = False
+        self._reactor.removeReader(self)
+        # In a later turn: the reactor may hold an event for this descriptor.
+        self._reactor.callLater(0, self.socket.close)
+
+    # -- IReadDescriptor --------------------------------------------------------------------------------------------
+
+    def fileno(self) -> int:
+        """
+        Tell the descriptor.
+        """
+        return self.socket.fileno()
+
+    def logPrefix(self) -> str:
+        """
+        Tell what Twisted's own log calls it.
+        """
+        return f"UDP port {self._local[1]}"
+
+    def connectionLost(self, reason: object) -> None:
+        """
+        The reactor is stopping, or has found the descriptor dead.
+        """
+        self._reading = self._listening = False
+        self._reactor.removeReader(self)
+        self.socket.close()
+
+    def readConnectionLost(self, reason: object) -> None:
+        """
+        The kernel has something to tell, and no datagram: reactors that poll take that for an end.
+        """
+        if self._reading:
+            self._reactor.addReader(self)
+            self.doRead()
+
+    def writeConnectionLost(self, reason: object) -> None:
+        """
+        There is no such thing.
+        """
+
+    def doRead(self) -> None:
+        """
+        Something has come.
+        """
+        receive, view, ends, dtls = self._receive, _received.view, self.ends, self.terms.dtls
+        for _ in range(BATCH):
+            try:
+                count, address = receive(view)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue  # It is about something that was sent to somebody.
+            end = ends.get(address)
+            try:
+                if end is None:
+                    self._stranger(count, address)
+                elif dtls and view[0] == HANDSHAKE and not (view[3] or view[4]):
+                    self._inClear(end, count, address)
+                elif self.pending and address in self.pending and view[0] != APPLICATION_DATA:
+                    self._forPending(end, count, address)
+                else:
+                    end.came(_received, count)
+            except Exception:
+                # It would take the port from all the others.
+                _log.failure("an association met a bug of ours; the others go on")
+                broken = end or ends.get(address)
+                if broken is not None:
+                    broken.finish()
+
+    def _receiveTold(self, view: memoryview) -> tuple[int, Address]:
+        """
+        Receive a datagram, and note where it was sent to.
+        """
+        count, self._told, _, address = self.socket.recvmsg_into((view,), ROOM)
+        return count, address
+
+    # -- who comes --------------------------------------------------------------------------------------------------
+
+    def _stranger(self, count: int, address: Address) -> None:
+        """
+        Something has come from where there is no association.
+        """
+        if not self._listening:
+            return
+        hello = None
+        if self.terms.dtls:
+            hello = self._proven(count, address)
+            if hello is None:
+                return
+        elif self.terms.hellos and not self._isHello(count):
+            return
+        if (self.terms.dtls or self.terms.hellos) and len(self._halfOpen) >= self.terms.halfOpen:
+            self.dropped[HALF_OPEN] += 1
+            return
+        if len(self.ends) >= self.terms.most:
+            self.dropped[FULL] += 1
+            return
+        self._begin(self.ends, count, address, hello)
+
+    def _isHello(self, count: int) -> bool:
+        """
+        See that something is a hello that is to be passed on, or a part of one.
+        """
+        try:
+            HelloPieces().take(bytes(_received.view[:count]))
+        except HelloError:
+            self.dropped[GARBAGE] += 1
+            return False
+        return True
+
+    def _begin(
+        self,
+        where: dict[Address, DatagramEnd],
+        count: int,
+        address: Address,
+        hello: DTLSHello | None,
+        pieces: HelloPieces | None = None,
+    ) -> None:
+        wire = Shared(self, address, sourceOf(self._told))
+        if self.terms.hellos:
+            end: DatagramEnd = GatheringEnd("the client", self._reactor, wire)
+        else:
+            end = DatagramEnd("the client", self._reactor, wire, self.terms.mtu, hello)
+        where[address] = end
+        if hello is not None or end.unproven:
+            self._halfOpen.add(end)
+        end.came(_received, count)
+        self._accept(end)
+
+    def _proven(self, count: int, address: Address) -> DTLSHello | None:
+        """
+        Read a hello, and see that its sender gets what is sent there; if it has not shown that, ask it to.
+        """
+        view, cookies = _received.view, self._cookies
+        if count <= _MESSAGE or view[0] != HANDSHAKE or view[_MESSAGE] != _CLIENT_HELLO:
+            self.dropped[GARBAGE] += 1
+            return None
+        try:
+            hello = readHello(bytes(view[:count]))
+            if cookies.holds(address[:2], self._local[:2], hello):
+                return hello
+            answer = helloVerifyRequest(hello, cookies.make(address[:2], self._local[:2], hello))
+        except HelloError as e:
+            self.dropped[FRAGMENTED if isinstance(e, FragmentedHello) else GARBAGE] += 1
+            return None
+        self.asked += 1
+        try:
+            Shared(self, address, sourceOf(self._told)).send(answer)
+        except OSError:
+            pass  # It asks again.
+        return None
+
+    def _inClear(self, end: DatagramEnd, count: int, address: Address) -> None:
+        """
+        Part of a handshake has come from where there is an association: it may be for that, or for a new one.
+        """
+        pending = self.pending.get(address)
+        current = pending or end
+        if count <= _MESSAGE or _received.view[_MESSAGE] != _CLIENT_HELLO:
+            current.came(_received, count)
+            return
+        hello = self._proven(count, address)
+        if hello is None:
+            return
+        known = current.dtlsHello
+        if known is not None and known.parameters == hello.parameters:
+            if current in self._halfOpen:
+                current.came(_received, count)  # It is repeated.
+            return
+        if len(self._halfOpen - {current}) >= self.terms.halfOpen:
+            self.dropped[HALF_OPEN] += 1
+            return
+        if pending is None and end not in self._halfOpen:
+            self._begin(self.pending, count, address, hello)
+            return
+        # What was under way is not heard of any more.
+        where = self.ends if pending is None else self.pending
+        current.replaced()
+        self._begin(where, count, address, hello)
+
+    def _forPending(self, end: DatagramEnd, count: int, address: Address) -> None:
+        """
+        What has come is no application data, and there are two associations.
+        """
+        view = _received.view
+        protected = view[3] or view[4]
+        chosen = end if view[0] == ALERT and protected else self.pending[address]
+        chosen.came(_received, count)
+
+    def settled(self, address: Address, end: DatagramEnd) -> None:
+        """
+        The handshake of an association is done.
+        """
+        self._halfOpen.discard(end)
+        if self.pending.get(address) is end:
+            del self.pending[address]
+            old, self.ends[address] = self.ends.get(address), end
+            if old is not None:
+                old.replaced()
+
+    def forget(self, address: Address, end: DatagramEnd) -> None:
+        """
+        An association is over.
+        """
+        self._halfOpen.discard(end)
+        for where in (self.ends, self.pending):
+            if where.get(address) is end:
+                del where[address]
+        pending = self.pending.pop(address, None) if address not in self.ends else None
+        if pending is not None:
+            self.ends[address] = pending
+        self._maybeClose()
