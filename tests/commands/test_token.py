@@ -282,7 +282,7 @@ class TokenTests(SynchronousTestCase):
             (["--name", "alice", "--ttl", "0s"], "is no time"),
             (
                 ["--name", "alice", "--ttl", "soon"],
-                '"soon" is no time: write a number and s, m, h or d, as in 30m or 24h',
+                '"soon" is no time: write a number and s, m, h or d',
             ),
             (["--name", "alice", "--ttl", "-1h"], "--ttl"),
             (["--name", "alice", "--ttl", "٣h"], "is no time"),
