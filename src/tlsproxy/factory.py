@@ -129,7 +129,14 @@ class RouteFactory(Factory[Protocol]):
         """
         route = self.route
         dtls = getattr(route.pattern, "tls", None) is not None
-        return Terms(dtls, route.pattern.mode == "passthrough", route.mtu, route.maxConnections or Terms().most)
+        return Terms(
+            dtls=dtls,
+            hellos=route.pattern.mode == "passthrough",
+            mtu=route.mtu,
+            most=route.maxConnections or Terms().most,
+            pace=route.maxClientHandshakes or Terms().pace,
+            prefixes=(route.clientPrefixIpv4, route.clientPrefixIpv6),
+        )
 
     def accept(self, near: End | DatagramEnd) -> None:
         """
@@ -150,8 +157,9 @@ class RouteFactory(Factory[Protocol]):
             self.admission.release(session)
         if not self.logged:
             return
-        # Whatever came to carry bytes has its line.  To be answered by the proxy itself takes no password.
-        if session.relay is None and not self.repeats.hasLine(session, outcome, reason):
+        # Whatever came to carry bytes has its line.  To be answered by the proxy itself takes no password, and to send
+        # it a hello in another's name takes nothing.
+        if (session.relay is None or session.near.unproven) and not self.repeats.hasLine(session, outcome, reason):
             return
         facts = factsOf(session, outcome, reason, self.reactor.seconds())
         _log.info(formatOf(facts), **facts)
