@@ -5,7 +5,7 @@ L{tlsproxy.enrolling.desk}: those who come too often.
 
 from __future__ import annotations
 
-from tests.enrolling.desks import ENROLL_NAME, TUNNEL_NAME, DeskCase, enrollment
+from tests.enrolling.desks import ENROLL_NAME, TUNNEL_NAME, DeskCase, enrollment, newKey
 
 CA = enrollment("/ca", ENROLL_NAME, b"", method="GET")
 
@@ -79,3 +79,49 @@ class FloodTests(DeskCase):
         for _ in range(5):
             self.assertEqual(401, self.got(self.sends(request))[0])
         self.assertFalse(self.connects().ready)
+
+    def test_revoked(self) -> None:
+        """
+        Who comes with a certificate that was taken back keeps nobody from renewing whose is good.
+        """
+        self.open(most=4, mostOfOne=4)
+        ann, bob = self.enrolled("ann"), self.enrolled("bob")
+        self.store.revoke("ann")
+        for _ in range(8):
+            self.got(self.renews(ann))
+        self.forget()
+        key = newKey()
+        self.certified(self.renews(bob, key), key)
+
+    def test_threads(self) -> None:
+        """
+        However many wait for the store, they take one thread: by the others, names are looked up.
+        """
+        self.open()
+        identities = [self.enrolled(f"ann{number}") for number in range(3)]
+        self.threads.held = held = []
+        clients = [self.renews(identity) for identity in identities]
+        for _ in range(3):
+            self.settle(lambda: bool(held))
+            self.assertEqual(1, len(held))
+            held.pop()()
+        for client in clients:
+            self.assertEqual(201, self.got(client)[0])
+
+    def test_impatient(self) -> None:
+        """
+        Who does not wait for its turn is left out, and the others have theirs.
+        """
+        self.open()
+        identities = [self.enrolled(f"ann{number}") for number in range(3)]
+        self.threads.held = held = []
+        clients = [self.renews(identity) for identity in identities]
+        self.settle(lambda: bool(held))
+        for session in list(self.factory.sessions)[:2]:
+            session.stop()
+        self.settle()
+        while held:
+            held.pop()()
+            self.settle()
+        self.assertEqual(1, sum(b"HTTP/1.1 201 " in client.received for client in clients))
+        self.assertFalse(self.desk.standing.turns.locked)

@@ -122,6 +122,15 @@ class EnrollmentTests(SynchronousTestCase):
             renewed = GOOD.renews(7, NOW, (4 * day).total_seconds(), ends)
             self.assertEqual((7, NOW + at), (renewed.serial, renewed.renewAt))
 
+    def test_renewsWithoutEnd(self) -> None:
+        """
+        A reverse proxy that would have a certificate renewed at once gets no more than what a client proxy has to
+        spare.
+        """
+        for life, least in ((7 * 86400.0, 60.0), (30.0, 10.0), (1.0, 5.0)):
+            renewed = GOOD.renews(7, NOW, 0.0, NOW + timedelta(seconds=life))
+            self.assertEqual(NOW + timedelta(seconds=least), renewed.renewAt)
+
     def test_damaged(self) -> None:
         """
         What is something else is refused.

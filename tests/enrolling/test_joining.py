@@ -9,12 +9,13 @@ import errno
 import os
 from typing import Any
 
+from cryptography import x509
 from twisted.internet.defer import Deferred
 
 from tests.enrolling.enrolled import DAY, URL, EnrolledCase, Killed, mappingOf
 from tests.enrolling.test_possession import pinFor
 from tests.mappingsigning import NEW_KEY, OLD_KEY, STRANGER, public
-from tests.tls.chains import authority
+from tests.tls.chains import authority, issued
 from tlsproxy.enrolling.asking import AskingFailed, AskingRefused
 from tlsproxy.enrolling.folder import CONFIGURATION, NEXT_KEY, Busy, Enrolled, Folder, FolderProblem
 from tlsproxy.enrolling.joining import Joined, join
@@ -33,11 +34,13 @@ class Desk:
     What is asked: a reverse proxy without a network.
 
     @ivar shown: The authorities that it gives.
+    @ivar stranger: Those that come instead where nobody was verified; C{b""} for the same.
     """
 
     def __init__(self, case: JoinTests) -> None:
         self._case = case
         self.shown = CA.pem()
+        self.stranger = b""
         self.names: list[tuple[str, str]] = []
 
     async def authorities(self, tls: ClientTLS) -> bytes:
@@ -45,7 +48,7 @@ class Desk:
         Give the authorities.
         """
         self.names.append((tls.name, tls.policy.auth))
-        return self.shown
+        return self.stranger if self.stranger and tls.policy.auth == "none" else self.shown
 
     async def enroll(self, tls: ClientTLS, token: Token, request: bytes) -> IssuedAnswer:
         """
@@ -109,7 +112,8 @@ class JoinTests(EnrolledCase):
         self.assertEqual(("dmz.example", "192.0.2.1:8443"), (enrollment.serverName, enrollment.connect))
         self.assertFalse((self.folder.path / NEXT_KEY).exists())
         # Nobody is believed, but for what the token names; only then somebody is asked.
-        self.assertEqual([("enroll.dmz.example", "none"), ("enroll.dmz.example", "pkix")], self.desk.names)
+        self.assertEqual(["none", "pkix", "pkix"], [auth for _, auth in self.desk.names])
+        self.assertEqual({"enroll.dmz.example"}, {name for name, _ in self.desk.names})
 
     def test_authority(self) -> None:
         """
@@ -123,6 +127,17 @@ class JoinTests(EnrolledCase):
         self.assertIn("somebody stands between", self.problem(Unfit, self.token(pin=bytes(32))))
         self.assertEqual(1, len(self.desk.names))
         self.assertFalse((self.folder.path / NEXT_KEY).exists())
+
+    def test_between(self) -> None:
+        """
+        Whoever stands between at first can give a certificate of its own making for the key that the token names:
+        nothing of it is kept.
+        """
+        between = issued("Reverse proxies", key=CA.key, extensions=[x509.BasicConstraints(ca=True, path_length=9)])
+        self.assertEqual(pinFor(CA), pinFor(between))
+        self.desk.stranger = between.pem()
+        self.successResultOf(self.join())
+        self.assertEqual(CA.pem(), (self.folder.path / "reverse-proxy-ca.pem").read_bytes())
 
     def test_mapping(self) -> None:
         """

@@ -192,6 +192,17 @@ class EnrollTests(LineagesTestCase):
         self.refusal(lambda: self.enroll(token, second), "used")
         self.assertEqual(([], ""), (second.asked, self.lineages.whyNot(first)))
 
+    def test_known(self) -> None:
+        """
+        What was issued here is known by its number and its key, also once it is dead.
+        """
+        asker = Asker()
+        serial = serialOf(self.enroll(self.added(), asker).certificate)
+        self.lineages.revoke("alice")
+        self.assertTrue(self.lineages.isKnown(serial, asker.spki))
+        self.assertFalse(self.lineages.isKnown(serial, bytes(32)))
+        self.assertFalse(self.lineages.isKnown(serial + 1, asker.spki))
+
     def test_samePublicSentence(self) -> None:
         """
         The client is told one and the same, whatever is wrong with its token; the log is told what.

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.tls.chains import authority, issued
+from tests.tls.chains import authority, issued, patched
 from tlsproxy.enrolling.possession import (
     Key,
     Unfit,
@@ -133,6 +133,19 @@ class CertifiedTests(SynchronousTestCase):
             with self.assertRaises(Unfit) as caught:
                 certified(good, self.key, now)
             self.assertIn("set the clock", str(caught.exception))
+
+    def test_number(self) -> None:
+        """
+        A serial number that none may have is refused, and not written down where it could not be read again.
+        """
+        made = issued("laptop", self.ca, key=self.key, uri=(ID,), extensions=(CLIENT,))
+        number = made.certificate.serial_number.to_bytes(20, "big")
+        negative = patched(made, number, bytes([number[0] | 0x80]) + number[1:])
+        self.assertLess(negative.certificate.serial_number, 0)
+        with self.assertRaises(Unfit) as caught:
+            certified(negative.pem(), self.key, NOW)
+        self.assertIn("a serial number that none may have", str(caught.exception))
+        self.flushWarnings()
 
     def test_nobody(self) -> None:
         """

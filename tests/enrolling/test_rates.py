@@ -66,6 +66,18 @@ class RatesTests(SynchronousTestCase):
         self.assertEqual(0, rates.wait(UNIXAddress("/a"), 32, 64, 5))
         self.assertGreater(rates.wait(UNIXAddress("/b"), 32, 64, 5), 0)
 
+    def test_clockSetBack(self) -> None:
+        """
+        Where the clock is set back, nobody waits for it to be where it was.
+        """
+        rates = Rates(10, 5)
+        for number in range(10):
+            self.asks(rates, 100_000, f"192.0.2.{number // 5}")
+        self.assertEqual([0.0] * 5, [self.asks(rates, 5) for _ in range(5)])
+        self.assertAlmostEqual(12, self.asks(rates, 5))
+        self.assertEqual([0.0] * 5, [self.asks(rates, 5, "192.0.2.77") for _ in range(5)])
+        self.assertAlmostEqual(6, self.asks(rates, 5, "192.0.2.88"))
+
     def test_memory(self) -> None:
         """
         However many networks come, no more are remembered than all together may ask.

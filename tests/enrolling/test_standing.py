@@ -6,6 +6,7 @@ with the desk.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, cast
 
 from attrs import define, field
@@ -33,6 +34,15 @@ class Store:
     changes: int = 0
     looks: int = 0
     problem: str = ""
+    known: set[int] = field(factory=set)
+
+    def isKnown(self, serial: int, spki: bytes) -> bool:
+        """
+        Tell whether one was issued here.
+        """
+        if self.problem:
+            raise StoreProblem(self.problem)
+        return serial in self.known
 
     def whyNot(self, serial: int, spki: bytes) -> str:
         """
@@ -121,13 +131,29 @@ class StandingTests(SynchronousTestCase):
 
     def test_good(self) -> None:
         """
-        What the store says nothing against is good; it is not asked of certificates that are not the authority's.
+        What the store says nothing against is good; it has no say in certificates that are not the authority's.
         """
         mine = chain()
         self.assertEqual(("", ""), (self.standing.whyNot(mine), self.standing.whyCut(mine)))
         others = (certificate("ann").chain[0], authority().certificate)
         self.assertEqual(("", ""), (self.standing.whyNot(others), self.standing.whyCut(others)))
         self.assertEqual([mine[0].serial_number] * 2, self.store.asked)
+        self.store.problem = "the disk is gone"
+        self.assertEqual(("", ""), (self.standing.whyNot(others), self.standing.whyCut(others)))
+        self.flushLoggedErrors()
+
+    def test_before(self) -> None:
+        """
+        Where there is a new authority, the store is asked of what the old one has issued all the same: what was taken
+        back is not good again because of that.
+        """
+        old = chain(Issuer.create("proxies.example", timedelta(days=9), NOW - timedelta(days=1))[0])
+        self.assertEqual("", self.standing.whyNot(old))
+        self.store.known.add(old[0].serial_number)
+        self.assertEqual("", self.standing.whyNot(old))
+        self.store.dead[old[0].serial_number] = "it was revoked"
+        self.assertIn("it was revoked", self.standing.whyNot(old))
+        self.assertIn("it was revoked", self.standing.whyCut(old))
 
     def test_bad(self) -> None:
         """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -254,10 +255,24 @@ class OpenedTests(StoreFileTestCase):
         self.add(first, "1")
         with first.writing():
             told = str(self.assertRaises(StoreProblem, self.add, second, "2"))
-            self.assertIn("another process has kept it", told)
+            self.assertIn("another process keeps it", told)
             self.assertEqual(["1"], self.ids(second))
         self.add(second, "2")
         self.assertEqual(["1", "2"], self.ids(first))
+
+    def test_keptFromReaders(self) -> None:
+        """
+        Somebody who keeps all others from it holds up no reader: that may be the thread of all sessions.
+        """
+        file = self.file()
+        self.add(file, "1")
+        file.close()
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as other:
+            other.execute("PRAGMA locking_mode = EXCLUSIVE")
+            other.execute("BEGIN IMMEDIATE")
+            began = time.monotonic()
+            self.assertIn("another process keeps it", self.problem())
+            self.assertLess(time.monotonic() - began, 2)
 
     def test_removed(self) -> None:
         """

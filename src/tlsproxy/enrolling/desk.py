@@ -163,12 +163,13 @@ class Desk:
                 raise EnrollRefused("version", "this is to be had in TLS 1.3 only", 400)
             if session.serverName != self.serverName:
                 raise EnrollRefused("host", f"this is to be had under {self.serverName} only", 421)
-            wait = self._wait(session, self.renewals)
+            if not self.issuer.hasIssued(chain):
+                raise EnrollRefused("issuer", _NOT_YOU, 403, log="another CA has issued the client's certificate")
+            # Whose certificate was taken back is a stranger, and uses up nothing of what the others have together.
+            wait = self._wait(session, self.rates if self.standing.whyCut(chain) else self.renewals)
             if wait:
                 later = (("Retry-After", str(ceil(wait))),)
                 raise EnrollRefused("rate", "too many ask for certificates; try again later", 429, later)
-            if not self.issuer.hasIssued(chain):
-                raise EnrollRefused("issuer", _NOT_YOU, 403, log="another CA has issued the client's certificate")
             if request.path == MAPPING:
                 why = self.standing.whyNot(chain)
                 if why:
@@ -299,8 +300,16 @@ class Desk:
                 )
             return result
 
+        turns = self.standing.turns
+        await turns.acquire()
         told: Deferred[Issued | Refused | StoreProblem] = Deferred()
         working: Deferred[Any] = deferToThreadPool(reactor, reactor.getThreadPool(), work)
+
+        def next(result: Any) -> Any:
+            turns.release()
+            return result
+
+        working.addBoth(next)
         working.addCallback(tell)
         working.chainDeferred(told)
         result = await told

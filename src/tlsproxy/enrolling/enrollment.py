@@ -23,6 +23,8 @@ __all__ = ["Enrollment", "parseURL"]
 
 _FORMAT: Final = 1
 _HTTPS: Final = 443
+_LEAST: Final = timedelta(seconds=5)
+_MINUTE: Final = timedelta(minutes=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = 253402300799.0
 _HEX: Final = re.compile(r"[0-9a-f]{1,40}")
@@ -102,7 +104,9 @@ class Enrollment:
         """
         # By the clock of the reverse proxy, too: ours may be set right meanwhile.
         at = min(now + timedelta(seconds=after), notAfter - timedelta(seconds=after / 2))
-        return evolve(self, serial=serial, renewAt=max(at, now + timedelta(seconds=after / 4)))
+        # Whatever it says, it does not have us make keys without end.
+        least = max(_LEAST, min(_MINUTE, (notAfter - now) / 3), timedelta(seconds=after / 4))
+        return evolve(self, serial=serial, renewAt=max(at, now + least))
 
     def text(self) -> bytes:
         """

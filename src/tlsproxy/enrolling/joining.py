@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -79,11 +79,15 @@ async def join(
     host = parseURL(url).host
     folder.make()
     with folder.locked():
-        authorities = pinned(await asking.authorities(tlsFor(host, auth="none")), token.authorityPin, now())
-        pem = b"".join(one.public_bytes(Encoding.PEM) for one in authorities)
+        stranger = await asking.authorities(tlsFor(host, auth="none"))
+        tls = _verifying(host, _pem(pinned(stranger, token.authorityPin, now())))
+        # The token names a key only.  All else in the CA could be by whoever stands between, and be kept: when it ends,
+        # for example.  Who is verified by that key says what it has to be.
+        authorities = pinned(await asking.authorities(tls), token.authorityPin, now())
+        pem = _pem(authorities)
         key = folder.nextKey(f"token {token.id}")
         try:
-            answer = await asking.enroll(_verifying(host, pem), token, requestFor(key))
+            answer = await asking.enroll(tls, token, requestFor(key))
         except AskingRefused as e:
             if e.status == _UNAUTHORIZED:
                 raise AskingRefused(f"{e}: have a new one made", e.status, e.retryAfter) from None
@@ -100,6 +104,10 @@ async def join(
             folder.write(CONFIGURATION, configuration)
         folder.forgetKey()
     return Joined(mine, facts, tuple(authorities), configured)
+
+
+def _pem(certificates: Iterable[x509.Certificate]) -> bytes:
+    return b"".join(one.public_bytes(Encoding.PEM) for one in certificates)
 
 
 def _verifying(host: str, pem: bytes) -> ClientTLS:

@@ -266,6 +266,14 @@ class Lineages:
         # Raised only now, that it stays written.
         raise Theft("theft", f"{told} was to be renewed with a second key", f"{_STOLEN}; {_AGAIN}")
 
+    def isKnown(self, serial: int, spki: bytes) -> bool:
+        """
+        Tell whether a certificate was issued here, whatever has become of it.
+
+        @param spki: As for L{whyNot}.
+        """
+        return _isThat(self._certificate(serial), spki) is not None
+
     def whyNot(self, serial: int, spki: bytes = b"") -> str:
         """
         Tell why a certificate opens nothing any more.

@@ -45,6 +45,8 @@ Key = ec.EllipticCurvePrivateKey
 
 _IDENTITY: Final = re.compile(r"spiffe://([a-z0-9.-]{1,253})/([A-Za-z0-9][A-Za-z0-9._-]{0,63})")
 _PEM: Final = re.compile(rb"\s*-----BEGIN CERTIFICATE-----\s[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*")
+_SERIALS: Final = 1 << 160
+"""Above all serial numbers (RFC 5280, section 4.1.2.2)."""
 _MOST: Final = 20
 """The most certificates of authorities that are looked at."""
 
@@ -166,6 +168,8 @@ def certified(pem: bytes, key: Key, now: datetime) -> Certified:
         raise Unfit("the certificate that came cannot be decoded") from None
     if not mine:
         raise Unfit("the certificate that came is for another key than ours")
+    if not 0 < certificate.serial_number < _SERIALS:
+        raise Unfit("the certificate that came has a serial number that none may have")
     if authority or not isForClients(certificate):
         raise Unfit("the certificate that came is not for a client (clientAuth) and nothing else")
     if not notBefore <= now < notAfter:

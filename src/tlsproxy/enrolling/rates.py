@@ -49,8 +49,8 @@ class Rates:
         """
         network = networkOf(client, ipv4, ipv6)
         rests = self._rests
-        one = max(rests.get(network, now), now) + self._one
-        all = max(self._rest, now) + self._all
+        one = _later(rests.get(network, now), now) + self._one
+        all = _later(self._rest, now) + self._all
         over = max(one, all) - now - SPAN
         if over > 1e-9:
             return over
@@ -69,3 +69,8 @@ class Rates:
         Tell how many networks are remembered.
         """
         return len(self._rests)
+
+
+def _later(rest: float, now: float) -> float:
+    # What is further away was noted down before the clock was set back, and would last for as long as that.
+    return rest if now < rest <= now + SPAN + 1e-6 else now

@@ -8,12 +8,15 @@ from __future__ import annotations
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from twisted.internet.defer import DeferredLock
 from twisted.logger import Logger
 
 from tlsproxy.enrolling.lineages import Lineages
 from tlsproxy.enrolling.storefile import StoreProblem
 from tlsproxy.keeper import Keeper
 from tlsproxy.tls.issuing import Issuer, spkiHash
+from tlsproxy.tls.pem import UNDECODABLE
 
 __all__ = ["CHECKED", "REVOKED", "Standing"]
 
@@ -33,6 +36,8 @@ class Standing:
     Whether certificates of an authority are still good.
 
     @ivar bucket: See L{tlsproxy.deadlines.Expiring}.
+    @ivar turns: Who writes to the store takes turns, so that one that is kept or slow takes one of the process's
+        threads and not all, by which names are looked up, too.
     """
 
     bucket = 0
@@ -44,6 +49,7 @@ class Standing:
         """
         self._issuer = issuer
         self._store = store
+        self.turns = DeferredLock()
         self._keepers: set[Keeper] = set()
         self._next = 0.0
         self._complained = -_COMPLAINT
@@ -56,7 +62,7 @@ class Standing:
         @param chain: It, and those that it was verified by.
         @return: One sentence; C{""} where it does, or is not one of ours.
         """
-        if not self._issuer.hasIssued(chain):
+        if not self._isOurs(chain):
             return ""
         try:
             why = self._store.whyNot(chain[0].serial_number, spkiHash(chain[0].public_key()))
@@ -70,7 +76,7 @@ class Standing:
 
         @return: One sentence; C{""} where it does, or is not one of ours, or where that cannot be told now.
         """
-        if not self._issuer.hasIssued(chain):
+        if not self._isOurs(chain):
             return ""
         try:
             why = self._store.whyCut(chain[0].serial_number, spkiHash(chain[0].public_key()))
@@ -79,6 +85,21 @@ class Standing:
             self._owing = True
             self._complain(e)
             return ""
+
+    def _isOurs(self, chain: tuple[x509.Certificate, ...]) -> bool:
+        """
+        Tell whether a certificate is for the store to judge: also one of the authority that there was before, which is
+        let in until all have been renewed.
+        """
+        if self._issuer.hasIssued(chain):
+            return True
+        try:
+            return self._store.isKnown(chain[0].serial_number, spkiHash(chain[0].public_key()))
+        except StoreProblem as e:
+            self._complain(e)
+        except (*UNDECODABLE, UnsupportedAlgorithm):
+            pass
+        return False  # In doubt it is another authority's, which have no use for the store.
 
     def watch(self, keeper: Keeper) -> None:
         """

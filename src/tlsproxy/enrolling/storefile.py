@@ -24,8 +24,12 @@ from tlsproxy.tls.printing import printable
 
 __all__ = ["StoreFile", "StoreProblem"]
 
-_PATIENCE: Final = 5.0  # seconds
-_TRIAL: Final = 10  # milliseconds
+_PATIENCE: Final = 5.0
+"""How long a writer waits for others, in seconds."""
+_TRIAL: Final = 10
+"""How long it does in one go, in milliseconds."""
+_GLANCE: Final = 0.1
+"""How long a reader does, in seconds, for whoever keeps all from it: it may be in the reactor's thread."""
 _APPLICATION: Final = 0x746C7370
 _VERSION: Final = 1
 # A certificate's origin is what it was issued for, a token or another certificate, and nothing gets two.
@@ -47,8 +51,8 @@ CREATE TABLE certificate (
 CREATE INDEX certificates ON certificate (lineage);
 """
 _SENTENCES: Final = {
-    sqlite3.SQLITE_BUSY: f"another process has kept it for more than {_PATIENCE:.0f} seconds",
-    sqlite3.SQLITE_LOCKED: f"another process has kept it for more than {_PATIENCE:.0f} seconds",
+    sqlite3.SQLITE_BUSY: "another process keeps it",
+    sqlite3.SQLITE_LOCKED: "another process keeps it",
     sqlite3.SQLITE_CANTOPEN: "it, or a file beside it, cannot be opened or made",
     sqlite3.SQLITE_CORRUPT: "it is damaged; stop the proxy, and take it from a backup or begin a new one",
     sqlite3.SQLITE_FULL: "the disk is full",
@@ -212,8 +216,9 @@ def _connect(path: Path, found: os.stat_result, purpose: Literal["r", "w"]) -> s
         raise _problem(path, "it is open to other users; chmod 600 it")
     if os.stat(path.parent).st_mode & stat.S_IWOTH:
         raise _problem(path, "all users can write its folder; take one of its own")
+    patience = _PATIENCE if purpose == "w" else _GLANCE
     connection = sqlite3.connect(
-        f"{path.as_uri()}?mode=rw", _PATIENCE, uri=True, isolation_level=None, check_same_thread=False
+        f"{path.as_uri()}?mode=rw", patience, uri=True, isolation_level=None, check_same_thread=False
     )
     connection.row_factory = sqlite3.Row
     try:
