@@ -5,6 +5,8 @@ L{tlsproxy.enrolling.desk}: those who come too often.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tests.enrolling.desks import ENROLL_NAME, TUNNEL_NAME, DeskCase, enrollment, newKey
 
 CA = enrollment("/ca", ENROLL_NAME, b"", method="GET")
@@ -99,7 +101,8 @@ class FloodTests(DeskCase):
         """
         self.open()
         identities = [self.enrolled(f"ann{number}") for number in range(3)]
-        self.threads.held = held = []
+        held: list[Callable[[], None]] = []
+        self.threads.held = held
         clients = [self.renews(identity) for identity in identities]
         for _ in range(3):
             self.settle(lambda: bool(held))
@@ -114,7 +117,8 @@ class FloodTests(DeskCase):
         """
         self.open()
         identities = [self.enrolled(f"ann{number}") for number in range(3)]
-        self.threads.held = held = []
+        held: list[Callable[[], None]] = []
+        self.threads.held = held
         clients = [self.renews(identity) for identity in identities]
         self.settle(lambda: bool(held))
         for session in list(self.factory.sessions)[:2]:

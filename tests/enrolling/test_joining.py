@@ -10,6 +10,7 @@ import os
 from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.internet.defer import Deferred
 
 from tests.enrolling.enrolled import DAY, URL, EnrolledCase, Killed, mappingOf
@@ -133,6 +134,7 @@ class JoinTests(EnrolledCase):
         Whoever stands between at first can give a certificate of its own making for the key that the token names:
         nothing of it is kept.
         """
+        assert isinstance(CA.key, ec.EllipticCurvePrivateKey)
         between = issued("Reverse proxies", key=CA.key, extensions=[x509.BasicConstraints(ca=True, path_length=9)])
         self.assertEqual(pinFor(CA), pinFor(between))
         self.desk.stranger = between.pem()
