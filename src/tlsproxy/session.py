@@ -352,11 +352,13 @@ class Session:
         """
         Tell the client, in its own protocol, why the session ends now.
 
-        @param response: All there is to say: little, and the first that is ever sent, so that the socket takes it.
+        @param response: All there is to say: little, and the first that is ever sent, so that the socket takes it; or
+            nothing, where it has been said.
         """
         self._answered = True
         if not self.near.gone:
-            self.near.writing.send(response)
+            if response:
+                self.near.writing.send(response)
             self.near.writing.endWrite()
 
     # -- what is known of the client --------------------------------------------------------------------------------
