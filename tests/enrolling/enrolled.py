@@ -152,6 +152,7 @@ class EnrolledCase(SynchronousTestCase):
         self.steps: list[str] = []
         self.folder = Folder(self.path / "enrolled", self.step)
         self.reverse = ReverseProxy(self.path, self.trueTime)
+        self.addCleanup(self.reverse.lineages.close)
         self.reverse.shown = lambda: self.folder.certificate().serial
         self.told: list[tuple[str, str]] = []
         self.changes = 0

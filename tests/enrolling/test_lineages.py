@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -470,7 +471,7 @@ class WatchedTests(LineagesTestCase):
         self.lineages.prune()
         self.assertEqual(([], []), self.names())
         self.lineages.close()
-        with sqlite3.connect(self.path) as store:
+        with closing(sqlite3.connect(self.path)) as store:
             self.assertEqual((0,), store.execute("SELECT count(*) FROM certificate").fetchone())
 
     def names(self) -> tuple[list[str], list[str]]:
