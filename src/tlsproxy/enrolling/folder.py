@@ -12,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -122,10 +121,22 @@ class Folder:
                 f"{self} belongs to user id {found.st_uid}, and this is a process of user id {os.geteuid()}: run this "
                 "as that user, or give another folder"
             )
-        if stat.S_IMODE(found.st_mode) & 0o022:
-            raise FolderProblem(f"{self} can be written by others than its owner: run chmod 700 {self}")
+        exposed = self.exposed()
+        if exposed:
+            raise FolderProblem(exposed)
         if not os.access(self.path, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
             raise FolderProblem(f"{self} may not be written: change its mode, or give another")
+
+    def exposed(self) -> str:
+        """
+        Warn if others than its owner can write there, who could have another reverse proxy trusted.
+
+        @return: A sentence, or C{""}.
+        """
+        with suppress(OSError):
+            if os.stat(self.path).st_mode & 0o022:
+                return f"{self} can be written by others than its owner: run chmod 700 {self}"
+        return ""
 
     @contextmanager
     def locked(self) -> Iterator[None]:
