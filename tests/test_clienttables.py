@@ -232,7 +232,16 @@ class EnrollmentTests(EnrolledCase):
         configuration = self.build()
         pattern: Any = configuration.routes[0].pattern
         self.assertLess(pattern.mapping.expires, self.now())
-        self.assertIn("HAS EXPIRED", configuration.warnings[0])
+        (warning,) = configuration.warnings
+        self.assertIn("client.pem HAS EXPIRED, and the reverse proxy lets it in no more: enroll again", warning)
+
+    def test_exposed(self) -> None:
+        """
+        A folder that others can write is warned of: they could have another reverse proxy trusted.
+        """
+        self.folder.path.chmod(0o770)
+        (warning,) = self.build().warnings
+        self.assertIn("can be written by others than its owner: run chmod 700", warning)
 
     def test_wrong(self) -> None:
         """

@@ -231,6 +231,14 @@ class EnrollTablesTests(ConfigurationTestCase):
         self.put("old.signed", signed(facts(issued="2026-10-01T00:00:00Z", expires="2026-11-01T00:00:00Z")))
         (warning,) = self.warnings(self.routed(mapping="old.signed"))
         self.assertIn("old.signed HAS EXPIRED, and client proxies will refuse it", warning)
+        self.put("late.signed", signed(facts(issued="2026-10-25T00:00:00Z", expires="2026-11-24T00:00:00Z")))
+        (warning,) = self.warnings(self.routed(mapping="late.signed"))
+        self.assertIn("late.signed expires on 2026-11-24 00:00 UTC, and client proxies will refuse every host", warning)
+        store = self.folder / "s.sqlite"
+        store.touch(0o644)
+        (warning,) = self.warnings(self.routed(store="s.sqlite"))
+        self.assertEqual(0, store.stat().st_size)
+        self.assertIn("s.sqlite: it is open to other users; chmod 600 it", warning)
         for grant, told in (
             ({"uri": "spiffe://proxies.example/*"}, 0),
             ({"uri": "spiffe://proxies.example/ann"}, 0),

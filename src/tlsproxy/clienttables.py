@@ -76,10 +76,14 @@ def readClient(
     warned = len(warnings)
     tls = _readTLS(reader, tlsReader, table, f"{path}.upstream_tls", warnings)
     if kept is not None and tls is not None:
-        # That it is valid for a short time is as it should be.
-        lasting = (one for one in tls.identities if one.notAfter > tlsReader.now)
-        usual = {one for identity in lasting for one in validity(identity, tlsReader.now)}
+        # That it is valid for a short time is as it should be, and nobody renews it by hand.
+        usual = {one for identity in tls.identities for one in validity(identity, tlsReader.now)}
         warnings[warned:] = [one for one in warnings[warned:] if one not in usual]
+        if kept.certificate.notAfter <= tlsReader.now:
+            file = printable(kept.folder.file(CLIENT))
+            warnings.append(f"{file} HAS EXPIRED, and the reverse proxy lets it in no more: {kept.again}")
+        exposed = kept.folder.exposed()
+        warnings += [exposed] if exposed else []
     downgrade = readDowngrade(reader, settings, path, tls, warnings)
     mapping = _readMapping(reader, settings, path, tls, warnings, kept)
     users = None

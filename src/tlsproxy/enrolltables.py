@@ -20,12 +20,13 @@ from tlsproxy.enrolling.desk import Desk
 from tlsproxy.enrolling.lineages import LONGEST_LINEAGE, Lineages
 from tlsproxy.enrolling.rates import Rates
 from tlsproxy.enrolling.standing import Standing
+from tlsproxy.enrolling.storefile import doubtOf
 from tlsproxy.errors import SessionError
 from tlsproxy.grants import Grant
 from tlsproxy.keeping import Kept
 from tlsproxy.lifetimes import wallClock
 from tlsproxy.reading import Reader
-from tlsproxy.signedmapping import MappingProblem, readFacts
+from tlsproxy.signedmapping import MappingProblem, readFacts, shownTime
 from tlsproxy.tls.certificates import describe, loadAuthorities, subjectOf
 from tlsproxy.tls.contexts import ServerTLS
 from tlsproxy.tls.files import readFile
@@ -38,6 +39,8 @@ from tlsproxy.wire.host import asciiName, isLiteral
 __all__ = ["EnrollReader", "EnrollSettings", "storePath"]
 
 _HOUR: Final = timedelta(hours=1)
+_SOON: Final = timedelta(days=14)
+"""What is left of a mapping when it is high time to sign another one; of a short one, a quarter."""
 _LONGEST_LIFETIME: Final = timedelta(days=30)
 
 
@@ -135,6 +138,9 @@ class EnrollReader:
         if len(reader.problems) > before or issuer is None or enrolling is None:
             return None
         file = storePath(settings, route, self._stateDir)
+        doubt = doubtOf(file)
+        if doubt:
+            self._warnings.append(f"nobody can enroll or get a tunnel: {doubt}")
         store, standing = self._lasting(issuer, file)
         most = settings.maxRequests, settings.maxClientRequests
         return Desk(
@@ -247,6 +253,11 @@ class EnrollReader:
         if facts.expires <= self._now:
             self._warnings.append(
                 f"{file.name} HAS EXPIRED, and client proxies will refuse it: sign it anew, with a higher version"
+            )
+        elif facts.expires - self._now < min(_SOON, (facts.expires - facts.issued) / 4):
+            self._warnings.append(
+                f"{file.name} expires on {shownTime(facts.expires)}, and client proxies will refuse every host then: "
+                "sign it anew, with a higher version"
             )
         return file.data
 

@@ -56,7 +56,7 @@ class BrowserTests(ToolTestCase):
             [f"removed from {self.root / one}" for one in (CHROMIUM, CHROME, FIREFOX)], printed.splitlines()
         )
         self.assertEqual([], [one for one in self.root.rglob("*") if one.is_file()])
-        self.assertEqual(("", ""), self.run_("browser", "--remove", "--root", str(self.root)))
+        self.assertEqual(("nothing of ours is set\n", ""), self.run_("browser", "--remove", "--root", str(self.root)))
 
     def test_partly(self) -> None:
         """
@@ -79,6 +79,9 @@ class BrowserTests(ToolTestCase):
         self.assertIn("is not TOML", self.refused("browser", "--config", self.configure("["), "--apply"))
         self.assertIn("give --config", self.refused("browser", "--apply", status=2))
         self.assertIn("not allowed with", self.refused("browser", "--apply", "--remove", status=2))
+        missing = str(self.root / "none")
+        for words in (("--remove",), ("--config", self.config, "--apply")):
+            self.assertIn("none is no folder", self.refused("browser", *words, "--root", missing))
         self.assertEqual([], os.listdir(self.root))
 
     def test_root(self) -> None:

@@ -130,8 +130,8 @@ class EnrollTests(ToolTestCase):
         words = "--connect", "192.0.2.1", "--listen", "[::1]:9", "--upstream-proxy", "http://ann@proxy.example:3128"
         self.enroll(*words, "--upstream-proxy-password-file", "password")
         ((_, _, asking, how),) = self.joins
-        self.assertEqual("192.0.2.1:443", how["connect"])
-        self.assertEqual(("192.0.2.1:443", "ann"), (str(asking._where), asking._proxy.user))
+        self.assertEqual("192.0.2.1:8443", how["connect"])
+        self.assertEqual(("192.0.2.1:8443", "ann"), (str(asking._where), asking._proxy.user))
         self.assertEqual("secret", asking._proxy.password)
         (route,) = tomllib.loads(how["configuration"].decode())["route"]
         self.assertEqual("[::1]:9", route["listen"])

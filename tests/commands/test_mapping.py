@@ -213,7 +213,9 @@ class SignTests(MappingCase):
         ):
             self.assertIn(words, self.unsignable(*more))
         self.assertIn("holds no Ed25519 key", self.unsignable(key="server.pem"))
-        self.assertIn("does not exist", self.unsignable(key="none.pem"))
+        self.assertIn(
+            "none.pem does not exist: give the path of a PEM file with a private key", self.unsignable(key="none.pem")
+        )
         self.assertIn("required", self.refused("mapping", "sign", "mapping.toml", status=2))
         self.assertIn("required", self.refused("mapping", status=2))
 
@@ -286,7 +288,8 @@ class VerifyTests(MappingCase):
             self.assertEqual("", printed)
             self.assertIn(words, told)
         self.assertIn("is no pin", self.refused("mapping", "verify", "signed", "--pin", "x"))
-        self.assertIn("does not exist", self.refused("mapping", "verify", "signed", "--signer", "x"))
+        self.assertIn("PEM file with a public key", self.refused("mapping", "verify", "signed", "--signer", "x"))
+        self.assertIn("holds no key as PEM", self.refused("mapping", "verify", "signed", "--signer", "signed"))
         self.assertIn("does not exist", self.refused("mapping", "verify", "none"))
         self.assertIn("not allowed", self.refused("mapping", "verify", "x", "--signer", "x", "--pin", "x", status=2))
 

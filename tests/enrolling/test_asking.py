@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tlsproxy.address import TCP
+from tlsproxy.enrolling import asking
 from tlsproxy.enrolling.asking import SECONDS, Asking, AskingFailed, AskingRefused
 from tlsproxy.enrolling.possession import newKey, requestFor, writeKey
 from tlsproxy.testing.certificates import clientTLS
@@ -261,6 +262,19 @@ class AskingTests(SynchronousTestCase):
         failed = self.failureResultOf(self.ask(renew), AskingFailed).value
         self.assertIn("TLS", str(failed))
         self.upstream.peers[-1].close()
+
+    def test_otherName(self) -> None:
+        """
+        Where a certificate is demanded of who has none yet, the name is wrong, and no setting of a route would mend it.
+        """
+        demands = "it broke TLS off (alert certificate_required received): give upstream_tls a cert"
+        self.patch(asking, "explainLate", lambda *_: demands)
+        asked = self.ask(renew)
+        self.upstream.peers[-1].reset()
+        self.network.settle()
+        words = str(self.failureResultOf(asked, AskingFailed).value)
+        self.assertIn(f"demands a certificate under the name {NAME}, so that is not where it enrolls", words)
+        self.assertNotIn("upstream_tls", words)
 
     def test_proxy(self) -> None:
         """

@@ -14,6 +14,7 @@ from twisted.trial.unittest import SkipTest
 
 from tests.enrolling.enrolled import DAY, LIFE, EnrolledCase, Killed, mappingOf
 from tests.mappingsigning import NEW_KEY
+from tlsproxy.enrolling import folder
 from tlsproxy.enrolling.folder import (
     CLIENT,
     ENROLLMENT,
@@ -140,6 +141,33 @@ class FolderTests(EnrolledCase):
         (path / ENROLLMENT).unlink()
         self.assertIn("nobody has enrolled in", self.problem(self.folder.enrollment))
         self.assertIn("nobody has enrolled in", self.problem(lambda: Enrolled.read(self.folder)))
+
+    def test_gone(self) -> None:
+        """
+        What is missing is told of with what to do, and is not taken for missing where we only may not look.
+        """
+        trust = self.folder.enrollment().trust
+        for name, read in ((CLIENT, self.folder.certificate), (MAPPING, lambda: self.folder.mapping(trust))):
+            (self.folder.path / name).unlink()
+            self.assertIn(f"{name} is gone: put it back, or enroll again", self.problem(read))
+
+        def denied(*_: object, **__: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        (self.folder.path / ENROLLMENT).unlink()
+        self.patch(folder.os, "stat", denied)
+        self.assertNotIn("nobody has enrolled", self.problem(self.folder.enrollment))
+
+    def test_again(self) -> None:
+        """
+        To enroll again is told as it was done: also with where the reverse proxy is.
+        """
+        enrollAgain = folder.enrollAgain
+        self.assertIn("tlsproxy enroll https://e.example/ --token-file", enrollAgain(self.folder, "https://e.example/"))
+        self.assertIn(
+            "tlsproxy enroll https://e.example/ --connect 192.0.2.1:8443 --token-file FILE",
+            enrollAgain(self.folder, "https://e.example/", "192.0.2.1:8443"),
+        )
 
     def _certified(self, pem: bytes) -> Certified:
         (self.folder.path / CLIENT).write_bytes(pem)

@@ -178,12 +178,18 @@ class PinnedTests(SynchronousTestCase):
 
     def test_wrong(self) -> None:
         """
-        Strangers, those that have expired, and what is none are refused.
+        Strangers, those that are not valid by our clock, and what is none are refused.
         """
         mine, leaf = authority("Mine"), certify("leaf")
         for words, pem, pin, now in (
             ("is not the one that the token names", mine.pem(), bytes(32), NOW),
-            ("has expired", mine.pem(), pinFor(mine), NOW + 200 * DAY),
+            (
+                "by this machine's clock it is 2027-06-08 12:00: set the clock",
+                mine.pem(),
+                pinFor(mine),
+                NOW + 200 * DAY,
+            ),
+            ("CA is valid from 2026-11-19 12:00 to", mine.pem(), pinFor(mine), NOW - 200 * DAY),
             ("no CA", leaf.pem(), pinFor(leaf), NOW),
             ("cannot be decoded", b"", bytes(32), NOW),
         ):

@@ -194,6 +194,7 @@ class TroubleTests(EnrolledCase):
                 self.reverse.lineages.revoke("laptop")
             self.pass_(5 * MINUTE)
             (error,) = self.errors()
+            self.assertEqual(1, error.count("enroll again, with a new token"), error)
             self.assertIn("; enroll again, with a new token: ", error)
             renewal.stop()
 

@@ -21,6 +21,7 @@ class WordsTests(SynchronousTestCase):
         """
         self.assertEqual(
             {
+                "AGAIN": "enroll again, with a new token",
                 "ALPN": "tlsproxy-enroll/1",
                 "AUTHORITY": "/ca",
                 "CERTIFICATES": "application/pem-certificate-chain",

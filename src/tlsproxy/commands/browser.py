@@ -15,6 +15,7 @@ from tlsproxy.browserpolicies import CHROME, CHROMIUM, FIREFOX, apply, chromiumP
 from tlsproxy.clientroutes import addressOf, clientRoute
 from tlsproxy.commands.parser import Commands
 from tlsproxy.errors import ConfigurationError
+from tlsproxy.tls.printing import printable
 
 __all__ = ["add"]
 
@@ -43,8 +44,14 @@ def add(commands: Commands) -> None:
 
 
 def _browser(arguments: argparse.Namespace) -> int:
+    if not arguments.root.is_dir():
+        print(f"tlsproxy: {printable(str(arguments.root))} is no folder: give the one that etc/ is in", file=sys.stderr)
+        return 1
     if arguments.remove:
-        return _report("removed from", *remove(arguments.root))
+        done, problems = remove(arguments.root)
+        if not done and not problems:
+            print("nothing of ours is set")
+        return _report("removed from", done, problems)
     if arguments.config is None:
         print("tlsproxy: give --config, the client proxy's configuration; see tlsproxy browser --help", file=sys.stderr)
         return 2

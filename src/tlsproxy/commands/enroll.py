@@ -52,7 +52,6 @@ _LONGEST: Final = 4096
 _TOKEN: Final = "tlsproxy-token-"
 _LISTEN: Final = "127.0.0.1:3128"
 _FOLDER: Final = "client-proxy"
-_PORT: Final = 443
 
 
 def add(commands: Commands) -> None:
@@ -79,7 +78,7 @@ def add(commands: Commands) -> None:
         metavar="HOST:PORT",
         type=_connect,
         default=None,
-        help="where the reverse proxy is; default: the URL's",
+        help="where the reverse proxy is; default: the URL's host and port",
     )
     parser.add_argument(
         "--upstream-proxy", metavar="URL", default="", help="proxy on the way: http:// or socks5://[USER@]HOST:PORT"
@@ -103,10 +102,10 @@ def _url(text: str) -> str:
 
 def _connect(text: str) -> str:
     try:
-        host, port = parseAuthority(text, "what to connect with")
+        parseAuthority(text, "what to connect with")
     except ValueError as e:
         raise argparse.ArgumentTypeError(str(e)) from None
-    return str(TCP(host, port or _PORT))
+    return text
 
 
 def _listen(text: str) -> str:
@@ -115,16 +114,19 @@ def _listen(text: str) -> str:
     except ValueError as e:
         raise argparse.ArgumentTypeError(str(e)) from None
     if not isPrivate(where):
-        raise argparse.ArgumentTypeError(f"whoever reaches {where} could borrow the certificate: listen on loopback")
+        raise argparse.ArgumentTypeError(
+            f"whoever reaches {where} could borrow the certificate: listen on loopback, as in {_LISTEN}"
+        )
     return text
 
 
 def _enroll(arguments: argparse.Namespace) -> int:
+    where = _where(arguments)
     folder = Folder(Path(arguments.directory or stateDirectory("") / _FOLDER).expanduser().absolute())
     try:
         proxy = _proxy(arguments)
         token = _token(arguments.token_file)
-        joined = _run(lambda reactor: _join(reactor, arguments, folder, token, proxy))
+        joined = _run(lambda reactor: _join(reactor, arguments, where, folder, token, proxy))
     except (AskingFailed, FolderProblem, Unfit, ValueError) as e:
         print(f"tlsproxy: {e}", file=sys.stderr)
         return 1
@@ -191,19 +193,26 @@ def _warn(warnings: list[str]) -> None:
         print(f"tlsproxy: warning: {warning}", file=sys.stderr)
 
 
-async def _join(
-    reactor: Any, arguments: argparse.Namespace, folder: Folder, token: Token, proxy: UpstreamProxy | None
-) -> Joined:
+def _where(arguments: argparse.Namespace) -> TCP:
+    """
+    Tell where the reverse proxy is: without another port, at that of the URL.
+    """
     where = parseURL(arguments.url)
-    if arguments.connect:
-        host, port = parseAuthority(arguments.connect, "connect")
-        where = TCP(host, port or _PORT)
+    if arguments.connect is None:
+        return where
+    host, port = parseAuthority(arguments.connect, "what to connect with")
+    return TCP(host, port or where.port)
+
+
+async def _join(
+    reactor: Any, arguments: argparse.Namespace, where: TCP, folder: Folder, token: Token, proxy: UpstreamProxy | None
+) -> Joined:
     return await join(
         folder,
         token,
         Asking(reactor, Dialer(reactor), where, proxy),
         url=arguments.url,
-        connect=arguments.connect or "",
+        connect="" if arguments.connect is None else str(where),
         configuration=configurationFor(
             arguments.listen, arguments.upstream_proxy, arguments.upstream_proxy_password_file
         ),

@@ -199,7 +199,7 @@ def _unwritten(file: Path, problem: Exception) -> _Wrong:
 
 def _signingKey(file: str, warnings: list[str]) -> Ed25519PrivateKey:
     try:
-        read = readPEM(file, "the key that signs mappings")
+        read = readPEM(file, "private key")
         key = read.privateKey()
     except ValueError as e:
         raise _Wrong(str(e)) from None
@@ -219,8 +219,10 @@ def _publicKey(given: str) -> bytes:
     if _RAW.fullmatch(given) and b64encode(b64decode(given)).decode() == given:
         return b64decode(given)
     try:
-        read = readPEM(given, "a public key, if this is none in base64 itself")
+        read = readPEM(given, "public key, if this is none in base64 itself")
         isPublic = any(one.label == "PUBLIC KEY" for one in read.blocks)
+        if not read.blocks:
+            raise _Wrong(f"{read.name} holds no key as PEM: give the public key, as a PEM file or in base64")
         key: object = _decoded(read) if isPublic else read.privateKey("give the public key")
     except ValueError as e:
         raise _Wrong(str(e)) from None

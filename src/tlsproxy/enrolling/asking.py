@@ -51,6 +51,7 @@ SECONDS: Final = 30.0
 _WHO: Final = "the reverse proxy"
 _JSON: Final = "application/json"
 _MOST_SHOWN: Final = 300
+_DEMANDS: Final = "alert certificate_required received"
 
 
 class AskingFailed(TLSProxyError):
@@ -227,6 +228,11 @@ class Asking:
             raise AskingFailed(f"{end.who} does not answer as it should: {e}") from None
         except SessionError as e:
             refusal = explainLate(stream, end.who) if end.tls is not None else ""
+            if not tls.policy.cert and _DEMANDS in refusal:
+                refusal = (
+                    f"{end.who} demands a certificate under the name {tls.name}, so that is not where it enrolls: give "
+                    "the name of its [route.enroll]"
+                )
             raise AskingFailed(refusal or str(e)) from None
         try:
             end.writing.endWrite()

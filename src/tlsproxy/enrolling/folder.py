@@ -12,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,6 +29,7 @@ from tlsproxy.tls.files import CertificateProblem, readFile
 from tlsproxy.tls.keys import belongs
 from tlsproxy.tls.pem import UNDECODABLE
 from tlsproxy.tls.printing import printable
+from tlsproxy.wire.enrolling import AGAIN
 
 __all__ = [
     "AUTHORITY",
@@ -121,10 +121,22 @@ class Folder:
                 f"{self} belongs to user id {found.st_uid}, and this is a process of user id {os.geteuid()}: run this "
                 "as that user, or give another folder"
             )
-        if stat.S_IMODE(found.st_mode) & 0o022:
-            raise FolderProblem(f"{self} can be written by others than its owner: run chmod 700 {self}")
+        exposed = self.exposed()
+        if exposed:
+            raise FolderProblem(exposed)
         if not os.access(self.path, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
             raise FolderProblem(f"{self} may not be written: change its mode, or give another")
+
+    def exposed(self) -> str:
+        """
+        Warn if others than its owner can write there, who could have another reverse proxy trusted.
+
+        @return: A sentence, or C{""}.
+        """
+        with suppress(OSError):
+            if os.stat(self.path).st_mode & 0o022:
+                return f"{self} can be written by others than its owner: run chmod 700 {self}"
+        return ""
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -156,7 +168,7 @@ class Folder:
         try:
             return Enrollment.parse(readFile(self.file(ENROLLMENT), "the enrollment").data)
         except CertificateProblem as e:
-            if not os.path.exists(self.file(ENROLLMENT)):
+            if not self._has(ENROLLMENT):
                 raise FolderProblem(f"nobody has enrolled in {self}: run tlsproxy enroll") from None
             raise FolderProblem(str(e)) from None
         except ValueError as e:
@@ -169,7 +181,7 @@ class Folder:
         @raise FolderProblem: It is not there, or is not what enrollment has written.
         """
         try:
-            data = readFile(self.file(CLIENT), "the certificate").data
+            data = self._read(CLIENT, "the certificate")
             certificate, key = x509.load_pem_x509_certificate(data), readKey(data)
             if not belongs(key, certificate):
                 raise FolderProblem(f"{self}/{CLIENT} has a key that is not its certificate's: enroll again")
@@ -190,11 +202,37 @@ class Folder:
         @raise FolderProblem: It is not to be had.
         """
         try:
-            return recognize(readFile(self.file(MAPPING), "the mapping").data, trust)
+            return recognize(self._read(MAPPING, "the mapping"), trust)
         except MappingProblem as e:
-            raise FolderProblem(f"{self}/{MAPPING} is refused: {e}") from None
+            raise FolderProblem(f"{self}/{MAPPING} is refused: {e}: enroll again") from None
         except CertificateProblem as e:
             raise FolderProblem(str(e)) from None
+
+    def _read(self, name: str, what: str) -> bytes:
+        """
+        Read what enrollment has written.
+
+        @raise FolderProblem: It is gone.
+        @raise CertificateProblem: It cannot be read.
+        """
+        try:
+            return readFile(self.file(name), what).data
+        except CertificateProblem:
+            if not self._has(name):
+                raise FolderProblem(f"{self}/{name} is gone: put it back, or enroll again") from None
+            raise
+
+    def _has(self, name: str) -> bool:
+        """
+        Tell whether there is a file, also where it is not for us to see that.
+        """
+        try:
+            os.stat(self.file(name))
+        except FileNotFoundError:
+            return False
+        except OSError:
+            pass
+        return True
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -308,12 +346,14 @@ class Enrolled:
     @ivar certificate: The certificate.
     @ivar trust: What mappings are taken by.
     @ivar url: Where the reverse proxy enrolls.
+    @ivar connect: Where it is connected with for that; C{""} for the host of the URL.
     """
 
     folder: Folder = field(eq=False)
     certificate: Certified
     trust: Trust = field(repr=False)
     url: str
+    connect: str = ""
 
     @classmethod
     def read(cls, folder: Folder) -> Enrolled:
@@ -323,14 +363,14 @@ class Enrolled:
         @raise FolderProblem: It is not whole.
         """
         enrollment = folder.enrollment()
-        return cls(folder, folder.certificate(), enrollment.trust, enrollment.url)
+        return cls(folder, folder.certificate(), enrollment.trust, enrollment.url, enrollment.connect)
 
     @property
     def again(self) -> str:
         """
         What to do where nothing else helps.
         """
-        return enrollAgain(self.folder, self.url)
+        return enrollAgain(self.folder, self.url, self.connect)
 
 
 def purposeOf(serial: int) -> str:
@@ -340,8 +380,12 @@ def purposeOf(serial: int) -> str:
     return f"renewing {serial:x}"
 
 
-def enrollAgain(folder: Folder, url: str) -> str:
+def enrollAgain(folder: Folder, url: str, connect: str = "") -> str:
     """
     Say what to do where nothing else helps.
+
+    @param url: Where the reverse proxy enrolls.
+    @param connect: Where it is connected with for that; C{""} for the host of the URL.
     """
-    return f"enroll again, with a new token: tlsproxy enroll {url} --token-file FILE --directory {folder}"
+    where = f"{url} --connect {connect}" if connect else url
+    return f"{AGAIN}: tlsproxy enroll {where} --token-file FILE --directory {folder}"

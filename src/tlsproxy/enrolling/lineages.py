@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tlsproxy.enrolling.records import Issued, LineageRecord, Refused, Theft, TokenRecord, isName
 from tlsproxy.enrolling.storefile import StoreFile, StoreProblem
+from tlsproxy.wire.enrolling import AGAIN
 from tlsproxy.wire.enrolltoken import Token
 from tlsproxy.wire.proof import storedKey
 
@@ -50,7 +51,6 @@ Issue: TypeAlias = Callable[[str, datetime], x509.Certificate]
 
 _KEPT: Final = timedelta(days=90)
 _PUBLIC: Final = "the token is unknown, used, expired or revoked, or the proof of it is wrong"
-_AGAIN: Final = "enroll again, with a new token"
 _STOLEN: Final = "somebody else has its key, or had that of one before it"
 _SERIAL: Final = "{:x}"
 _TOKEN: Final = "token {}"
@@ -248,7 +248,7 @@ class Lineages:
             row = _isThat(store.execute(_CERTIFICATES + "WHERE serial = ?", (serial,)).fetchone(), parentSpki)
             reason, why = _whyCut(row, now)
             if reason:
-                raise Refused(reason, f"the certificate {serial}: {why}", f"{why}; {_AGAIN}")
+                raise Refused(reason, f"the certificate {serial}: {why}", f"{why}; {AGAIN}")
             assert row is not None  # Or there was a reason.
             told = f"the certificate {serial} of {row['name']}"
             if row["current"]:
@@ -260,11 +260,11 @@ class Lineages:
             if after["spki"] == spki:
                 reason, why = _whyNot(after, now)
                 if reason:
-                    raise Refused(reason, f"{told} was renewed, and what came of it: {why}", f"{why}; {_AGAIN}")
+                    raise Refused(reason, f"{told} was renewed, and what came of it: {why}", f"{why}; {AGAIN}")
                 return Issued(after["pem"], after["name"], again=True)
             _end(store, row["lineage"], "stolen", f"the certificate {serial} was to be renewed with two keys", now)
         # Raised only now, that it stays written.
-        raise Theft("theft", f"{told} was to be renewed with a second key", f"{_STOLEN}; {_AGAIN}")
+        raise Theft("theft", f"{told} was to be renewed with a second key", f"{_STOLEN}; {AGAIN}")
 
     def isKnown(self, serial: int, spki: bytes) -> bool:
         """

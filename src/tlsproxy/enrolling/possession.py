@@ -173,10 +173,7 @@ def certified(pem: bytes, key: Key, now: datetime) -> Certified:
     if authority or not isForClients(certificate):
         raise Unfit("the certificate that came is not for a client (clientAuth) and nothing else")
     if not notBefore <= now < notAfter:
-        raise Unfit(
-            f"the certificate that came is valid from {notBefore:%Y-%m-%d %H:%M} to {notAfter:%Y-%m-%d %H:%M} UTC, and "
-            f"by this machine's clock it is {now:%Y-%m-%d %H:%M}: set the clock"
-        )
+        raise Unfit(f"the certificate that came is {_times(certificate, now)}: set the clock")
     domain, name = identityOf(certificate)
     return Certified(certificate, domain, name)
 
@@ -204,8 +201,16 @@ def pinned(pem: bytes, pin: bytes, now: datetime) -> list[x509.Certificate]:
             "somebody stands between"
         )
     if not valid:
-        raise Unfit("the reverse proxy's CA has expired, or this machine's clock is wrong")
+        raise Unfit(f"the reverse proxy's CA is {_times(found[0], now)}: set the clock, or have that CA replaced")
     return [one for one in valid if _isAuthority(one)]
+
+
+def _times(certificate: x509.Certificate, now: datetime) -> str:
+    notBefore, notAfter = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return (
+        f"valid from {notBefore:%Y-%m-%d %H:%M} to {notAfter:%Y-%m-%d %H:%M} UTC, and by this machine's clock it is "
+        f"{now:%Y-%m-%d %H:%M}"
+    )
 
 
 def _keyHash(certificate: x509.Certificate) -> bytes:

@@ -25,6 +25,7 @@ from tlsproxy.enrolling.folder import MAPPING, Busy, Folder, FolderProblem, enro
 from tlsproxy.enrolling.patience import FIRST, LAST, Patience
 from tlsproxy.enrolling.possession import Certified, Unfit, certified, requestFor
 from tlsproxy.signedmapping import MappingFacts, MappingProblem, accept, shownTime
+from tlsproxy.wire.enrolling import AGAIN
 
 __all__ = ["Renewal"]
 
@@ -219,6 +220,7 @@ class Renewal:
         self._facts = {
             "name": certificate.name,
             "url": enrollment.url,
+            "connect": enrollment.connect,
             "notAfter": certificate.notAfter,
             "renewAt": renewAt,
             "life": max(1.0, 3 * (certificate.notAfter - renewAt).total_seconds()),
@@ -232,7 +234,7 @@ class Renewal:
         Tell, once, of what has expired.
         """
         facts = self._facts
-        again = f"the reverse proxy lets it in no more: {enrollAgain(self.folder, facts['url'])}"
+        again = f"the reverse proxy lets it in no more: {enrollAgain(self.folder, facts['url'], facts['connect'])}"
         before, self._expired = self._expired, set()
         for what, until, so in (
             (f"the certificate of {facts['name']}", facts["notAfter"], again),
@@ -260,7 +262,8 @@ class Renewal:
             answer = await self._fetch.renew(enrollment, requestFor(key))
         except AskingRefused as e:
             if e.status in _REFUSED:
-                sentence = f"{e}; {enrollAgain(self.folder, enrollment.url)}"
+                why = str(e).removesuffix(f"; {AGAIN}")
+                sentence = f"{why}; {enrollAgain(self.folder, enrollment.url, enrollment.connect)}"
                 raise AskingRefused(sentence, e.status, e.retryAfter) from None
             raise
         now = self._now()

@@ -22,7 +22,7 @@ from typing import Final, Literal
 
 from tlsproxy.tls.printing import printable
 
-__all__ = ["StoreFile", "StoreProblem"]
+__all__ = ["StoreFile", "StoreProblem", "doubtOf"]
 
 _PATIENCE: Final = 5.0
 """How long a writer waits for others, in seconds."""
@@ -204,18 +204,39 @@ def _problem(path: Path, sentence: str | None) -> StoreProblem:
     return StoreProblem(f"the store {printable(str(path))}: {sentence or 'it cannot be opened'}")
 
 
+def doubtOf(path: str | Path) -> str:
+    """
+    Say why a store cannot be used, as far as that can be told without opening it.
+
+    @return: A sentence, which names it, or C{""} also where there is none yet.
+    """
+    path = Path(path).absolute()
+    try:
+        doubt = _doubt(path, os.lstat(path))
+    except OSError:
+        return ""  # It is not there, or nobody can tell yet.
+    return str(_problem(path, doubt)) if doubt else ""
+
+
+def _doubt(path: Path, found: os.stat_result) -> str:
+    if not stat.S_ISREG(found.st_mode):
+        return "it is no regular file; give another name"
+    if found.st_mode & 0o077:
+        return "it is open to other users; chmod 600 it"
+    if os.stat(path.parent).st_mode & stat.S_IWOTH:
+        return "all users can write its folder; take one of its own"
+    return ""
+
+
 def _connect(path: Path, found: os.stat_result, purpose: Literal["r", "w"]) -> sqlite3.Connection:
     """
     Open a file that is there, if it is one of ours.
 
     @raise sqlite3.Error: It cannot be opened.
     """
-    if not stat.S_ISREG(found.st_mode):
-        raise _problem(path, "it is no regular file; give another name")
-    if found.st_mode & 0o077:
-        raise _problem(path, "it is open to other users; chmod 600 it")
-    if os.stat(path.parent).st_mode & stat.S_IWOTH:
-        raise _problem(path, "all users can write its folder; take one of its own")
+    doubt = _doubt(path, found)
+    if doubt:
+        raise _problem(path, doubt)
     patience = _PATIENCE if purpose == "w" else _GLANCE
     connection = sqlite3.connect(
         f"{path.as_uri()}?mode=rw", patience, uri=True, isolation_level=None, check_same_thread=False

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
+    "AGAIN",
     "ALPN",
     "AUTHORITY",
     "CERTIFICATES",
@@ -47,3 +48,6 @@ KEYING_LENGTH: Final = 32
 """How much of that, in bytes."""
 LARGEST: Final = 16384
 """The most bytes that the body of a request may have."""
+
+AGAIN: Final = "enroll again, with a new token"
+"""How a sentence ends that refuses a certificate for good."""
