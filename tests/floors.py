@@ -98,6 +98,7 @@ FLOORS: Mapping[str, int] = {
     "tlsproxy.commands.*": 4,
     "tlsproxy.clienttables": 4,
     "tlsproxy.config": 4,
+    "tlsproxy.datagramdemo": 4,
     "tlsproxy.datagramtables": 4,
     "tlsproxy.daemon": 4,
     "tlsproxy.demo": 4,
