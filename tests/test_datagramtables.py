@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from tests.configuring import ConfigurationTestCase
-from tlsproxy import routes
 from tlsproxy.address import UDP
 from tlsproxy.datagramtables import tellDatagrams
 from tlsproxy.handlertables import Told
@@ -30,36 +29,10 @@ class DatagramTestCase(ConfigurationTestCase):
         return self.document(mode, **{"listen": "udp:127.0.0.1:8443", "upstream": "udp:server.example:53", **more})
 
 
-class NotYetTests(DatagramTestCase):
-    """
-    What is right cannot be run so far.
-    """
-
-    def test_right(self) -> None:
-        """
-        A route that is right is told to be not yet supported, and nothing else.
-        """
-        self.assertProblem("route[0].listen", "udp: is not yet supported", self.both("passthrough"))
-
-    def test_wrong(self) -> None:
-        """
-        Of one that is wrong, that is told, and not that it would be of no use if it were right.
-        """
-        self.assertProblem("route[0].listen", "'99999' is no port", self.both("passthrough", listen="udp:99999"))
-        self.assertProblem("route[0].upstream", "names no port", self.both("passthrough", upstream="udp:host"))
-
-
 class RightTests(DatagramTestCase):
     """
     What is right once it can be run.
     """
-
-    def setUp(self) -> None:
-        """
-        Act as if it could be run.
-        """
-        super().setUp()
-        self.patch(routes, "tellNotYet", lambda reader, listen, path: None)
 
     def test_route(self) -> None:
         """

@@ -1,230 +1,28 @@
 """
-Tests for L{tlsproxy.session} and what is around it, where both sides are datagrams, over loopback.
+Tests for L{tlsproxy.session} and what is around it, where both sides are datagrams.
 """
 
 from __future__ import annotations
 
-import socket
-from typing import Any
-
-from attrs import frozen
 from OpenSSL import SSL
-from twisted.internet.defer import Deferred
-from twisted.internet.testing import EventLoggingObserver
-from twisted.logger import formatEvent, globalLogPublisher
 
-from tests.tls.terrible import DatagramCase
-from tlsproxy.address import UDP, CannotListen
-from tlsproxy.datagram.port import DatagramPort, Terms
-from tlsproxy.deadlines import Deadlines
-from tlsproxy.dial import Dialer
-from tlsproxy.entrance import Entrance
-from tlsproxy.errors import DialFailed
-from tlsproxy.factory import RouteFactory
-from tlsproxy.handler import HandlerOptions, ProtocolHandler
-from tlsproxy.interfaces import INWARD, OUTWARD
+from tests.datagram.sessions import LOOPBACK, DatagramSessionCase
+from tlsproxy.address import UDP
+from tlsproxy.datagram.port import DatagramPort
+from tlsproxy.datagram.sharing import Terms
 from tlsproxy.patterns.bridge import Bridge
 from tlsproxy.patterns.encrypt import Encrypt
 from tlsproxy.patterns.offload import Offload
-from tlsproxy.route import Limits, Route
+from tlsproxy.patterns.passthrough import Passthrough
+from tlsproxy.route import Limits
 from tlsproxy.rules import Rule
-from tlsproxy.status.tally import Tally
-from tlsproxy.testing.socketreactor import SocketReactor
 from tlsproxy.tls.datagrams import DTLSConnection
 
-LOOPBACK = "127.0.0.1"
 
-
-class Shouting(ProtocolHandler):
-    """
-    Makes what the client says loud; keeps what begins with a dot, and lets it go when asked.
-    """
-
-    def __init__(self, flow: Any) -> None:
-        self.flow = flow
-        self.kept: list[bytes] = []
-        self.outcome = ""
-
-    def received(self, direction: str, data: bytes) -> bytes | None:
-        """
-        See L{ProtocolHandler}.
-        """
-        if direction == INWARD:
-            self.flow.done(INWARD)
-            return data
-        if data.startswith(b"."):
-            self.kept.append(data)
-            return None
-        if data == b"go":
-            for one in self.kept:
-                self.flow.release(OUTWARD, one)
-        if data == b"pause":
-            self.flow.pause(OUTWARD)
-        if data == b"refuse":
-            self.flow.refuse("it says so", b"no")
-            return None
-        if data == b"bug":
-            raise ZeroDivisionError()
-        return b"" if data == b"nothing" else data.upper()
-
-    def closed(self, outcome: str) -> None:
-        """
-        See L{ProtocolHandler}.
-        """
-        self.outcome = outcome
-
-
-@frozen
-class Shouts(HandlerOptions):
-    """
-    Its options.
-    """
-
-    made: Any = None
-
-    @property
-    def datagrams(self) -> bool:
-        """
-        It takes datagrams.
-        """
-        return True
-
-    def handler(self, session: Any, flow: Any) -> Shouting:
-        """
-        Make it.
-        """
-        self.made.append(Shouting(flow))
-        made: Shouting = self.made[-1]
-        return made
-
-
-class SessionTests(DatagramCase):
+class SessionTests(DatagramSessionCase):
     """
     Clients, a route, and an upstream.
     """
-
-    def setUp(self) -> None:
-        """
-        Make an upstream, and listen to the log.
-        """
-        super().setUp()
-        self.reactor = SocketReactor()
-        self.clock.also = self.reactor.seconds
-        self.upstream = self.udp()
-        self.upstream.bind((LOOPBACK, 0))
-        self.events = EventLoggingObserver()
-        globalLogPublisher.addObserver(self.events)
-        self.addCleanup(globalLogPublisher.removeObserver, self.events)
-        self.tally = Tally()
-
-    def udp(self) -> socket.socket:
-        """
-        Make a socket.
-        """
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self.addCleanup(sock.close)
-        return sock
-
-    @property
-    def where(self) -> UDP:
-        """
-        Where the upstream is.
-        """
-        return UDP(LOOPBACK, self.upstream.getsockname()[1])
-
-    def serve(self, pattern: Any, **more: Any) -> None:
-        """
-        Have a route listen.
-        """
-        route = Route(name="shop", listen=UDP(LOOPBACK, 0), pattern=pattern, **more)
-        self.dialer = Dialer(self.reactor)
-        self.factory = RouteFactory(route, self.reactor, Deadlines(self.reactor), self.dialer, observers=[self.tally])
-        self.entrance = Entrance(self.factory)
-        self.successResultOf(Deferred.fromCoroutine(self.entrance.open(self.reactor)))
-        (self.port,) = self.entrance.ports
-        self.addCleanup(self.finish)
-
-    def finish(self) -> None:
-        """
-        End all of it.
-        """
-        self.entrance.close()
-        for session in list(self.factory.sessions):
-            session.stop()
-        self.reactor.advance(1)
-        self.reactor.pump()
-        self.assertEqual((self.reactor.getReaders(), self.factory.sessions), ([], set()))
-
-    def connect(self) -> socket.socket:
-        """
-        Make a client without DTLS.
-        """
-        client = self.udp()
-        client.connect((LOOPBACK, self.port.getHost().port))  # type: ignore[attr-defined]
-        return client
-
-    def shake(self, sock: socket.socket, **policy: Any) -> DTLSConnection:
-        """
-        Go through a client's handshake.
-        """
-        connection = self.client(**policy).begin(DTLSConnection, 1200)
-        for _ in range(10):
-            try:
-                connection.handshake()
-            except SSL.WantReadError:
-                pass
-            else:
-                self.flush(connection, sock)
-                return connection
-            self.flush(connection, sock)
-            self.reactor.pump()
-            self.hear(connection, sock)
-        raise AssertionError("the handshake does not come to an end")
-
-    def flush(self, connection: DTLSConnection, sock: socket.socket) -> None:
-        """
-        Send what is to be sent.
-        """
-        for datagram in connection.output():
-            sock.send(datagram)
-
-    def hear(self, connection: DTLSConnection, sock: socket.socket) -> None:
-        """
-        Take what came.
-        """
-        while True:
-            try:
-                connection.receive(sock.recv(65536))
-            except BlockingIOError:
-                return
-
-    def says(self, connection: DTLSConnection, sock: socket.socket, *data: bytes) -> None:
-        """
-        Have a client say something.
-        """
-        for one in data:
-            connection.write(one)
-        self.flush(connection, sock)
-        self.reactor.pump()
-
-    def came(self) -> list[bytes]:
-        """
-        Take what came to the upstream.
-        """
-        found: list[bytes] = []
-        while True:
-            try:
-                data, self.from_ = self.upstream.recvfrom(65536)
-            except BlockingIOError:
-                return found
-            found.append(data)
-
-    def line(self) -> str:
-        """
-        Tell the line of the last session.
-        """
-        lines = [formatEvent(event) for event in self.events if event.get("log_namespace") == "tlsproxy.session"]
-        return lines[-1] if lines else ""
 
     def test_offload(self) -> None:
         """
@@ -369,96 +167,73 @@ class SessionTests(DatagramCase):
         self.assertIn("outcome=expired phase=handshake", self.line())
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
-    def test_maxConnections(self) -> None:
+    def test_passthrough(self) -> None:
         """
-        One client too many has to wait for another's end.
+        Where DTLS is passed on, the hello chooses the upstream, and the client's datagrams go there as they are.
         """
-        self.serve(Offload(tls=self.server(), upstream=self.where), maxConnections=1)
-        sock = self.connect()
-        self.shake(sock)
-        other = self.connect()
-        self.assertRaises(AssertionError, self.shake, other)
-        self.assertEqual(len(self.factory.sessions), 1)
-
-    def test_handlers(self) -> None:
-        """
-        A handler is given one datagram a call, and what it lets go is one datagram.
-        """
-        made: list[Shouting] = []
-        self.serve(Offload(tls=self.server(), upstream=self.where), handlers=(Shouts(made=made),))
-        sock = self.connect()
-        client = self.shake(sock)
-        self.says(client, sock, b"one", b".two", b"three", b"nothing", b"go")
-        self.assertEqual(self.came(), [b"ONE", b"THREE", b".two", b"GO"])
-        for answer in (b"answer", b"again"):
-            self.upstream.sendto(answer, self.from_)
-        self.reactor.pump()
-        self.hear(client, sock)
-        self.assertEqual((client.read(), client.read()), (b"answer", b"again"))
-        self.says(client, sock, b"pause", b"lost")
-        self.assertEqual(self.came(), [b"PAUSE"])
-        made[0].flow.resume(OUTWARD)
-        self.says(client, sock, b"back")
-        self.assertEqual(self.came(), [b"BACK"])
-        self.says(client, sock, b"refuse")
-        self.hear(client, sock)
-        self.assertEqual(client.read(), b"no")
-        self.assertEqual(made[0].outcome, "refused")
-        self.assertIn("outcome=refused", self.line())
-
-    def test_handlerFails(self) -> None:
-        """
-        One that fails ends its session, and no other.
-        """
-        self.serve(Offload(tls=self.server(), upstream=self.where), handlers=(Shouts(made=[]),))
-        one, other = self.connect(), self.connect()
-        client, unharmed = self.shake(one), self.shake(other)
-        self.says(client, one, b"bug")
-        self.assertIn("outcome=failed", self.line())
-        self.says(unharmed, other, b"hello")
-        self.assertEqual(self.came(), [b"HELLO"])
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-
-    def test_reload(self) -> None:
-        """
-        A port goes by the route that has it now.
-        """
-        self.serve(Offload(tls=self.server(), upstream=self.where))
+        other = UDP(LOOPBACK, 9)
+        rules = (Rule(sni=("desk.example",), upstream=other), Rule(sni=("shop.example",), upstream=self.where))
+        self.serve(Passthrough(), rules=rules)
         assert isinstance(self.port, DatagramPort)
-        self.assertEqual(self.port.terms, Terms())
-        route = Route(
-            name="shop",
-            listen=UDP(LOOPBACK, 0),
-            pattern=Encrypt(upstream=self.where, upstreamTLS=self.client()),
-            mtu=700,
-            maxConnections=9,
-        )
-        before = self.factory
-        self.factory = RouteFactory(route, self.reactor, before.deadlines, self.dialer)
-        self.entrance.factory = self.factory
-        self.assertEqual(self.port.terms, Terms(dtls=False, mtu=700, most=9))
-        self.connect().send(b"in clear")
+        sock = self.connect()
+        sock.send(b"garbage")
         self.reactor.pump()
-        self.assertEqual(len(self.factory.sessions), 1)
-        self.assertEqual((self.factory.cost, self.entrance.overlaps(self.entrance)), (1, False))
+        self.assertEqual(len(self.factory.sessions), 0)
+        client, server = self.client().begin(DTLSConnection, 1200), None
+        for _ in range(6):
+            try:
+                client.handshake()
+            except SSL.WantReadError:
+                pass
+            self.flush(client, sock)
+            self.reactor.pump()
+            for datagram in self.came():
+                server = server or self.server().begin(DTLSConnection, 1200, "shop.example")
+                server.receive(datagram)
+                try:
+                    server.handshake()
+                except SSL.WantReadError:
+                    pass
+                for answer in server.output():
+                    self.upstream.sendto(answer, self.from_)
+            self.reactor.pump()
+            self.hear(client, sock)
+        assert server is not None
+        self.assertTrue(client.largest and server.largest)
+        self.assertEqual(self.port._halfOpen, set())
+        self.says(client, sock, b"hello")
+        (datagram,) = self.came()
+        server.receive(datagram)
+        self.assertEqual(server.read(), b"hello")
+        (session,) = self.factory.sessions
+        session.stop()
+        line = self.line()
+        self.assertIn("sni=shop.example", line)
+        self.assertIn("versions=dtls1.2", line)
+        self.assertIn("tls=- upstream", line)
 
-    def test_taken(self) -> None:
+    def test_passthroughRefused(self) -> None:
         """
-        An address that is taken is told of.
+        A client that no rule is for is told by an alert.
         """
-        self.serve(Offload(tls=self.server(), upstream=self.where))
-        taken = UDP(LOOPBACK, self.port.getHost().port)  # type: ignore[attr-defined]
-        route = Route(name="other", listen=taken, pattern=self.factory.route.pattern)
-        entrance = Entrance(RouteFactory(route, self.reactor, Deadlines(self.reactor), self.dialer))
-        self.assertTrue(self.entrance.overlaps(entrance))
-        problem = self.failureResultOf(Deferred.fromCoroutine(entrance.open(self.reactor)), CannotListen).value
-        self.assertEqual(str(problem), f"cannot listen on {taken}: Address already in use")
+        self.serve(Passthrough(), rules=(Rule(sni=("desk.example",), upstream=self.where),))
+        error = self.assertRaises(SSL.Error, self.shake, self.connect())
+        self.assertIn("unrecognized name", str(error))
 
-    def test_noWay(self) -> None:
+    def test_passthroughSilent(self) -> None:
         """
-        Where there is no way to an upstream, that is told.
+        A client that has shown nothing is given up, and lets others in.
         """
-        self.serve(Offload(tls=self.server(), upstream=self.where))
-        dialing = Deferred.fromCoroutine(self.dialer.dialDatagrams(UDP("255.255.255.255", 9), 1200))
-        problem = self.failureResultOf(dialing, DialFailed).value
-        self.assertTrue(str(problem).startswith("the upstream udp:255.255.255.255:9 cannot be reached"), str(problem))
+        self.serve(Passthrough(upstream=self.where))
+        assert isinstance(self.port, DatagramPort)
+        self.port.terms = Terms(dtls=False, hellos=True, halfOpen=1)
+        for _ in range(2):
+            sock = self.connect()
+            client = self.client().begin(DTLSConnection, 1200)
+            self.assertRaises(SSL.WantReadError, client.handshake)
+            self.flush(client, sock)
+            self.reactor.pump()
+        self.assertEqual((len(self.factory.sessions), self.port.dropped), (1, {"half-open": 1}))
+        self.reactor.advance(11)
+        self.assertIn("outcome=expired phase=idle", self.line())
+        self.assertEqual(self.port._halfOpen, set())

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from tlsproxy.address import UDP, Address
 from tlsproxy.handlertables import Told
 from tlsproxy.reading import Reader
 from tlsproxy.route import DATAGRAM_MODES
 from tlsproxy.settings import RouteSettings
 
-__all__ = ["tellDatagrams", "tellNotYet"]
+__all__ = ["tellDatagrams"]
 
 _PREFIX: Final = "udp:"
 _NO_HEADER: Final = "a PROXY header goes before a stream, and not before datagrams"
@@ -117,11 +116,3 @@ def _tellHandlers(reader: Reader, handlers: Sequence[Told]) -> None:
             reader.tell(handler.path, f"handler {handler.name} takes streams only, and this route has datagrams")
         elif handler.startsTLS or handler.serverFirst:
             reader.tell(handler.path, f"handler {handler.name} acts before TLS, and DTLS is there from the beginning")
-
-
-def tellNotYet(reader: Reader, listen: Address | None, path: str) -> None:
-    """
-    Tell of a route that is right, and cannot be run so far.
-    """
-    if isinstance(listen, UDP):
-        reader.tell(path, "udp: is not yet supported in mode passthrough")

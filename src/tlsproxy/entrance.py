@@ -24,7 +24,7 @@ from tlsproxy.gate import Gate
 from tlsproxy.route import Route
 from tlsproxy.session import Session
 
-__all__ = ["Entrance", "Served", "stopPort", "tellListening"]
+__all__ = ["Entrance", "Served", "listenerOf", "stopPort", "tellListening"]
 
 _log = Logger(namespace="tlsproxy.service")
 
@@ -186,6 +186,16 @@ def _placeOf(port: IListeningPort) -> str:
     return os.path.abspath(os.fsdecode(host.name)) if isinstance(host, UNIXAddress) and host.name else ""
 
 
+def listenerOf(port: IListeningPort) -> tuple[str, int] | None:
+    """
+    Tell where streams can be opened to a port; L{None} where that is nowhere in the network.
+    """
+    host = port.getHost()
+    if isinstance(host, (IPv4Address, IPv6Address)) and host.type == "TCP":
+        return host.host, host.port
+    return None
+
+
 async def stopPort(port: IListeningPort) -> None:
     """
     Have a port stop, and wait for it.  To cancel that is to wait no longer: the port stops all the same.
@@ -204,4 +214,6 @@ def tellListening(route: Route, ports: Iterable[IListeningPort], how: str = "lis
     """
     for port in ports:
         where = tellPeer(port.getHost(), str(route.listen))
+        if isinstance(port, DatagramPort):
+            where = f"udp:{where}"
         _log.info("{route} ({mode}) {how} {where}", route=route.name, mode=route.pattern.mode, how=how, where=where)

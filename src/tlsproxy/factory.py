@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from tlsproxy.address import UDP, isDirect
 from tlsproxy.admission import Admission
 from tlsproxy.datagram.end import DatagramEnd
-from tlsproxy.datagram.port import Terms
+from tlsproxy.datagram.sharing import Terms
 from tlsproxy.deadlines import Deadlines
 from tlsproxy.dial import Dialer
 from tlsproxy.end import End
@@ -127,7 +127,7 @@ class RouteFactory(Factory[Protocol]):
         """
         route = self.route
         dtls = getattr(route.pattern, "tls", None) is not None
-        return Terms(dtls, route.mtu, route.maxConnections or Terms().most)
+        return Terms(dtls, route.pattern.mode == "passthrough", route.mtu, route.maxConnections or Terms().most)
 
     def accept(self, near: End | DatagramEnd) -> None:
         """

@@ -11,7 +11,7 @@ from typing import Any
 
 from tlsproxy.address import TCP, UDP, Address
 from tlsproxy.clienttables import readClient
-from tlsproxy.datagramtables import tellDatagrams, tellNotYet
+from tlsproxy.datagramtables import tellDatagrams
 from tlsproxy.handlertables import Told, readHandlers, tellTLS, whyBlind
 from tlsproxy.installed import Installed
 from tlsproxy.interfaces import FAR, IPattern
@@ -107,8 +107,6 @@ class RouteReader:
             self.warnings.append(f"whoever reaches {listen} can say to be any client: let only the load balancer")
         self.warnings[warned:] = [f"route {name}: {warning}" for warning in self.warnings[warned:]]
         tellDatagrams(reader, settings, table, path, handlers)
-        if len(reader.problems) == before and settings.mode == "passthrough":
-            tellNotYet(reader, listen, f"{path}.listen")
         if len(reader.problems) > before or listen is None or pattern is None:
             return None
         return Route(

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred, DeferredLock, FirstError, fail, gatherResults
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
@@ -19,7 +18,7 @@ from tlsproxy.address import CannotListen
 from tlsproxy.deadlines import Deadlines
 from tlsproxy.dial import Dialer
 from tlsproxy.draining import Draining, stopSession
-from tlsproxy.entrance import Entrance, Served, tellListening
+from tlsproxy.entrance import Entrance, Served, listenerOf, tellListening
 from tlsproxy.factory import RouteFactory
 from tlsproxy.gate import Gate
 from tlsproxy.interfaces import ISessionObserver
@@ -172,8 +171,7 @@ class ProxyService(Service):
         self._up = True
 
     def _tellOpened(self, entrance: Entrance) -> None:
-        hosts = [port.getHost() for port in entrance.ports]
-        self._listeners += [(host.host, host.port) for host in hosts if isinstance(host, (IPv4Address, IPv6Address))]
+        self._listeners += filter(None, map(listenerOf, entrance.ports))
         if self._logged:
             tellListening(entrance.factory.route, entrance.ports)
 
@@ -181,9 +179,9 @@ class ProxyService(Service):
         closing = []
         for entrance in entrances:
             for port in entrance.ports:
-                host = port.getHost()
-                if isinstance(host, (IPv4Address, IPv6Address)) and (host.host, host.port) in self._listeners:
-                    self._listeners.remove((host.host, host.port))
+                listener = listenerOf(port)
+                if listener in self._listeners:
+                    self._listeners.remove(listener)
             closing += entrance.close()
         return gatherResults(closing, consumeErrors=True).addErrback(_given)
 

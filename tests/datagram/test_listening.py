@@ -12,7 +12,8 @@ from tlsproxy.address import tellPeer
 from tlsproxy.datagram.address import UDP
 from tlsproxy.datagram.end import DatagramEnd
 from tlsproxy.datagram.listening import listenForDatagrams
-from tlsproxy.datagram.port import DatagramPort, Terms
+from tlsproxy.datagram.port import DatagramPort
+from tlsproxy.datagram.sharing import Terms
 from tlsproxy.testing.socketreactor import SocketReactor
 
 

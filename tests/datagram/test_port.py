@@ -1,142 +1,18 @@
 """
 Tests for L{tlsproxy.datagram.port}.
+
+Clients that begin anew are in L{tests.datagram.test_port_anew}.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.internet.interfaces import IHalfCloseableDescriptor, IListeningPort, IReadDescriptor
-from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
-from tests.datagram.wires import HERE, THERE, FakeSocket, Peer, Result
-from tests.tls.terrible import DatagramCase
-from tlsproxy.datagram.end import DatagramEnd
-from tlsproxy.datagram.port import BATCH, FRAGMENTED, FULL, GARBAGE, HALF_OPEN, DatagramPort, Terms
+from tests.datagram.ports import PortCase
+from tests.datagram.wires import HERE, THERE, Peer
+from tlsproxy.datagram.port import BATCH, FRAGMENTED, FULL, GARBAGE, HALF_OPEN
 from tlsproxy.tls.datagrams import DTLSConnection
-from tlsproxy.wire.cookies import Cookies
-
-
-class Reactor(Clock):
-    """
-    A reactor that knows what is to be read.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.readers: list[Any] = []
-
-    def addReader(self, reader: Any) -> None:
-        """
-        See L{IReactorFDSet}.
-        """
-        self.readers.append(reader)
-
-    def removeReader(self, reader: Any) -> None:
-        """
-        See L{IReactorFDSet}.
-        """
-        if reader in self.readers:
-            self.readers.remove(reader)
-
-
-class PortCase(DatagramCase):
-    """
-    A test with a port.
-
-    @ivar accepted: Its associations.
-    @ivar heard: What came in them.
-    """
-
-    def setUp(self) -> None:
-        """
-        Make it.
-        """
-        super().setUp()
-        self.reactor = Reactor()
-        self.clock.also = self.reactor.seconds
-        self.tls = self.server()
-        self.theirs = self.client()
-        self.accepted: list[DatagramEnd] = []
-        self.results: list[Result] = []
-        self.heard: list[bytes] = []
-        self.peers: dict[Any, Peer] = {}
-        self.listen()
-
-    def listen(self, **more: Any) -> None:
-        """
-        Begin anew.
-        """
-        self.sock = FakeSocket()
-        self.random = 0
-        cookies = Cookies(self.secret, self.reactor.seconds)
-        self.port = DatagramPort(self.reactor, self.sock, self.accept, cookies, Terms(**more))  # type: ignore[arg-type]
-        self.port.startListening()
-
-    def secret(self, count: int) -> bytes:
-        """
-        Make what stands for random bytes.
-        """
-        self.random += 1
-        return bytes([self.random]) * count
-
-    def accept(self, end: DatagramEnd) -> None:
-        """
-        Let somebody in.
-        """
-        self.accepted.append(end)
-        if end.dtlsHello is None:
-            end.join(self.hear)
-            return
-        self.results.append(Result(end.startTLS(self.tls, None, end.dtlsHello.hello.serverName)))
-        self.results[-1].deferred.addCallback(lambda _: end.join(self.hear) if not end.gone else None)
-
-    def hear(self, datagram: Any, count: int) -> None:
-        """
-        Hear something.
-        """
-        self.heard.append(bytes(datagram.view[:count]))
-
-    def come(self, datagram: bytes, address: Any = THERE) -> None:
-        """
-        Have one datagram come.
-        """
-        self.sock.coming.append((datagram, address))
-        self.port.doRead()
-
-    def peer(self, address: Any = THERE) -> Peer:
-        """
-        Make a client, which has said nothing yet; it takes the place of one that is at the same address.
-        """
-        peer = Peer(self.theirs.begin(DTLSConnection, 1200), address, lambda *sent: self.sock.coming.append(sent))
-        self.peers[address] = peer
-        return peer
-
-    def carry(self, most: int = 1000) -> None:
-        """
-        Carry everything.
-
-        @param most: How many datagrams toward the clients at most.
-        """
-        while self.sock.coming or (self.sock.sent and most):
-            if self.sock.coming:
-                self.port.doRead()
-            if self.sock.sent and most:
-                most -= 1
-                datagram, address = self.sock.sent.popleft()
-                self.peers[address].connection.receive(datagram)
-                self.peers[address].go()
-
-    def shaken(self, address: Any = THERE) -> Peer:  # type: ignore[override]
-        """
-        Make a client that has done its handshake.
-        """
-        peer = self.peer(address)
-        peer.go()
-        self.carry()
-        self.assertTrue(peer.done, peer.problem)
-        return peer
 
 
 class CookieTests(PortCase):
@@ -359,6 +235,22 @@ class AssociationTests(PortCase):
         self.accepted[0].finish()
         self.shaken(("192.0.2.1", 9))
 
+    def test_bug(self) -> None:
+        """
+        A bug ends its association, and leaves the port to the others.
+        """
+        self.listen(dtls=False)
+        accept, self.port._accept = self.port._accept, lambda end: 1 / 0
+        self.come(b"hello")
+        self.port._accept = accept
+        self.come(b"hello", ("192.0.2.1", 1))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(list(self.port.ends), [("192.0.2.1", 1)])
+        self.accepted[0].take = lambda datagram, count: 1 / 0
+        self.come(b"again", ("192.0.2.1", 1))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.port.ends, {})
+
     def test_inClear(self) -> None:
         """
         Where clients speak no DTLS anything makes an association.
@@ -373,118 +265,6 @@ class AssociationTests(PortCase):
         self.assertEqual(self.port.dropped, {FULL: 1})
         self.accepted[0].send(b"answer")
         self.assertEqual(self.sock.sent.pop(), (b"answer", THERE))
-
-
-class AnewTests(PortCase):
-    """
-    Clients that begin anew from the address of an association.
-    """
-
-    def test_replaced(self) -> None:
-        """
-        The new association takes the place of the old one when its handshake is done, and not before.
-        """
-        old = self.shaken()
-        ended: list[tuple[str, str]] = []
-        self.accepted[0].onEnd = lambda *how: ended.append(how)
-        new = self.peer()
-        new.go()
-        self.carry(1)
-        self.assertEqual((len(self.accepted), list(self.port.pending)), (2, [THERE]))
-        self.assertIdentical(self.port.ends[THERE], self.accepted[0])
-        old.say(b"still here")
-        self.port.doRead()
-        self.assertEqual((self.heard, ended), ([b"still here"], []))
-        self.carry()
-        self.assertTrue(new.done)
-        self.assertEqual(ended, [("closed", "the client began anew from the same address")])
-        self.assertEqual((self.port.pending, self.port.ends), ({}, {THERE: self.accepted[1]}))
-        new.say(b"me again")
-        self.carry()
-        self.assertEqual(self.heard, [b"still here", b"me again"])
-
-    def test_spoofed(self) -> None:
-        """
-        Who cannot hear what is sent to an address ends nothing there.
-        """
-        old = self.shaken()
-        stranger = self.theirs.begin(DTLSConnection, 1200)
-        other = Peer(stranger, THERE, lambda *sent: self.sock.coming.append(sent))
-        other.go()
-        self.carry(0)
-        self.assertEqual((len(self.accepted), self.port.pending), (1, {}))
-        self.sock.sent.clear()
-        self.come(bytes.fromhex("15fefd0000000000000063000202" + "28"))
-        self.come(bytes.fromhex("15fefd00000000000000640002010000"))
-        old.say(b"hello")
-        self.carry()
-        self.assertEqual(self.heard, [b"hello"])
-
-    def test_never(self) -> None:
-        """
-        A new association that comes to nothing leaves the old one as it was.
-        """
-        old = self.shaken()
-        self.peer().go()
-        self.carry(1)
-        self.peers[THERE] = old
-        self.accepted[1].finish()
-        self.assertEqual((self.port.pending, self.port.ends), ({}, {THERE: self.accepted[0]}))
-        self.sock.sent.clear()
-        old.say(b"hello")
-        self.accepted[0].send(b"hello yourself")
-        self.carry()
-        self.assertEqual((self.heard, old.heard), ([b"hello"], [b"hello yourself"]))
-
-    def test_oldEndsFirst(self) -> None:
-        """
-        Where the old one ends meanwhile, the new one has the place at once.
-        """
-        old = self.shaken()
-        new = self.peer()
-        new.go()
-        self.carry(1)
-        old.connection.endWrite()
-        old.go()
-        self.accepted[0].finish()
-        self.assertEqual((self.port.pending, self.port.ends), ({}, {THERE: self.accepted[1]}))
-        self.sock.sent.popleft()
-        self.reactor.advance(1)
-        for _ in range(3):
-            self.carry()
-            self.reactor.advance(1)
-            new.connection.handleTimeout()
-            new.go()
-        self.carry()
-        self.assertTrue(new.done)
-
-    def test_halfOpen(self) -> None:
-        """
-        A handshake that was not done is not waited for.
-        """
-        for _ in range(3):
-            self.peer().go()
-            self.carry(1)
-            self.sock.sent.clear()
-        self.assertEqual(len(self.accepted), 3)
-        self.assertEqual((self.port.pending, self.port.ends), ({}, {THERE: self.accepted[2]}))
-        self.assertTrue(all("began anew" in str(result.problem) for result in self.results[:2]))
-        self.shaken()
-
-    def test_pendingAnew(self) -> None:
-        """
-        So it is beside an association.
-        """
-        self.listen(halfOpen=1)
-        self.shaken()
-        for _ in range(2):
-            self.peer().go()
-            self.carry(1)
-            self.sock.sent.clear()
-        self.assertEqual((self.port.pending, self.port.ends), ({THERE: self.accepted[2]}, {THERE: self.accepted[0]}))
-        self.peer(("192.0.2.1", 1)).go()
-        self.carry(1)
-        self.assertEqual(self.port.dropped[HALF_OPEN], 1)
 
 
 class ListeningTests(PortCase):

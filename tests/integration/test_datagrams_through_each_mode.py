@@ -326,3 +326,32 @@ class GatewayTests(DatagramTestCase):
         red.waitFor("stopping: waits")
         red.process.terminate()
         self.assertEqual(black.session()["outcome"], "closed")
+
+
+class PassthroughTests(DatagramTestCase):
+    """
+    Clients whose DTLS is the upstream's.
+    """
+
+    def test_names(self) -> None:
+        """
+        The server name chooses among upstreams, and nothing is decrypted on the way.
+        """
+        echo = Echo(self)
+        shop = self.certificates.issue("shop", ["shop.example"])
+        (first,) = self.routes(self.offload(echo.port))
+        (second,) = self.routes({**self.offload(echo.port), "name": "shop", "tls": {"cert": str(shop)}})
+        origins = self.proxy(first, second)
+        rules = [
+            {"sni": ["localhost"], "upstream": f"udp:{LOOPBACK}:{origins.port('offload')}"},
+            {"sni": ["shop.example"], "upstream": f"udp:{LOOPBACK}:{origins.port('shop')}"},
+        ]
+        proxy = self.proxy({"mode": "passthrough", "listen": f"udp:{LOOPBACK}:0", "rule": rules})
+        client = self.openssl(proxy.port("passthrough"))
+        client.waitFor("Verify return code: 0")
+        self.say(client, "hello\n")
+        client.waitFor("(?m)^hello\r?$")
+        other = self.gnutls(proxy.port("passthrough"), "--verify-hostname=shop.example", "--sni-hostname=shop.example")
+        other.waitFor("Handshake was completed")
+        self.say(other, "hello\n")
+        other.waitFor("(?m)^hello\r?$")

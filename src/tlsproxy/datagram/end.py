@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IDelayedCall
+from twisted.internet.interfaces import IDelayedCall
 
 from tlsproxy.datagram.sending import FULL, UNANSWERED, Sender, Wire
 from tlsproxy.errors import AdmissionRefused, DialFailed, PeerEnded, PeerReset
@@ -56,6 +56,7 @@ class DatagramEnd(Sender):
     @ivar reactor: The reactor.
     @ivar spoke: As for L{tlsproxy.end.End}.
     @ivar dtlsHello: The client's hello, where the client speaks DTLS.
+    @ivar unproven: Whether nobody has seen to it that the client is where it says.
     @ivar take: What is called with each datagram in clear: a buffer that has it in its front, and its length.
     @ivar onEnd: Called once when the association ends by the peer's will, or for want of a peer, with the outcome and
         the reason.
@@ -63,10 +64,16 @@ class DatagramEnd(Sender):
     """
 
     spoke = ""
+    unproven = False
     take: Callable[[Buffer, int], object]
 
     def __init__(
-        self, who: str, reactor: Any, wire: Wire, mtu: int = SHAKING_MTU, dtlsHello: DTLSHello | None = None
+        self,
+        who: str,
+        reactor: Any,
+        wire: Wire,
+        mtu: int = SHAKING_MTU,
+        dtlsHello: DTLSHello | None = None,
     ) -> None:
         """
         @param mtu: The most that a datagram with DTLS may carry, in bytes.  Less is found out, and, from
@@ -74,7 +81,7 @@ class DatagramEnd(Sender):
         """
         super().__init__(who, wire)
         self.dtlsHello = dtlsHello
-        self.take = self._keep
+        self.take = self.keep
         self.onEnd: Callable[[str, str], object] | None = None
         self.reactor = reactor
         self.mtu = mtu
@@ -122,7 +129,7 @@ class DatagramEnd(Sender):
         elif connection.state > ENDED:
             self.over("failed", explainFailure(connection, self.who))
 
-    def _keep(self, datagram: Buffer, count: int) -> None:
+    def keep(self, datagram: Buffer, count: int) -> None:
         """
         Nobody takes what comes: keep it.
         """
@@ -365,12 +372,12 @@ class DatagramEnd(Sender):
         self.gone = True
         self.take = _ignore
         self.onEnd = None
-        shaking = self._shaking
+        waiting = self._shaking
         self._rested()
         self._unkept()
         self.wire.close(self)
-        if shaking is not None:
-            shaking.errback(PeerEnded("the session is over"))
+        if waiting is not None:
+            waiting.errback(PeerEnded("the session is over"))
 
     linger = finish
     """An alert is on its way as soon as it is sent."""
@@ -379,18 +386,6 @@ class DatagramEnd(Sender):
         """
         Its session is over, for some reason.
         """
-
-    def peer(self) -> IAddress:
-        """
-        The address of the other end.
-        """
-        return self.wire.peer()
-
-    def host(self) -> IAddress:
-        """
-        Our own address.
-        """
-        return self.wire.host()
 
 
 def _ignore(datagram: Buffer, count: int) -> None:

@@ -9,15 +9,19 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Final
 
 from tlsproxy.datagram.address import UDP
 from tlsproxy.datagram.end import DatagramEnd
-from tlsproxy.datagram.port import DatagramPort, Terms
+from tlsproxy.datagram.port import DatagramPort
+from tlsproxy.datagram.sharing import Terms
 from tlsproxy.wire.cookies import Cookies
 from tlsproxy.wire.host import isLiteral
 
 __all__ = ["listenForDatagrams"]
+
+_QUEUE: Final = 4 << 20
+"""How much may wait in the kernel, in bytes."""
 
 
 def listenForDatagrams(
@@ -59,6 +63,8 @@ def _bind(host: str, port: int) -> socket.socket:
             raise
         family, sock = socket.AF_INET, socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
+        # All associations share its queue, and the kernel's default is for one.  It takes what it may have of that.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _QUEUE)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1 if host else 0)
         sock.bind((host or ("::" if family == socket.AF_INET6 else "0.0.0.0"), port))

@@ -21,21 +21,22 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
-from attrs import frozen
 from twisted.internet.interfaces import IAddress, IHalfCloseableDescriptor, IListeningPort, IReadDescriptor
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from tlsproxy.datagram.end import SHAKING_MTU, DatagramEnd
-from tlsproxy.datagram.path import Address, addressOf, dontFragment, probe
+from tlsproxy.datagram.end import DatagramEnd
+from tlsproxy.datagram.gathering import GatheringEnd
+from tlsproxy.datagram.path import Address, addressOf, dontFragment
+from tlsproxy.datagram.sharing import Shared, Terms
 from tlsproxy.datagram.source import ROOM, Ancillary, asksForSource, sourceOf
 from tlsproxy.tls.native import Buffer
 from tlsproxy.wire.cookies import Cookies
 from tlsproxy.wire.dtls import ALERT, APPLICATION_DATA, HANDSHAKE
-from tlsproxy.wire.dtlshello import DTLSHello, FragmentedHello, helloVerifyRequest, readHello
+from tlsproxy.wire.dtlshello import DTLSHello, FragmentedHello, HelloPieces, helloVerifyRequest, readHello
 from tlsproxy.wire.hellobody import HelloError
 
-__all__ = ["BATCH", "FRAGMENTED", "FULL", "GARBAGE", "HALF_OPEN", "DatagramPort", "Terms"]
+__all__ = ["BATCH", "FRAGMENTED", "FULL", "GARBAGE", "HALF_OPEN", "DatagramPort"]
 
 _log = Logger()
 
@@ -55,75 +56,6 @@ _CLIENT_HELLO: Final = 1
 _MESSAGE: Final = 13  # where the type of a handshake message stands
 _received: Final = Buffer(65536)
 """What comes is read into it; it holds nothing between two calls."""
-
-
-@frozen
-class Terms:
-    """
-    What holds for the associations of a port.
-
-    @ivar dtls: Whether the clients speak DTLS.
-    @ivar mtu: As for L{DatagramEnd}.
-    @ivar most: How many associations there may be.
-    @ivar halfOpen: How many of them may be in their handshakes.
-    """
-
-    dtls: bool = True
-    mtu: int = SHAKING_MTU
-    most: int = 4096
-    halfOpen: int = 256
-
-
-class _Shared:
-    """
-    How an association uses the port's socket.
-    """
-
-    def __init__(self, port: DatagramPort, address: Address, source: Ancillary) -> None:
-        """
-        @param source: As L{sourceOf} tells.
-        """
-        self.address = address
-        self._port = port
-        sendto, sendmsg = port.socket.sendto, port.socket.sendmsg
-        self.send: Callable[[memoryview | bytes], object] = lambda datagram: sendto(datagram, address)
-        if source:
-            self.send = lambda datagram: sendmsg((datagram,), source, 0, address)
-
-    def peer(self) -> IAddress:
-        """
-        See L{Wire}.
-        """
-        return addressOf(self.address)
-
-    def host(self) -> IAddress:
-        """
-        See L{Wire}.
-        """
-        return self._port.getHost()
-
-    def pathMTU(self) -> int:
-        """
-        See L{Wire}.
-        """
-        return probe(self._port.socket.family, self.address)
-
-    def watch(self) -> None:
-        """
-        The port looks for all of them.
-        """
-
-    def settled(self, end: DatagramEnd) -> None:
-        """
-        See L{Wire}.
-        """
-        self._port.settled(self.address, end)
-
-    def close(self, end: DatagramEnd) -> None:
-        """
-        See L{Wire}.
-        """
-        self._port.forget(self.address, end)
 
 
 @implementer(IHalfCloseableDescriptor, IListeningPort, IReadDescriptor)
@@ -260,8 +192,9 @@ class DatagramPort:
             except Exception:
                 # It would take the port from all the others.
                 _log.failure("an association met a bug of ours; the others go on")
-                if end is not None:
-                    end.finish()
+                broken = end or ends.get(address)
+                if broken is not None:
+                    broken.finish()
 
     def _receiveTold(self, view: memoryview) -> tuple[int, Address]:
         """
@@ -283,20 +216,42 @@ class DatagramPort:
             hello = self._proven(count, address)
             if hello is None:
                 return
-            if len(self._halfOpen) >= self.terms.halfOpen:
-                self.dropped[HALF_OPEN] += 1
-                return
+        elif self.terms.hellos and not self._isHello(count):
+            return
+        if (self.terms.dtls or self.terms.hellos) and len(self._halfOpen) >= self.terms.halfOpen:
+            self.dropped[HALF_OPEN] += 1
+            return
         if len(self.ends) >= self.terms.most:
             self.dropped[FULL] += 1
             return
         self._begin(self.ends, count, address, hello)
 
-    def _begin(self, where: dict[Address, DatagramEnd], count: int, address: Address, hello: DTLSHello | None) -> None:
-        end = DatagramEnd(
-            "the client", self._reactor, _Shared(self, address, sourceOf(self._told)), self.terms.mtu, hello
-        )
+    def _isHello(self, count: int) -> bool:
+        """
+        See that something is a hello that is to be passed on, or a part of one.
+        """
+        try:
+            HelloPieces().take(bytes(_received.view[:count]))
+        except HelloError:
+            self.dropped[GARBAGE] += 1
+            return False
+        return True
+
+    def _begin(
+        self,
+        where: dict[Address, DatagramEnd],
+        count: int,
+        address: Address,
+        hello: DTLSHello | None,
+        pieces: HelloPieces | None = None,
+    ) -> None:
+        wire = Shared(self, address, sourceOf(self._told))
+        if self.terms.hellos:
+            end: DatagramEnd = GatheringEnd("the client", self._reactor, wire)
+        else:
+            end = DatagramEnd("the client", self._reactor, wire, self.terms.mtu, hello)
         where[address] = end
-        if hello is not None:
+        if hello is not None or end.unproven:
             self._halfOpen.add(end)
         end.came(_received, count)
         self._accept(end)
@@ -319,7 +274,7 @@ class DatagramPort:
             return None
         self.asked += 1
         try:
-            _Shared(self, address, sourceOf(self._told)).send(answer)
+            Shared(self, address, sourceOf(self._told)).send(answer)
         except OSError:
             pass  # It asks again.
         return None

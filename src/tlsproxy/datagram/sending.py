@@ -220,3 +220,15 @@ class Sender:
         The association has ended, and not by our will.
         """
         raise NotImplementedError
+
+    def peer(self) -> IAddress:
+        """
+        The address of the other end.
+        """
+        return self.wire.peer()
+
+    def host(self) -> IAddress:
+        """
+        Our own address.
+        """
+        return self.wire.host()
