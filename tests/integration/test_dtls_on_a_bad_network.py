@@ -54,11 +54,11 @@ class BadNetworkTests(DatagramTestCase):
 
     def test_gateways(self) -> None:
         """
-        Between two gateways a third is lost: of eight clients each is heard, and what it hears is what it has said,
+        Between two gateways a sixth is lost each way: of eight clients each is heard, and what it hears is what it has said,
         in whatever order, and nothing twice.
         """
         black = self.proxy(*self.routes(self.offload(Echo(self).port, limits=LIMITS)))
-        relay = Relay(self, black.port("offload"), Terrible(7, 0.3, spoiled=0.1))
+        relay = Relay(self, black.port("offload"), Terrible(7, 0.15, spoiled=0.05))
         red = self.proxy(*self.routes(self.encrypt(relay.port, limits=LIMITS)))
         clients = [self.plain(red.port("encrypt")) for _ in range(8)]
         said: dict[socket.socket, list[bytes]] = {client: [] for client in clients}
@@ -69,8 +69,10 @@ class BadNetworkTests(DatagramTestCase):
             for client in clients:
                 said[client].append(os.urandom(16 + 50 * (len(said[client]) % 20)))
                 client.send(said[client][-1])
-            for client in select.select(clients, [], [], 0.05)[0]:
-                heard[client].append(client.recv(65536))
+            until = time.monotonic() + 0.05
+            while (left := until - time.monotonic()) > 0:
+                for client in select.select(clients, [], [], left)[0]:
+                    heard[client].append(client.recv(65536))
         for client in clients:
             self.assertEqual(len(set(heard[client])), len(heard[client]), "something came twice")
             self.assertEqual(set(), set(heard[client]) - set(said[client]), "something came that nobody has said")
@@ -87,9 +89,8 @@ class BadNetworkTests(DatagramTestCase):
         self.assertEchoed(client, b"before")
         garbage = [os.urandom(size) for size in (1, 2, 12, 13, 14, 100, 1200, 16384)]
         alerts = [bytes((21, 0xFE, 0xFD, 0, epoch, 0, 0, 0, 0, 9, 9, 0, 2, 2, 40)) for epoch in (0, 1)]
-        spoiled = Terrible(3, 0, twice=0, late=0, spoiled=1)
         for _, datagram in list(relay.seen):
-            changed = next(iter(spoiled(True, datagram)))[1]
+            changed = datagram[:-1] + bytes([datagram[-1] ^ 1])
             for one in (datagram, datagram[: len(datagram) // 2], changed, *garbage, *alerts):
                 relay.inject(True, one)
                 relay.inject(False, one)
