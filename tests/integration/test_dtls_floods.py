@@ -105,7 +105,7 @@ class FloodTests(DatagramTestCase):
             kinds = (
                 chance.randbytes(chance.randrange(1500)),
                 base[: chance.randrange(len(base))],
-                bytes((chance.randrange(256),)) + base[1:],
+                bytes((chance.choice([*range(22), *range(23, 256)]),)) + base[1:],
                 base[:13] + bytes((2 + chance.randrange(250),)) + base[14:],
             )
             self.send(number, kinds[number % len(kinds)])
