@@ -103,6 +103,7 @@ FLOORS: Mapping[str, int] = {
     "tlsproxy.clientroutes": 4,
     "tlsproxy.clienttables": 4,
     "tlsproxy.config": 4,
+    "tlsproxy.datagramdemo": 4,
     "tlsproxy.datagramtables": 4,
     "tlsproxy.daemon": 4,
     "tlsproxy.demo": 4,

@@ -22,6 +22,7 @@ from tlsproxy import __version__
 from tlsproxy.certificateoptions import pairCertificates
 from tlsproxy.config import Configuration, build, loadFile
 from tlsproxy.daemon import Daemon
+from tlsproxy.datagramdemo import DatagramDemo, findDemo
 from tlsproxy.errors import ConfigurationError, Problem
 from tlsproxy.handlertables import fromWord
 from tlsproxy.keeping import Kept
@@ -78,7 +79,7 @@ class Options(usage.Options):
         self.configuration: Configuration | None = None
         self._base = Path.cwd()
         self._kept = Kept()
-        self.demo: Demo | None = None
+        self.demo: Demo | DatagramDemo | None = None
         self.journal: Journal | None = None
 
     def opt_config(self, file: str) -> None:
@@ -118,6 +119,7 @@ class Options(usage.Options):
             *(f"  {mode:<17} {help}" for mode, help in MODES.items()),
             "",
             "A mode alone runs its demo: twistd -n tlsproxy --mode bridge",
+            "So do offload, encrypt and bridge over DTLS: twistd -n tlsproxy --mode bridge --listen udp:8443",
         ]
         heading = ""
         for name, one in OPTIONS.items():
@@ -221,16 +223,17 @@ class Options(usage.Options):
                 "--mode sequential-server has no option for who may reach what: "
                 "write that as [[route.grant]] into a file for --config"
             )
-        if not set(self.given) - _DEMO:
-            return self._readDemo(mode, now)
+        if not set(self.given) - _DEMO - {"listen"}:
+            listen = _once("listen", self.given.get("listen", [""]))
+            state = stateDirectory(self._document().get("proxy", {}).get("state_dir", ""))
+            if demo := findDemo(mode, listen, state, now):
+                return self._readDemo(demo, now)
         return build(self._document(), self._base, now, kept=self._kept)
 
-    def _readDemo(self, mode: str, now: datetime) -> Configuration:
-        from tlsproxy.demo import Demo  # It brings a web server along, which nobody else needs.
-
+    def _readDemo(self, demo: Demo | DatagramDemo, now: datetime) -> Configuration:
+        self.demo = demo
         document = self._document()
         process = document.get("proxy", {})
-        demo = self.demo = Demo(mode, stateDirectory(process.get("state_dir", "")), now)
         limits = document["route"][0].get("limits", {})
         configuration = build(demo.document(limits) | {"proxy": process}, self._base, now)
         return evolve(configuration, routes=demo.held(configuration.routes))

@@ -49,6 +49,29 @@ class DemoTests(IntegrationTestCase):
         for mode in MODES:
             self.assertDemo(mode, TWISTD)
 
+    def test_datagrams(self) -> None:
+        """
+        With a UDP port, the modes that have DTLS print a line that gets its own word back.
+        """
+        requirePeer("openssl")
+        requirePeer("nc")
+        for mode in ("offload", "encrypt", "bridge"):
+            state = f"--state-dir={self.folder}/a state"
+            # A client in clear has no end of its own.
+            listen = ["--listen", "udp:0", "--limit", "idle=2", state]
+            child = Child(self, self.folder, f"demo-{mode}", [*TWISTD, "--mode", mode, *listen])
+            line = child.waitFor(r"^  (\(echo .*)$")[1]
+            child.waitFor(rf"{mode} \({mode}\) listens on")
+            done = self.run_(["sh", "-c", line])
+            self.assertEqual(b"hello\n", done.stdout)
+            outcome = "expired"
+            if mode != "encrypt":
+                self.assertIn(b"Verification: OK", done.stderr)
+                outcome = "closed"
+            child.waitFor(rf"\] {mode} client=127\.0\.0\.1:\d+ .* in=6 out=6 .* outcome={outcome}")
+            self.assertEqual(0, child.end(), child.text())
+            self.assertNotIn("Traceback", child.text())
+
     def test_limits(self) -> None:
         """
         So it does with limits.

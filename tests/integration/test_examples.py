@@ -10,7 +10,13 @@ import shlex
 import shutil
 import sys
 
-from tests.integration import test_gateway, test_passthrough_routes, test_systemd, test_writing_handlers
+from tests.integration import (
+    test_dtls_gateway,
+    test_gateway,
+    test_passthrough_routes,
+    test_systemd,
+    test_writing_handlers,
+)
 from tests.integration.chromium import hosts
 from tests.integration.namespace import EXAMPLES, NamespaceTestCase
 from tests.integration.opensmtpd import DOMAIN, OpenSMTPD
@@ -19,6 +25,7 @@ from tests.peers import requirePeer
 
 ELSEWHERE = {
     "cut-hello.py": test_passthrough_routes.RealServerTests,
+    "dtls-gateway.toml": test_dtls_gateway.GatewayTests,
     "gateway.toml": test_gateway.GatewayTests,
     "handler-package": test_writing_handlers.ExampleTests,
     "handlers": test_writing_handlers.ExampleTests,
