@@ -1,6 +1,8 @@
 """
-Compare DTLS of tlsproxy with that of socat: CPU time of the proxy alone for a round trip and for a handshake, and memory
-of an association, in interleaved rounds, with one client and with many, which socat cannot serve. See README.rst.
+Compare DTLS of tlsproxy with that of socat: what a round trip, a handshake and an association cost.
+
+Counts the CPU time and memory of the proxy alone, in interleaved rounds, with one client, and with many, which socat
+cannot serve. See README.rst beside this file.
 """
 
 from __future__ import annotations
@@ -179,9 +181,9 @@ def _render(numbers: _Numbers, given: argparse.Namespace, pinned: bool, load: fl
     parts = [
         wrapped(
             f"{machine()}.  {datetime.date.today().isoformat()}: {cores}; load average {load:.2f} before the start; "
-            f"medians of {given.rounds} interleaved rounds, each of {given.seconds:g} s with datagrams of {SIZE} bytes, "
-            f"one under way for each client; many clients are {given.clients}.  DTLS 1.2, {CIPHER.decode()}, an EC "
-            "P-256 certificate, no resumption, plain UDP to the upstream.  A handshake is with all that a new client "
+            f"medians of {given.rounds} interleaved rounds, each of {given.seconds:g} s with datagrams of {SIZE} "
+            f"bytes, one under way for each client; many clients are {given.clients}.  DTLS 1.2, {CIPHER.decode()}, an "
+            "EC P-256 certificate, no resumption, plain UDP to the upstream.  A handshake is with all that a new client "
             "costs, and socat's, which asks for no cookie, is that of a process that serves one client."
         ),
         table(

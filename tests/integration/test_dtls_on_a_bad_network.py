@@ -54,8 +54,8 @@ class BadNetworkTests(DatagramTestCase):
 
     def test_gateways(self) -> None:
         """
-        Between two gateways a sixth is lost each way: of eight clients each is heard, and what it hears is what it has said,
-        in whatever order, and nothing twice.
+        Between two gateways a sixth is lost each way: of eight clients each is heard, and what it hears is what it has
+        said, in whatever order, and nothing twice.
         """
         black = self.proxy(*self.routes(self.offload(Echo(self).port, limits=LIMITS)))
         relay = Relay(self, black.port("offload"), Terrible(7, 0.15, spoiled=0.05))
