@@ -182,9 +182,9 @@ def _render(numbers: _Numbers, given: argparse.Namespace, pinned: bool, load: fl
         wrapped(
             f"{machine()}.  {datetime.date.today().isoformat()}: {cores}; load average {load:.2f} before the start; "
             f"medians of {given.rounds} interleaved rounds, each of {given.seconds:g} s with datagrams of {SIZE} "
-            f"bytes, one under way for each client; many clients are {given.clients}.  DTLS 1.2, {CIPHER.decode()}, an "
-            "EC P-256 certificate, no resumption, plain UDP to the upstream.  A handshake is with all that a new client "
-            "costs, and socat's, which asks for no cookie, is that of a process that serves one client."
+            f"bytes, one under way for each client; many clients are {given.clients}.  DTLS 1.2, {CIPHER.decode()}, "
+            "an EC P-256 certificate, no resumption, plain UDP to the upstream.  A handshake is with all that a new "
+            "client costs, and socat's, which asks for no cookie, is that of a process that serves one client."
         ),
         table(
             "CPU time and memory of the proxy alone, medians",
