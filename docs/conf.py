@@ -12,10 +12,11 @@ from attrs import fields
 from sphinx.application import Sphinx
 
 from tlsproxy import __version__
+from tlsproxy.enrolltables import EnrollSettings
 from tlsproxy.granttables import GrantSettings
 from tlsproxy.installed import Installed
 from tlsproxy.route import Limits
-from tlsproxy.settings import OPTIONS, Option, ProxySettings, RuleSettings
+from tlsproxy.settings import OPTIONS, Option, ProxySettings, RuleSettings, written
 from tlsproxy.tls.explain import ALERTS
 from tlsproxy.tls.failures import CERTIFICATES, NO_CERTIFICATE, NO_TLS, REASONS, REFUSALS, Trouble
 from tlsproxy.tls.policy import HostPolicy, snake
@@ -56,6 +57,11 @@ def writeOptions(app: Sphinx) -> None:
 
     rules = [(f"``{snake(one.name)}``", "–", plain(one.metadata["help"])) for one in fields(RuleSettings)]
     grants = [(f"``{snake(one.name)}``", "–", plain(one.metadata["help"])) for one in fields(GrantSettings)]
+    enroll = [
+        (f"``{snake(one.name)}``", "–", plain(one.metadata["help"]) + (f"; default: ``{it}``" if it else ""))
+        for one in fields(EnrollSettings)
+        for it in [written(one.default)]
+    ]
     hosts = [(f"``{snake(one.name)}``", "–", plain(one.metadata["help"])) for one in fields(HostPolicy)]
     groups = groupby(OPTIONS.items(), lambda item: (item[1].heading, item[1].path[:-1]))
     for (heading, path), options in groups:
@@ -66,6 +72,7 @@ def writeOptions(app: Sphinx) -> None:
         if path == ("route",):
             table("A rule, of which the first that matches decides: ``[[route.rule]]``", rules)
             table("Who may reach what (sequential-server): ``[[route.grant]]``", grants)
+            table("Where client proxies enroll (sequential-server): ``[route.enroll]``", enroll)
     bare = [one for one in fields(ProxySettings) if one.metadata.get("option") == ""]
     keys = [(f"``{snake(one.name)}``", "–", one.metadata["help"]) for one in bare]
     table("The process, in files only: ``[proxy]``", keys)

@@ -251,6 +251,8 @@ class AdmissionTests(SynchronousTestCase):
         self.assertEqual(4, self.burst(admission))
         self.clock.advance(3600)
         self.assertEqual(20, self.burst(admission))
+        self.clock.rightNow -= 7200  # Where it is set back, nobody waits for it to be where it was.
+        self.assertEqual(20, self.burst(admission))
 
     def test_refusedPaysNothing(self) -> None:
         """

@@ -44,6 +44,7 @@ class PairTests(CommandLineTestCase):
                 ("cert=a", "key=k", "cert=b", "cert-password-file=p", "upstream-key=u", "alpn=h2"),
                 [{"chain": "a", "key": "k"}, {"pkcs12": "b", "password_file": "p"}],
             ),
+            (("cert=nss:a", "cert-password-file=p"), [{"nss": "a", "password_file": "p"}]),
         ):
             self.assertEqual(pairs, self.pairs(*words), words)
         words = ("cert=x", "upstream-cert=a", "upstream-key=k", "upstream-cert=b")

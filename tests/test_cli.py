@@ -5,20 +5,13 @@ The C{tlsproxy} tool.
 
 from __future__ import annotations
 
-import getpass
 import io
 import os
 import sys
-from base64 import b64encode
-
-from twisted.internet.defer import Deferred, succeed
 
 from tests.configuring import ConfigurationTestCase
-from tests.shouting import SHOUTING, installed
 from tlsproxy import __version__
 from tlsproxy.cli import main
-from tlsproxy.commands import handlers
-from tlsproxy.passwords import Users
 from tlsproxy.testing.certificates import write
 
 GOOD = """\
@@ -151,44 +144,6 @@ class ToolTests(ConfigurationTestCase):
         """
         self.assertEqual((1, "", "nothing.toml: No such file or directory\n"), self.run_("check", "nothing.toml"))
 
-    def test_handlers(self) -> None:
-        """
-        All handlers are listed with their options, and those that cannot be used with the reason.
-        """
-        broken = (
-            'from tlsproxy.plugin import HandlerFactory\nx = HandlerFactory("broken", "tests.shouting.Nothing", "")'
-        )
-        there = installed(self, shouting=SHOUTING, broken=broken, worse="import no_such_module_at_all")
-        self.patch(handlers, "Installed", lambda: there)
-        status, printed, told = self.run_("handlers")
-        self.assertEqual(1, len(self.flushLoggedErrors(ModuleNotFoundError)))
-        self.assertEqual((0, ""), (status, told))
-        lines = printed.splitlines()
-        self.assertRegex(lines[0], r"^handler 'broken' of \S+\.broken cannot be used: AttributeError: ")
-        self.assertRegex(lines[-1], r"\.worse cannot be imported: ModuleNotFoundError: ")
-        for line in (
-            "needy: cannot do without",
-            "  file=FILE                     where to write; required",
-            "quiet: does nothing",
-            "  tune=rising|falling           which tune [rising]",
-            "  pause=SECONDS                 how long to take breath [0.5]",
-            "  others=WORDS                  what else to shout",
-            "  bars=WORDS                    how long [4,4]",
-        ):
-            self.assertIn(line, lines)
-        for line in lines[1:-1]:
-            self.assertTrue(len(line) <= 120 and line.isprintable(), line)
-
-    def test_handlersInTheBox(self) -> None:
-        """
-        What comes with tlsproxy is listed.
-        """
-        status, printed, told = self.run_("handlers")
-        self.assertEqual((0, ""), (status, told))
-        for name in ("rate: ", "starttls-smtp: ", "tap: "):
-            self.assertIn("\n" + name, "\n" + printed)
-        self.assertNotIn("cannot be used", printed)
-
     def test_checkHandlers(self) -> None:
         """
         Handlers are checked like all else.
@@ -207,121 +162,6 @@ class ToolTests(ConfigurationTestCase):
             ),
             self.run_("check", "proxy.toml"),
         )
-
-    def test_devcert(self) -> None:
-        """
-        The files are made, listed, and good for the names.
-        """
-        names = ["ca.pem", "server.pem", "server-key.pem", "client.pem", "client-key.pem"]
-        status, printed, told = self.run_("devcert", "more", "app.example", "192.0.2.1")
-        self.assertEqual((0, [f"more/{name}" for name in names], ""), (status, printed.splitlines(), told))
-        self.assertEqual(set(names), set(os.listdir("more")))
-
-    def test_devcertRefused(self) -> None:
-        """
-        What cannot be done is told with one sentence: a name that is none, a place that is taken.
-        """
-        self.file("", "plain")
-        for words in (("made",), ("more", "no name"), ("plain",), ("plain/below",)):
-            status, printed, told = self.run_("devcert", *words)
-            self.assertEqual((1, ""), (status, printed), words)
-            self.assertRegex(told, r"^tlsproxy: .*\n$")
-            self.assertOneSentence(told[:-1])
-
-    def typed(self, text: str | bytes) -> None:
-        """
-        Give the tool an input that is no terminal.
-        """
-        data = text if isinstance(text, bytes) else text.encode()
-        self.patch(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), "utf-8"))
-
-    def asked(self, *answers: str) -> list[str]:
-        """
-        Give the tool a terminal, where its questions are answered.
-
-        @return: Where the questions are put.
-        """
-        questions: list[str] = []
-        left = iter(answers)
-
-        def answer(question: str) -> str:
-            questions.append(question)
-            try:
-                return next(left)
-            except StopIteration:
-                raise EOFError from None
-
-        self.typed("")
-        self.patch(sys.stdin, "isatty", lambda: True)
-        self.patch(getpass, "getpass", answer)
-        return questions
-
-    def assertLets(self, line: str, name: str, password: str) -> None:
-        """
-        A line, alone in a file, lets a user in.
-        """
-        write("users", line.encode())
-        basic = "Basic " + b64encode(f"{name}:{password}".encode()).decode()
-        checked = Users.load("users").check(basic, lambda verify: succeed(verify()))
-        self.assertEqual(name, self.successResultOf(Deferred.fromCoroutine(checked)))
-
-    def test_passwdRead(self) -> None:
-        """
-        A password is read as one line, its end left out, and what is printed lets the user in.
-        """
-        for text in ("open sesame\n", "open sesame\r\nmore\n", "open sesame"):
-            self.typed(text)
-            status, printed, told = self.run_("passwd", "älice")
-            self.assertEqual((0, 1, ""), (status, printed.count("\n"), told))
-            self.assertTrue(printed.startswith("älice:$argon2id$v=19$m=65536,t=3,p=4$"), printed)
-            self.assertLets(printed, "älice", "open sesame")
-
-    def test_passwdScrypt(self) -> None:
-        """
-        The password is hashed with scrypt if that is asked for.
-        """
-        self.typed("open sesame\n")
-        status, printed, told = self.run_("passwd", "--scrypt", "alice")
-        self.assertEqual((0, ""), (status, told))
-        self.assertTrue(printed.startswith("alice:$scrypt$ln=17,r=8,p=1$"), printed)
-        self.assertLets(printed, "alice", "open sesame")
-
-    def test_passwdAsked(self) -> None:
-        """
-        On a terminal the password is asked for twice, and is not shown.
-        """
-        questions = self.asked("open sesame", "open sesame")
-        status, printed, told = self.run_("passwd", "alice")
-        self.assertEqual((0, "", 2), (status, told, len(questions)))
-        self.assertLets(printed, "alice", "open sesame")
-
-    def test_passwdRefused(self) -> None:
-        """
-        A name that cannot be one, no password, two that differ: one sentence, and no line.
-        """
-        for name in ("", "a:b", " a", "#a", "a\nb", "\udcff"):
-            self.typed("open sesame\n")
-            self.assertPasswdRefused(name, "name")
-        for text in ("", "\n", "a\tb\n", b"\xff\n"):
-            self.typed(text)
-            self.assertPasswdRefused("alice", "password")
-        for answers, sentence in (
-            (("open", "sesame"), "two passwords differ"),
-            (("", ""), "password is empty"),
-            (("open",), "no password was given"),
-        ):
-            self.asked(*answers)
-            self.assertPasswdRefused("alice", sentence)
-
-    def assertPasswdRefused(self, name: str, sentence: str) -> None:
-        """
-        The tool makes no line, and says why.
-        """
-        status, printed, told = self.run_("passwd", name)
-        self.assertEqual((1, ""), (status, printed), name)
-        self.assertTrue(told.startswith("tlsproxy: ") and told.endswith("\n"), told)
-        self.assertOneSentence(told[:-1])
-        self.assertIn(sentence, told)
 
     def test_usage(self) -> None:
         """

@@ -11,8 +11,13 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.configuring import ConfigurationTestCase
-from tests.tls.chains import issued
+from tests.enrolling.enrolled import DAY, URL, EnrolledCase, mappingOf
+from tests.mappingsigning import STRANGER
+from tests.tls.chains import authority, issued
 from tlsproxy.address import TCP
+from tlsproxy.commands.enroll import configurationFor
+from tlsproxy.config import Configuration, build, loadFile
+from tlsproxy.errors import ConfigurationError
 from tlsproxy.patterns.sequentialclient import SequentialClient
 from tlsproxy.testing.certificates import write
 
@@ -146,3 +151,102 @@ class ClientTests(ConfigurationTestCase):
         write(str(self.folder / "password"), b"secret", mode=0o644)
         document = self.document(MODE, upstream_proxy=proxy, upstream_proxy_password_file="password")
         self.assertIn("is open to others", self.build(document).warnings[0])
+
+
+class EnrollmentTests(EnrolledCase):
+    """
+    Routes that go by what a reverse proxy has given.
+    """
+
+    def setUp(self) -> None:
+        """
+        Have a CA.
+        """
+        super().setUp()
+        self.folder.write("reverse-proxy-ca.pem", authority("Reverse proxies").pem())
+
+    def build(self, **more: Any) -> Configuration:
+        """
+        Read what is expected to be good.
+        """
+        route = {"mode": MODE, "listen": "127.0.0.1:1", "enrollment": "enrolled", **more}
+        return build({"route": [route]}, self.path, self.now())
+
+    def problems(self, **more: Any) -> dict[str, str]:
+        """
+        Read what is not.
+        """
+        error = self.assertRaises(ConfigurationError, self.build, **more)
+        return {problem.key: problem.sentence for problem in error.problems}
+
+    def test_good(self) -> None:
+        """
+        Certificate, CA and mapping are taken from the folder, and those files are watched; that the certificate is
+        valid for a short time is no warning.
+        """
+        configuration = self.build(upstream_tls={"min_version": "1.3"})
+        pattern: Any = configuration.routes[0].pattern
+        self.assertEqual((), configuration.warnings)
+        self.assertEqual("dmz.example", pattern.upstreamTLS.name)
+        self.assertEqual("1.3", pattern.upstreamTLS.policy.minVersion)
+        self.assertEqual(self.folder.certificate().certificate, pattern.upstreamTLS.identities[0].chain[0])
+        self.assertEqual((self.folder.certificate(), URL), (pattern.enrolled.certificate, pattern.enrolled.url))
+        self.assertEqual(2, len(pattern.mapping.entries))
+        self.assertEqual("2026-12-29", f"{pattern.mapping.expires:%Y-%m-%d}")
+        for name in ("client.pem", "mapping.signed", "reverse-proxy-ca.pem"):
+            self.assertIn(self.folder.file(name), configuration.files)
+
+    def test_here(self) -> None:
+        """
+        A configuration inside of the folder says so by a dot.
+        """
+        (self.folder.path / "c.toml").write_bytes(configurationFor("127.0.0.1:1"))
+        configuration = loadFile(self.folder.file("c.toml"), self.now())
+        self.assertEqual(["client-proxy"], [route.name for route in configuration.routes])
+
+    def test_open(self) -> None:
+        """
+        That others can read the key is a warning, whatever else there is.
+        """
+        (self.folder.path / "client.pem").chmod(0o644)
+        (warning,) = self.build().warnings
+        self.assertIn("is open to others than its owner", warning)
+
+    def test_beside(self) -> None:
+        """
+        What the folder holds is not said beside it.
+        """
+        sentence = "the folder of enrollment holds that: leave this out, or enrollment"
+        told = self.problems(mapping="x", upstream_tls={"ca": "x", "cert": "x", "key": "x"})
+        keys = ("mapping", "upstream_tls.ca", "upstream_tls.cert", "upstream_tls.key")
+        self.assertEqual({f"route[0].{key}": sentence for key in keys}, told)
+        with self.assertRaises(ConfigurationError) as caught:
+            build({"route": [{"mode": "connect", "listen": "127.0.0.1:1", "enrollment": "x"}]}, self.path, self.now())
+        self.assertIn("route[0].enrollment", [problem.key for problem in caught.exception.problems])
+
+    def test_expired(self) -> None:
+        """
+        What has expired can be started with: it may be renewed, and browsers are told why not.
+        """
+        self.clock.advance(400 * DAY.total_seconds())
+        configuration = self.build()
+        pattern: Any = configuration.routes[0].pattern
+        self.assertLess(pattern.mapping.expires, self.now())
+        self.assertIn("HAS EXPIRED", configuration.warnings[0])
+
+    def test_wrong(self) -> None:
+        """
+        A folder that is not there or not whole is told of, and so is a mapping that is not the one that was taken.
+        """
+        self.assertIn("nobody has enrolled in", self.problems(enrollment="none")["route[0].enrollment"])
+        good = (self.folder.path / "mapping.signed").read_bytes()
+        for bad in (mappingOf(1, lasts=DAY), mappingOf(2, key=STRANGER), good.replace(b"bank", b"bang"), b""):
+            (self.folder.path / "mapping.signed").write_bytes(bad)
+            (sentence,) = self.problems().values()
+            self.assertIn("the mapping cannot be used: it", sentence)
+        (self.folder.path / "mapping.signed").unlink()
+        self.assertIn("does not exist", self.problems()["route[0].enrollment"])
+        (self.folder.path / "mapping.signed").write_bytes(mappingOf(2))
+        self.build()
+        (self.folder.path / "client.pem").write_bytes(b"")
+        self.assertIn("client.pem", self.problems()["route[0].enrollment"])

@@ -17,7 +17,7 @@ from tlsproxy.config import build
 from tlsproxy.errors import ConfigurationError
 from tlsproxy.keeping import Kept, Sightings, filesOf
 from tlsproxy.testing.certificates import NOW
-from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, ServerPolicy
+from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, NSSDatabase, ServerPolicy
 from tlsproxy.watching import signatureOf
 
 
@@ -41,6 +41,13 @@ class FilesOfTests(FilesCase):
         policy = ServerPolicy(cert=CertificateFiles("/c", "/k"), clientCa=("/a", "/b"), alpn=("/h",))
         self.assertEqual(["/a", "/b", "/c", "/k"], sorted(filesOf(policy)))
         self.assertEqual(["/c"], [*filesOf(ServerPolicy(cert=CertificateFiles("/c")))])
+
+    def test_databases(self) -> None:
+        """
+        Of a folder with an NSS database, only that counts: a browser writes beside it all the time.
+        """
+        files = ["/p/cert9.db", "/p/key4.db", "/w"]
+        self.assertEqual(files, [*filesOf(ServerPolicy(cert=NSSDatabase("/p", "N", "/w")))])
 
     def test_system(self) -> None:
         """

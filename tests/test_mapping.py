@@ -5,6 +5,8 @@ L{tlsproxy.mapping}: which hosts are reached in which way.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tlsproxy.address import TCP
@@ -87,6 +89,9 @@ class MappingTests(SynchronousTestCase):
         self.assertRaises(ValueError, Entry, hosts="a:1", via=DMZ, direct=True)
         self.assertRaises(ValueError, Entry, hosts="a")
         self.assertRaises(TypeError, Entry, hosts="a:1", via="dmz")
+        self.assertRaises(TypeError, Mapping, entries=[], expires="2026-12-28T23:00:00Z")
+        self.assertRaises(ValueError, Mapping, entries=[], expires=datetime(2026, 12, 28))
+        self.assertIsNotNone(Mapping(entries=[], expires=datetime(2026, 12, 28, tzinfo=UTC)).expires)
         self.assertRaises(TypeError, ReverseProxy, name="dmz", address="dmz.example:443", tls=DMZ.tls)
 
     def test_shown(self) -> None:

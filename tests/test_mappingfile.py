@@ -6,15 +6,24 @@ L{tlsproxy.mappingfile}: the file with a mapping.
 from __future__ import annotations
 
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from attrs import fields
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.mappingsigning import AUDIENCE, BODY, OLD_KEY, STRANGER, facts, public, signed
 from tlsproxy.address import TCP
 from tlsproxy.errors import ConfigurationError
+from tlsproxy.granttables import GrantSettings
 from tlsproxy.mapping import Mapping
-from tlsproxy.mappingfile import readMapping
+from tlsproxy.mappingfile import checkMapping, checkSigned, readMapping
+from tlsproxy.route import Limits
+from tlsproxy.settings import ProxySettings, RouteSettings, RuleSettings, TargetSettings
+from tlsproxy.signedmapping import Trust
 from tlsproxy.testing.certificates import clientTLS
+from tlsproxy.tls.policy import ClientPolicy, HostPolicy, ServerPolicy, snake
 
 GOOD = """\
 [[reverse_proxy]]
@@ -45,9 +54,12 @@ refuse = true
 """
 
 
-class FileTests(SynchronousTestCase):
+TRUST = Trust(keys=(public(OLD_KEY),), audience=AUDIENCE)
+
+
+class FileCase(SynchronousTestCase):
     """
-    Files.
+    A test with a file.
     """
 
     def setUp(self) -> None:
@@ -58,6 +70,21 @@ class FileTests(SynchronousTestCase):
         self.addCleanup(folder.cleanup)
         self.file = Path(folder.name) / "mapping.toml"
         self.warnings: list[str] = []
+
+    def problem(self, data: bytes, trust: Trust | None = TRUST) -> str:
+        """
+        Read what is expected to have one thing wrong with it.
+        """
+        self.file.write_bytes(data)
+        error = self.assertRaises(ConfigurationError, readMapping, str(self.file), clientTLS("localhost"), [], trust)
+        (problem,) = error.problems
+        return str(problem).replace(str(self.file), "FILE")
+
+
+class FileTests(FileCase):
+    """
+    Files that are not signed.
+    """
 
     def read(self, text: str) -> Mapping:
         """
@@ -165,3 +192,113 @@ class FileTests(SynchronousTestCase):
                 text = GOOD.replace(f"[[{table}]]\n", f'[[{table}]]\n{key} = "none"\n', 1)
                 (told,) = self.problems(text)
                 self.assertIn(f": {table}.{key}: there is no such key", told)
+
+    def test_notSigned(self) -> None:
+        """
+        What a signed mapping says of itself has no place in one that nobody has signed, nor where nobody asks.
+        """
+        for data in (facts().encode() + BODY.encode(), signed()):
+            self.assertIn("FILE:1: mapping: this is for a signed mapping", self.problem(data, None))
+
+    def test_check(self) -> None:
+        """
+        A file can be checked without any TLS.
+        """
+        warnings: list[str] = []
+        checkMapping("its name", GOOD.replace('via = "lab"', "refuse = true").encode(), warnings)
+        self.assertEqual(1, len(warnings))
+        for data in (GOOD.replace("dmz", "", 1).encode(), b"=", b"\xff"):
+            self.assertRaises(ConfigurationError, checkMapping, "its name", data, [])
+
+
+class SignedTests(FileCase):
+    """
+    Files that are signed.
+    """
+
+    def test_good(self) -> None:
+        """
+        One that is trusted is read, with when it expires, and after that, too.
+        """
+        for year in (2026, 2001):
+            self.file.write_bytes(signed(facts(issued=f"{year}-11-28T23:00:00Z", expires=f"{year}-12-28T23:00:00Z")))
+            mapping = readMapping(str(self.file), clientTLS("localhost"), self.warnings, TRUST)
+            self.assertEqual(datetime(year, 12, 28, 23, tzinfo=UTC), mapping.expires)
+            self.assertEqual(["*.bank.example:443: via dmz (dmz.example:443)"], [str(mapping.entries[0])])
+            self.assertTrue(mapping.entries[1].direct)
+        self.assertEqual([], self.warnings)
+
+    def test_refused(self) -> None:
+        """
+        One that is not trusted is not read.
+        """
+        for data, words in (
+            (signed(key=STRANGER), "it is signed by somebody who is not trusted"),
+            (signed()[1:], "somebody has changed it"),
+            (BODY.encode(), "it has no signature"),
+            (signed(facts(audience='"other.example"')), "it is for other.example"),
+            (b"", "it has no signature"),
+        ):
+            told = self.problem(data)
+            self.assertTrue(told.startswith("FILE: the mapping cannot be used: it"), told)
+            self.assertIn(words, told)
+        self.assertIn("older than 9", self.problem(signed(), Trust(TRUST.keys, AUDIENCE, 9, b"x")))
+        self.file.unlink()
+        error = self.assertRaises(ConfigurationError, readMapping, str(self.file), clientTLS("x.example"), [], TRUST)
+        self.assertIn("does not exist", str(error))
+
+    def test_inside(self) -> None:
+        """
+        What is wrong with its hosts is told as in any mapping, however good the signature is.
+        """
+        told = self.problem(_with('[[reverse_proxy]]\nca = "x"'))
+        self.assertEqual("FILE:8: reverse_proxy.ca: there is no such key", told[:46])
+        self.assertIn("say what becomes of which hosts", self.problem(signed(body="")))
+        self.assertIn(
+            "map.via: there is no reverse proxy", self.problem(signed(body=BODY.replace('via = "dmz"', 'via = "x"')))
+        )
+
+    def test_checkSigned(self) -> None:
+        """
+        Whoever hands one out can check it without knowing whom client proxies trust.
+        """
+        self.file.write_bytes(signed(key=STRANGER))
+        self.assertEqual(public(STRANGER), checkSigned(str(self.file), self.warnings).signer)
+        self.assertEqual(7, checkSigned("its name", self.warnings, signed()).version)
+        for data in (signed()[:-1], signed(body="[[map]]\n"), BODY.encode()):
+            self.assertRaises(ConfigurationError, checkSigned, "its name", [], data)
+        self.file.unlink()
+        self.assertRaises(ConfigurationError, checkSigned, str(self.file), [])
+
+    def test_nothingUnsafe(self) -> None:
+        """
+        There is no key of a route, of its TLS or of the process that a mapping could say, wherever it says it; but for
+        those that name hosts.
+        """
+        classes: tuple[Any, ...] = (RouteSettings, ProxySettings, ClientPolicy, ServerPolicy, Limits)
+        classes += (RuleSettings, TargetSettings, GrantSettings, HostPolicy)
+        keys = {snake(one.name) for cls in classes for one in fields(cls)}
+        keys |= {"route", "proxy", "tls", "upstream_tls", "limits", "rule", "handler", "targets", "grant", "enroll"}
+        keys |= {"key", "cert_password_file", "enrollment"}
+        own = {"reverse_proxy": {"name", "address", "server_name"}, "map": {"hosts", "via", "direct", "refuse", "sni"}}
+        self.assertGreater(len(keys), 60)
+        self.assertIn("unsafe_connect", keys)
+        for key in keys:
+            if key != "mapping":
+                self.assertIn(f"it has {key!r} in it", self.problem(signed(body=f"{BODY}[{key}]\n")))
+            head = facts(more=f"{key} = true\n")
+            self.assertIn(f"its [mapping] has a key {key!r}", self.problem(signed(head)))
+            for table, names in own.items():
+                if key not in names:
+                    told = self.problem(_with(f"[[{table}]]\n{key} = true"))
+                    self.assertIn(f": {table}.{key}: there is no such key", told)
+
+
+def _with(lines: str) -> bytes:
+    """
+    Sign a mapping whose first table of a kind has a line more.
+
+    @param lines: The head of the table, and the line.
+    """
+    head = lines.split("\n")[0]
+    return signed(body=BODY.replace(f"{head}\n", f"{lines}\n", 1))

@@ -17,7 +17,7 @@ from tlsproxy.patterns.offload import Offload
 from tlsproxy.reading import Reader, spell
 from tlsproxy.settings import RouteSettings, RuleSettings, TargetSettings
 from tlsproxy.testing.certificates import NOW
-from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, PKCS12File, ServerPolicy
+from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, NSSDatabase, PKCS12File, ServerPolicy
 
 
 class ReaderTests(ConfigurationTestCase):
@@ -151,6 +151,8 @@ class ReaderTests(ConfigurationTestCase):
             ("cert_password_file", "c", PKCS12File(c, k)),
             ("cert_password_file", "c.p12", PKCS12File(f"{c}.p12", k)),
             ("cert_password_file", {"pkcs12": "c"}, PKCS12File(c, k)),
+            ("cert_password_file", "nss:c", NSSDatabase(c, None, k)),
+            ("cert_password_file", {"nss": "c", "nickname": "N"}, NSSDatabase(c, "N", k)),
         ):
             table = {"cert": given, key: "k"}
             self.assertEqual((read,), self.reader.settings(ServerPolicy, table, "route[0].tls").cert)
@@ -170,6 +172,7 @@ class ReaderTests(ConfigurationTestCase):
             ),
             ({"cert": ["c", "d"], "key": "k"}, "key", "say of which certificate: write it inside cert, as in {chain"),
             ({"cert": {"chain": "c", "key": "x"}, "key": "k"}, "key", "it is given twice"),
+            ({"cert": "nss:c", "key": "k"}, "key", "an NSS database holds its keys itself: leave this out"),
             ({"cert": "c.p12", "key": "k"}, "key", "a PKCS#12 file holds its key itself: leave this out"),
             (
                 {"cert": {"pkcs12": "c", "password_file": "p"}, "cert_password_file": "k"},

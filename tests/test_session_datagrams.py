@@ -8,14 +8,12 @@ from OpenSSL import SSL
 
 from tests.datagram.sessions import LOOPBACK, DatagramSessionCase
 from tlsproxy.address import UDP
-from tlsproxy.datagram.port import DatagramPort
-from tlsproxy.datagram.sharing import Terms
 from tlsproxy.patterns.bridge import Bridge
 from tlsproxy.patterns.encrypt import Encrypt
 from tlsproxy.patterns.offload import Offload
-from tlsproxy.patterns.passthrough import Passthrough
 from tlsproxy.route import Limits
 from tlsproxy.rules import Rule
+from tlsproxy.status.tally import droppedBy
 from tlsproxy.tls.datagrams import DTLSConnection
 
 
@@ -132,6 +130,23 @@ class SessionTests(DatagramSessionCase):
         self.assertIn("unrecognized name", str(error))
         self.assertIn("outcome=refused phase=route", self.line())
 
+    def test_dropped(self) -> None:
+        """
+        What was dropped is counted for the route, by reason.
+        """
+        self.serve(Offload(tls=self.server(), upstream=self.where), mtu=700)
+        sock = self.connect()
+        client = self.shake(sock)
+        self.says(client, sock, b"hello")
+        self.came()
+        self.upstream.sendto(bytes(664), self.from_)
+        self.upstream.sendto(b"", self.from_)
+        self.reactor.pump()
+        (session,) = self.factory.sessions
+        self.assertEqual(droppedBy(session), {"too large": 1, "empty": 1})
+        session.stop()
+        self.assertEqual(self.tally.routes["shop"].dropped, {"too large": 1, "empty": 1})
+
     def test_idle(self) -> None:
         """
         Where nothing comes any more the session ends, and the client is told.
@@ -166,74 +181,3 @@ class SessionTests(DatagramSessionCase):
             self.reactor.advance(0.25)
         self.assertIn("outcome=expired phase=handshake", self.line())
         self.assertEqual(self.reactor.getDelayedCalls(), [])
-
-    def test_passthrough(self) -> None:
-        """
-        Where DTLS is passed on, the hello chooses the upstream, and the client's datagrams go there as they are.
-        """
-        other = UDP(LOOPBACK, 9)
-        rules = (Rule(sni=("desk.example",), upstream=other), Rule(sni=("shop.example",), upstream=self.where))
-        self.serve(Passthrough(), rules=rules)
-        assert isinstance(self.port, DatagramPort)
-        sock = self.connect()
-        sock.send(b"garbage")
-        self.reactor.pump()
-        self.assertEqual(len(self.factory.sessions), 0)
-        client, server = self.client().begin(DTLSConnection, 1200), None
-        for _ in range(6):
-            try:
-                client.handshake()
-            except SSL.WantReadError:
-                pass
-            self.flush(client, sock)
-            self.reactor.pump()
-            for datagram in self.came():
-                server = server or self.server().begin(DTLSConnection, 1200, "shop.example")
-                server.receive(datagram)
-                try:
-                    server.handshake()
-                except SSL.WantReadError:
-                    pass
-                for answer in server.output():
-                    self.upstream.sendto(answer, self.from_)
-            self.reactor.pump()
-            self.hear(client, sock)
-        assert server is not None
-        self.assertTrue(client.largest and server.largest)
-        self.assertEqual(self.port._halfOpen, set())
-        self.says(client, sock, b"hello")
-        (datagram,) = self.came()
-        server.receive(datagram)
-        self.assertEqual(server.read(), b"hello")
-        (session,) = self.factory.sessions
-        session.stop()
-        line = self.line()
-        self.assertIn("sni=shop.example", line)
-        self.assertIn("versions=dtls1.2", line)
-        self.assertIn("tls=- upstream", line)
-
-    def test_passthroughRefused(self) -> None:
-        """
-        A client that no rule is for is told by an alert.
-        """
-        self.serve(Passthrough(), rules=(Rule(sni=("desk.example",), upstream=self.where),))
-        error = self.assertRaises(SSL.Error, self.shake, self.connect())
-        self.assertIn("unrecognized name", str(error))
-
-    def test_passthroughSilent(self) -> None:
-        """
-        A client that has shown nothing is given up, and lets others in.
-        """
-        self.serve(Passthrough(upstream=self.where))
-        assert isinstance(self.port, DatagramPort)
-        self.port.terms = Terms(dtls=False, hellos=True, halfOpen=1)
-        for _ in range(2):
-            sock = self.connect()
-            client = self.client().begin(DTLSConnection, 1200)
-            self.assertRaises(SSL.WantReadError, client.handshake)
-            self.flush(client, sock)
-            self.reactor.pump()
-        self.assertEqual((len(self.factory.sessions), self.port.dropped), (1, {"half-open": 1}))
-        self.reactor.advance(11)
-        self.assertIn("outcome=expired phase=idle", self.line())
-        self.assertEqual(self.port._halfOpen, set())

@@ -87,6 +87,7 @@ class SummaryTests(SummaryCase):
         self.assertEqual(["dmz (dmz.example:443), which has to be dmz.example"], told["reverse_proxies"])
         self.assertEqual(("none", "loopback", "first"), (told["downgrade"], told["take_off"], told["framing"]))
         self.assertEqual(more["upstream_proxy"], told["upstream_proxy"])
+        self.assertNotIn("mapping_expires", told)
         tls = told["upstream_tls"]
         self.assertEqual(
             (["tlsproxy-seq/1", "http/1.1"], "for the name of each reverse proxy"), (tls["alpn"], tls["verified"])

@@ -13,7 +13,6 @@ from typing import Any, cast
 from attrs import fields
 
 from tests.configuring import PIN, ConfigurationTestCase
-from tlsproxy import routes
 from tlsproxy.config import Configuration
 from tlsproxy.errors import ConfigurationError
 from tlsproxy.route import Limits
@@ -225,7 +224,6 @@ class ReadTests(CommandLineTestCase):
         values |= {"client-prefix-ipv4": "24", "client-prefix-ipv6": "48", "status": "9"}
         values |= {"mapping": "mapping.toml", "downgrade": "none", "unsafe-connect": "true", "take-off": "loopback"}
         values |= {"framing": "always", "mtu": "1400"}
-        self.patch(routes, "tellNotYet", lambda reader, listen, path: None)
         modes = {"require-tls": "passthrough", "users": "connect", "allow-target": "connect", "deny-target": "connect"}
         modes |= dict.fromkeys(("mapping", "downgrade", "unsafe-connect", "take-off", "framing"), "sequential-client")
         for name, option in OPTIONS.items():

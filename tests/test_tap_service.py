@@ -164,7 +164,7 @@ class ServiceTests(CommandLineTestCase):
         self.addCleanup(options.demo.close)
         service = makeService(options)
         assert isinstance(service, MultiService)
-        self.assertEqual(2, len(list(service)))
+        self.assertEqual(3, len(list(service)))
         self.assertEqual(2, len(self.proxyService(service).factories))
         self.assertIn("\n  curl --cacert ", self.printed.getvalue())
 
@@ -178,7 +178,7 @@ class ServiceTests(CommandLineTestCase):
         (tally,) = self.proxyService(service)._observers
         self.assertIsInstance(tally, Tally)
         service = self.make("--mode=bridge", *FULL["bridge"])
-        self.assertEqual((1, ()), (len(list(service)), self.proxyService(service)._observers))
+        self.assertEqual((2, ()), (len(list(service)), self.proxyService(service)._observers))
 
     def test_demoStatus(self) -> None:
         """

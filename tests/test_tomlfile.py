@@ -50,6 +50,7 @@ class FileTests(SynchronousTestCase):
             (b"a = ", "it is not TOML"),
             (b"a = '\xff'", "it is not UTF-8 text"),
             (b"a = " + b"[" * 5000 + b"]" * 5000, "it is nested too deep"),
+            (b"a = " + b"1" * 5000, "it has a number of too many digits"),
         ):
             self.file.write_bytes(content)
             error = self.assertRaises(ConfigurationError, TOMLFile.read, str(self.file))

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tlsproxy.route import Limits
 from tlsproxy.settings import ProxySettings, RouteSettings, RuleSettings, TargetSettings
-from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, PKCS12File, ServerPolicy
+from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, NSSDatabase, PKCS12File, ServerPolicy
 from tlsproxy.values import convert, kindOf, suggest
 
 CLASSES: tuple[type[Any], ...] = (
@@ -157,6 +157,9 @@ class ConvertTests(SynchronousTestCase):
             ("a.pfx", PKCS12File("/etc/a.pfx")),
             ({"pkcs12": "a.bin"}, PKCS12File("/etc/a.bin")),
             (store, PKCS12File("/etc/a.bin", "/etc/p.txt")),
+            ("nss:a", NSSDatabase("/etc/a")),
+            ({"nss": "a"}, NSSDatabase("/etc/a")),
+            ({"nss": "a", "nickname": "N", "password_file": "p"}, NSSDatabase("/etc/a", "N", "/etc/p")),
         ):
             for policy in (ServerPolicy, ClientPolicy):
                 self.assertEqual((read,), self.take(policy, "cert", given))

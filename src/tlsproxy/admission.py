@@ -124,7 +124,10 @@ class Admission:
 
     def _inPace(self, network: Network, pace: int, now: float) -> bool:
         paces = self._paces
-        rest = max(paces.get(network, now), now) + 1 / pace
+        rest = paces.get(network, now)
+        if not now < rest <= now + BURST + 1e-6:
+            rest = now  # Also where the clock was set back, and it would last for as long as that.
+        rest += 1 / pace
         if rest - now > BURST + 1e-9:
             return False
         paces[network] = rest

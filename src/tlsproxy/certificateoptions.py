@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tlsproxy.settings import BESIDE_CERT
+from tlsproxy.tls.sources import NSS_PREFIX
 
 __all__ = ["pairCertificates"]
 
@@ -51,5 +52,7 @@ def _written(one: dict[str, str], prefix: str) -> dict[str, str] | str:
         case {"cert": cert, "key": key}:
             return {"chain": cert, "key": key}
         case {"cert": cert, "cert_password_file": password}:
+            if cert.startswith(NSS_PREFIX):
+                return {"nss": cert.removeprefix(NSS_PREFIX), "password_file": password}
             return {"pkcs12": cert, "password_file": password}
     return one["cert"]

@@ -9,33 +9,22 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import Final, NoReturn
+from typing import Final
 
 from twisted.logger import globalLogBeginner
 
 from tlsproxy import __version__
-from tlsproxy.commands import check, devcert, handlers, passwd
+from tlsproxy.commands import browser, check, devcert, enroll, handlers, mapping, pac, passwd, setup, token
+from tlsproxy.commands.parser import Parser
 
 __all__ = ["main"]
 
-_COMMANDS: Final = (check, devcert, handlers, passwd)
+_COMMANDS: Final = (check, devcert, handlers, passwd, setup, token, mapping, enroll, pac, browser)
 """In the order of the help."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """
-    A parser that says what is wrong, and not all that would be right.
-    """
-
-    def error(self, message: str) -> NoReturn:
-        """
-        End with a sentence.
-        """
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="tlsproxy",
         description="The toolbox beside the daemon, which is started by: twistd -n tlsproxy --mode MODE",
     )

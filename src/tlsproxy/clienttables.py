@@ -11,6 +11,7 @@ from typing import Any, Final
 from attrs import evolve
 
 from tlsproxy.address import Address
+from tlsproxy.enrolling.folder import AUTHORITY, CLIENT, MAPPING, Enrolled, Folder, FolderProblem
 from tlsproxy.errors import ConfigurationError
 from tlsproxy.listening import isPrivate
 from tlsproxy.mapping import Mapping as HostMapping
@@ -19,16 +20,16 @@ from tlsproxy.passwords import Users
 from tlsproxy.patterns.sequentialclient import SequentialClient
 from tlsproxy.reading import Reader
 from tlsproxy.sequentialtables import readDowngrade
-from tlsproxy.settings import RouteSettings
+from tlsproxy.settings import BESIDE_CERT, RouteSettings
 from tlsproxy.tls.authorization import isForClients
-from tlsproxy.tls.certificates import describe
+from tlsproxy.tls.certificates import describe, validity
 from tlsproxy.tls.contexts import ClientTLS
 from tlsproxy.tls.files import readFile
 from tlsproxy.tls.printing import printable
 from tlsproxy.tlstables import TLSReader
 from tlsproxy.upstreamproxy import UpstreamProxy
 
-__all__ = ["readClient"]
+__all__ = ["readClient", "withPassword"]
 
 _LONGEST_PASSWORD: Final = 255
 
@@ -64,9 +65,23 @@ def readClient(
             f"{path}.{'accept_proxy' if 'accept_proxy' in table else 'listen'}",
             "clients have to connect by themselves, so that it can be told whose they are: no balancer stands before",
         )
+    kept = None
+    if settings.enrollment:
+        kept = _readEnrollment(reader, settings, table, path)
+        if kept is None:
+            return None
+        given = table.get("upstream_tls", {})
+        files = {"cert": kept.folder.file(CLIENT), "ca": kept.folder.file(AUTHORITY)}
+        table = {**table, "upstream_tls": {**given, **files} if isinstance(given, Mapping) else given}
+    warned = len(warnings)
     tls = _readTLS(reader, tlsReader, table, f"{path}.upstream_tls", warnings)
+    if kept is not None and tls is not None:
+        # That it is valid for a short time is as it should be.
+        lasting = (one for one in tls.identities if one.notAfter > tlsReader.now)
+        usual = {one for identity in lasting for one in validity(identity, tlsReader.now)}
+        warnings[warned:] = [one for one in warnings[warned:] if one not in usual]
     downgrade = readDowngrade(reader, settings, path, tls, warnings)
-    mapping = _readMapping(reader, settings, f"{path}.mapping", tls, warnings)
+    mapping = _readMapping(reader, settings, path, tls, warnings, kept)
     users = None
     if settings.users:
         reader.files.see([settings.users])
@@ -75,7 +90,28 @@ def readClient(
     proxy = _readProxy(reader, settings, path, warnings)
     if mapping is None:
         return None
-    return SequentialClient(mapping=mapping, users=users, downgrade=downgrade, upstreamProxy=proxy)
+    return SequentialClient(mapping=mapping, users=users, downgrade=downgrade, upstreamProxy=proxy, enrolled=kept)
+
+
+def _readEnrollment(reader: Reader, settings: RouteSettings, table: Mapping[str, Any], path: str) -> Enrolled | None:
+    """
+    Read what has come from a reverse proxy.
+
+    @return: L{None} where something is wrong with it.
+    """
+    given = table.get("upstream_tls", {})
+    ours = ("cert", "ca", *BESIDE_CERT)
+    beside = [f"upstream_tls.{key}" for key in ours if isinstance(given, Mapping) and key in given]
+    for key in [*(["mapping"] if "mapping" in table else []), *beside]:
+        reader.tell(f"{path}.{key}", "the folder of enrollment holds that: leave this out, or enrollment")
+    folder = Folder(settings.enrollment)
+    # The rest changes with these, or is of no concern here.
+    reader.files.see(map(folder.file, (CLIENT, AUTHORITY, MAPPING)))
+    try:
+        return Enrolled.read(folder)
+    except FolderProblem as e:
+        reader.tell(f"{path}.enrollment", str(e))
+    return None
 
 
 def _readTLS(
@@ -104,18 +140,28 @@ def _readTLS(
 
 
 def _readMapping(
-    reader: Reader, settings: RouteSettings, path: str, tls: ClientTLS | None, warnings: list[str]
+    reader: Reader,
+    settings: RouteSettings,
+    path: str,
+    tls: ClientTLS | None,
+    warnings: list[str],
+    kept: Enrolled | None,
 ) -> HostMapping | None:
-    if not settings.mapping:
-        reader.tell(path, "say in which file it stands which hosts are reached by way of which reverse proxy")
+    file = settings.mapping if kept is None else kept.folder.file(MAPPING)
+    if not file:
+        sentence = (
+            "say in which file it stands which hosts are reached by way of which reverse proxy, or give enrollment"
+        )
+        reader.tell(f"{path}.mapping", sentence)
         return None
-    reader.files.see([settings.mapping])
+    reader.files.see([file])
     # What is wrong inside has its own file and line; that there is nothing to be read is told here.
-    found = reader.attempt(path, lambda: readFile(settings.mapping, "the mapping"))
+    place = f"{path}.{'mapping' if kept is None else 'enrollment'}"
+    found = reader.attempt(place, lambda: readFile(file, "the mapping"))
     if tls is None or found is None:
         return None
     try:
-        return readMapping(settings.mapping, tls, warnings)
+        return readMapping(file, tls, warnings, None if kept is None else kept.trust)
     except ConfigurationError as e:
         reader.problems += e.problems
     return None
@@ -137,11 +183,18 @@ def _readProxy(reader: Reader, settings: RouteSettings, path: str, warnings: lis
         lacking = "a password needs its user: write USER@ before the host of upstream_proxy"
         reader.tell(place, lacking if file else f"say in which file the password of {proxy.user} stands")
         return None
-    return proxy if not file else reader.attempt(place, lambda: _withPassword(reader, proxy, file, warnings))
+    reader.files.see([file] if file else [])
+    return proxy if not file else reader.attempt(place, lambda: withPassword(proxy, file, warnings))
 
 
-def _withPassword(reader: Reader, proxy: UpstreamProxy, file: str, warnings: list[str]) -> UpstreamProxy:
-    reader.files.see([file])
+def withPassword(proxy: UpstreamProxy, file: str, warnings: list[str]) -> UpstreamProxy:
+    """
+    Give the user of a proxy the password.
+
+    @param file: The file that it stands in.
+    @param warnings: Gets what is doubtful.
+    @raise ValueError: It is not to be had.
+    """
     read = readFile(file, "the file with the password")
     password = read.data.removesuffix(b"\n").removesuffix(b"\r")
     if not password or b"\n" in password or len(password) > _LONGEST_PASSWORD:

@@ -21,7 +21,7 @@ from tlsproxy.keeping import Kept
 from tlsproxy.reading import Reader, spell
 from tlsproxy.route import Route
 from tlsproxy.routes import RouteReader
-from tlsproxy.settings import LATER, ProxySettings
+from tlsproxy.settings import LATER, ProxySettings, stateDirectory
 from tlsproxy.tomlfile import TOMLFile
 from tlsproxy.values import suggest
 from tlsproxy.watching import Signature, signatureOf
@@ -78,7 +78,7 @@ def build(
     if not isinstance(tables, list) or not tables:
         reader.tell("route", "give at least one route, each under [[route]]")
         tables = []
-    builder = RouteReader(reader, now, installed or Installed(), kept)
+    builder = RouteReader(reader, now, installed or Installed(), kept, stateDirectory(proxy.stateDir))
     routes = [builder.read(table, f"route[{position}]") for position, table in enumerate(tables)]
     _tellNames(tables, reader)
     status = builder.status(proxy.status, "proxy.status") if proxy.status else None

@@ -70,12 +70,14 @@ class End(Borrowed):
     @ivar takeOff: How TLS is run, so that it can be taken off again: C{"socket"}, straight on the socket, or
         C{"loopback"}, see L{tlsproxy.loopbacktls}.  It holds for the next L{startTLS}.
     @ivar spoke: What TLS it has had that is to be told of after it is off; C{""} for none.
+    @ivar unproven: As for L{tlsproxy.datagram.end.DatagramEnd}: who has connected gets what is sent to it.
     """
 
     reading: Stream
     writing: Stream
     goesOn: Callable[[], bool] | None = None
     spoke: str = ""
+    unproven = False
     takeOff: str = "socket"
     _looped: Callable[[], LoopbackTLS | None] | None = None  # Once its sockets are closed, nothing need hold it.
 

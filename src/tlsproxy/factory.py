@@ -44,6 +44,7 @@ class RouteFactory(Factory[Protocol]):
     @ivar sessions: Those that are not over.
     @ivar counters: How many sessions came to which outcome in which phase.
     @ivar reached: How often each limit of the route was reached, by its key.
+    @ivar enrolled: What became of requests for enrollment, by C{"done"} or C{"refused"} and a word.
     @ivar admission: What its clients may have; L{None} where nothing limits that.
     @ivar listeners: What this proxy listens on, hosts and ports; the same list for all routes of a service.
     @ivar logged: Whether each session's end is logged.
@@ -85,6 +86,7 @@ class RouteFactory(Factory[Protocol]):
         self.sessions: set[Session] = set()
         self.counters: Counter[tuple[str, str]] = Counter()
         self.reached: Counter[str] = Counter()
+        self.enrolled: Counter[tuple[str, str]] = Counter()
         self.admission = Admission(route, self.reached) if Admission.wanted(route) else None
         self.seconds: dict[str, float] = {snake(name): limit for name, limit in asdict(route.limits).items()}
 
@@ -93,7 +95,7 @@ class RouteFactory(Factory[Protocol]):
         Go on counting where another stops, whose route this one's takes the place of.
         """
         other.counters.update(self.counters)
-        self.counters, self.reached = other.counters, other.reached
+        self.counters, self.reached, self.enrolled = other.counters, other.reached, other.enrolled
         if other.admission is not None:
             # Also where nothing is limited any more: it may be again, and then what is open counts.
             self.admission = other.admission
@@ -127,7 +129,14 @@ class RouteFactory(Factory[Protocol]):
         """
         route = self.route
         dtls = getattr(route.pattern, "tls", None) is not None
-        return Terms(dtls, route.pattern.mode == "passthrough", route.mtu, route.maxConnections or Terms().most)
+        return Terms(
+            dtls=dtls,
+            hellos=route.pattern.mode == "passthrough",
+            mtu=route.mtu,
+            most=route.maxConnections or Terms().most,
+            pace=route.maxClientHandshakes or Terms().pace,
+            prefixes=(route.clientPrefixIpv4, route.clientPrefixIpv6),
+        )
 
     def accept(self, near: End | DatagramEnd) -> None:
         """
@@ -148,8 +157,9 @@ class RouteFactory(Factory[Protocol]):
             self.admission.release(session)
         if not self.logged:
             return
-        # Whatever came to carry bytes has its line.  To be answered by the proxy itself takes no password.
-        if session.relay is None and not self.repeats.hasLine(session, outcome, reason):
+        # Whatever came to carry bytes has its line.  To be answered by the proxy itself takes no password, and to send
+        # it a hello in another's name takes nothing.
+        if (session.relay is None or session.near.unproven) and not self.repeats.hasLine(session, outcome, reason):
             return
         facts = factsOf(session, outcome, reason, self.reactor.seconds())
         _log.info(formatOf(facts), **facts)

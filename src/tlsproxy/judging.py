@@ -47,6 +47,9 @@ def judgeAgain(factories: Iterable[RouteFactory], routes: Iterable[Route]) -> No
                 why = "whether the client is still let in could not be told"
             if why:
                 session.cut(REVOKED, why)
+        watch = getattr(pattern, "watch", None)
+        if watch is not None:
+            watch(factory)
 
 
 def _whyNoMore(session: Session, pattern: Any) -> str:

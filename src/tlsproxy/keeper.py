@@ -5,6 +5,7 @@ Who accepts connections, as the sessions that are made of them know it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -29,6 +30,8 @@ class Keeper(Protocol):
     @ivar listeners: What this proxy listens on: hosts and ports.
     @ivar observers: Who sees the sessions.
     @ivar admission: What a client network may have; L{None} where nothing limits that.
+    @ivar sessions: Its sessions that are not over.
+    @ivar enrolled: What became of requests for enrollment, by C{"done"} or C{"refused"} and a word.
     """
 
     route: Route
@@ -39,6 +42,8 @@ class Keeper(Protocol):
     listeners: Sequence[tuple[str, int]]
     observers: tuple[ISessionObserver, ...]
     admission: Admission | None
+    sessions: set[Any]
+    enrolled: Counter[tuple[str, str]]
 
     def ended(self, session: Any, outcome: str, reason: str) -> None:
         """

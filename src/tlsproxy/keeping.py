@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 from attrs import fields, has
 
+from tlsproxy.tls.sources import NSSDatabase
 from tlsproxy.watching import Signature, signatureOf, signaturesOf
 
 __all__ = ["Kept", "Sightings", "filesOf"]
@@ -42,7 +43,9 @@ def filesOf(policy: Any, every: bool = False) -> Iterator[str]:
         named = every or attribute.metadata.get("kind") in _FILES
         value = getattr(policy, attribute.name)
         for one in value if isinstance(value, tuple) else (value,):
-            if has(type(one)):
+            if isinstance(one, NSSDatabase):
+                yield from one.files
+            elif has(type(one)):
                 yield from filesOf(one, named)
             elif named and isinstance(one, str) and one:
                 yield from (one,) if one != "system" else (*_SYSTEM, os.environ.get("SSL_CERT_FILE") or _SYSTEM[0])

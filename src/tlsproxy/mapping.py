@@ -9,6 +9,7 @@ to look up.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from attrs import Attribute, field, frozen
@@ -94,13 +95,22 @@ class Entry:
         return Targets(allow=self.hosts, origin="hosts of this [[map]]")
 
 
+def _hasZone(instance: Any, attribute: Attribute[Any], value: datetime | None) -> None:
+    if value is not None and value.tzinfo is None:
+        raise ValueError("Mapping(expires=...) takes a time with its time zone")
+
+
 @frozen(kw_only=True)
 class Mapping:
     """
     What becomes of all hosts: the first entry that holds one counts, and what none holds is refused.
+
+    @ivar entries: In their order.
+    @ivar expires: From when on no host is reached by it, in any way; L{None} for never.
     """
 
     entries: tuple[Entry, ...] = field(converter=_inOrder, validator=takes("an Entry(...)", Entry, several=True))
+    expires: datetime | None = field(default=None, validator=[takes("a time", datetime, None), _hasZone])
 
     def find(self, host: str, port: int) -> Entry | None:
         """

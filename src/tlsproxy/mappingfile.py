@@ -2,7 +2,8 @@
 """
 From the file with a client proxy's mapping to the mapping.
 
-It can name hosts, reverse proxies and server names, and nothing else.
+It can name hosts, reverse proxies and server names, and nothing else.  Where it is signed, it says for whom and until
+when, too.
 """
 
 from __future__ import annotations
@@ -13,17 +14,19 @@ from typing import Any
 from attrs import frozen
 
 from tlsproxy.address import TCP, parseUpstream
-from tlsproxy.errors import ConfigurationError
+from tlsproxy.errors import ConfigurationError, Problem
 from tlsproxy.mapping import Entry, Mapping, ReverseProxy, canonical
 from tlsproxy.reading import Reader, spell
+from tlsproxy.signedmapping import TABLES, MappingFacts, MappingProblem, Trust, readFacts, recognize
 from tlsproxy.targets import parseTarget
 from tlsproxy.tls.contexts import ClientTLS
-from tlsproxy.tls.policy import option
+from tlsproxy.tls.files import readFile
+from tlsproxy.tls.policy import ClientPolicy, option
 from tlsproxy.tomlfile import TOMLFile
 from tlsproxy.values import suggest
 from tlsproxy.wire.network import isName
 
-__all__ = ["readMapping"]
+__all__ = ["checkMapping", "checkSigned", "readMapping"]
 
 _TABLES = ("reverse_proxy", "map")
 
@@ -54,37 +57,99 @@ class _MapSettings:
     )
 
 
-def readMapping(file: str, tls: ClientTLS, warnings: list[str]) -> Mapping:
+def readMapping(file: str, tls: ClientTLS, warnings: list[str], signed: Trust | None = None) -> Mapping:
     """
     Read the file.
 
     @param file: Its path.
     @param tls: The TLS toward reverse proxies, but for their names.
     @param warnings: Gets what is doubtful.
+    @param signed: What it is taken by, if it has to be signed.  One that has expired is read all the same, so that
+        it is known what is refused.
     @raise ConfigurationError: With all problems at once, each with the file and the line.
     """
-    read = TOMLFile.read(file)
-    reader = Reader(Path(file).parent)
+    if signed is None:
+        return _mapping(TOMLFile.read(file), tls, warnings)
+    data = _data(file)
+    try:
+        facts, _ = recognize(data, signed)
+    except MappingProblem as e:
+        raise ConfigurationError([Problem("", f"the mapping cannot be used: {e}", file)]) from e
+    return _mapping(TOMLFile.parse(file, data), tls, warnings, facts)
+
+
+def checkMapping(file: str, data: bytes, warnings: list[str]) -> None:
+    """
+    Check a file that is not signed, as far as that can be done without the TLS toward reverse proxies.
+
+    @param data: What it holds.
+    @raise ConfigurationError: As for L{readMapping}.
+    """
+    _mapping(TOMLFile.parse(file, data), _standIn(), warnings)
+
+
+def checkSigned(file: str, warnings: list[str], data: bytes | None = None) -> MappingFacts:
+    """
+    Check a file that is signed, by whomever, whatever the time is.
+
+    @param data: What it holds; L{None} to read it.
+    @return: What it says of itself.
+    @raise ConfigurationError: As for L{readMapping}.
+    """
+    data = _data(file) if data is None else data
+    try:
+        facts = readFacts(data)
+    except MappingProblem as e:
+        raise ConfigurationError([Problem("", f"the mapping cannot be used: {e}", file)]) from e
+    _mapping(TOMLFile.parse(file, data), _standIn(), warnings, facts)
+    return facts
+
+
+def _data(file: str) -> bytes:
+    try:
+        return readFile(file, "the mapping").data
+    except ValueError as e:
+        raise ConfigurationError([Problem("", str(e))]) from e
+
+
+def _standIn() -> ClientTLS:
+    """
+    Make a TLS that no connection is made with.
+    """
+    return ClientTLS.load(ClientPolicy(auth="none"), "")
+
+
+def _mapping(read: TOMLFile, tls: ClientTLS, warnings: list[str], facts: MappingFacts | None = None) -> Mapping:
+    """
+    Read what the file says of hosts.
+
+    @param facts: What it says of itself, where it is signed.
+    """
+    reader = Reader(Path(read.name).parent)
+    tables = _TABLES if facts is None else TABLES
     for key in read.document:
-        if key not in _TABLES:
-            reader.tell(spell(key), "there is no such table" + suggest(key, _TABLES))
+        if key == "mapping" and facts is None:
+            reader.tell(key, "this is for a signed mapping, as tlsproxy mapping sign makes it: leave it out")
+        elif key not in tables:
+            reader.tell(spell(key), "there is no such table" + suggest(key, tables))
     proxies: dict[str, ReverseProxy | None] = {}
-    for position, table in enumerate(_tables(reader, read.document, "reverse_proxy")):
+    for position, table in enumerate(_listed(reader, read.document, "reverse_proxy")):
         _readProxy(reader, table, f"reverse_proxy[{position}]", tls, proxies)
     entries = [
         _readEntry(reader, table, f"map[{position}]", proxies)
-        for position, table in enumerate(_tables(reader, read.document, "map"))
+        for position, table in enumerate(_listed(reader, read.document, "map"))
     ]
     if "map" not in read.document:
         reader.tell("map", "say what becomes of which hosts, each under [[map]]")
     if reader.problems:
         raise ConfigurationError(read.place(reader.problems))
     used = {one.via.name for one in entries if one is not None and one.via is not None}
-    warnings += [f"no [[map]] of {file} leads to the reverse proxy {name}" for name in proxies if name not in used]
-    return Mapping(entries=tuple(one for one in entries if one is not None))
+    warnings += [f"no [[map]] of {read.name} leads to the reverse proxy {name}" for name in proxies if name not in used]
+    expires = None if facts is None else facts.expires
+    return Mapping(entries=tuple(one for one in entries if one is not None), expires=expires)
 
 
-def _tables(reader: Reader, document: dict[str, Any], key: str) -> list[Any]:
+def _listed(reader: Reader, document: dict[str, Any], key: str) -> list[Any]:
     tables = document.get(key, [])
     if not isinstance(tables, list) or (key in document and not tables):
         reader.tell(key, f"write each under [[{key}]]")

@@ -24,6 +24,7 @@ TABLES: Final[Mapping[str, type[Any] | None]] = {
     "targets": TargetSettings,
     "handler": None,
     "grant": None,
+    "enroll": None,
 }
 _SENDS: Final = ("send_proxy", "send_proxy_tlvs")
 _DOWNGRADE: Final = ("downgrade", "unsafe_connect", "take_off", "framing")
@@ -34,9 +35,17 @@ TAKES: Final[Mapping[str, frozenset[str]]] = {
     "passthrough": frozenset({"upstream", "rule", "require_tls", *_SENDS}),
     "connect": frozenset({"tls", "targets", "users"}),
     "sequential-client": frozenset(
-        {"upstream_tls", "users", "mapping", "upstream_proxy", "upstream_proxy_password_file", *_DOWNGRADE}
+        {
+            "upstream_tls",
+            "users",
+            "mapping",
+            "enrollment",
+            "upstream_proxy",
+            "upstream_proxy_password_file",
+            *_DOWNGRADE,
+        }
     ),
-    "sequential-server": frozenset({"tls", "targets", "grant", *_DOWNGRADE}),
+    "sequential-server": frozenset({"tls", "targets", "grant", "enroll", *_DOWNGRADE}),
 }
 """Which of the keys that not every mode takes a mode takes."""
 SIDES: Final[Mapping[str, tuple[str, ...]]] = {"offload": (NEAR,), "encrypt": (FAR,), "bridge": (NEAR, FAR)}
@@ -61,6 +70,7 @@ _WHY_NOT: Final = {
     ("sequential-server", "upstream_tls"): "mode sequential-server speaks no TLS with its targets",
     ("sequential-server", "users"): "mode sequential-server knows its clients by their certificates",
     ("connect", "grant"): "mode connect has no grants, only [route.targets]",
+    ("sequential-client", "enroll"): "mode sequential-client certifies nobody, but can be certified itself: enrollment",
     ("connect", "upstream_tls"): "mode connect speaks no TLS with its targets",
 }
 

@@ -18,7 +18,8 @@ from tlsproxy.address import Address, Unix, parseListen, parseUpstream
 from tlsproxy.errors import ConfigurationError, Problem
 from tlsproxy.keeping import Sightings
 from tlsproxy.settings import BESIDE_CERT, LATER
-from tlsproxy.tls.policy import CertificateFiles, PKCS12File, snake
+from tlsproxy.tls.policy import snake
+from tlsproxy.tls.sources import CertificateFiles, CertificateSource, NSSDatabase, PKCS12File
 from tlsproxy.values import convert, fileName, kindOf, suggest
 
 __all__ = ["Reader", "spell"]
@@ -130,12 +131,16 @@ class Reader:
         file = self.attempt(place, lambda: fileName(table[key], self.resolve))
         if file is None:
             return
-        whole: CertificateFiles | PKCS12File | None = None
+        whole: CertificateSource | None = None
         match several[0], key:
             case CertificateFiles(chain, None), "key":
                 whole = CertificateFiles(chain, file)
             case ((CertificateFiles(name, None) | PKCS12File(name, None)), "cert_password_file"):
                 whole = PKCS12File(name, file)
+            case NSSDatabase(folder, nickname, None), "cert_password_file":
+                whole = NSSDatabase(folder, nickname, file)
+            case NSSDatabase(), "key":
+                self.tell(place, "an NSS database holds its keys itself: leave this out")
             case PKCS12File(), "key":
                 self.tell(place, "a PKCS#12 file holds its key itself: leave this out")
             case CertificateFiles(), "cert_password_file":

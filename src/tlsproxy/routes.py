@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from tlsproxy.address import TCP, UDP, Address
 from tlsproxy.clienttables import readClient
 from tlsproxy.datagramtables import tellDatagrams
+from tlsproxy.enrolltables import EnrollReader
 from tlsproxy.handlertables import Told, readHandlers, tellTLS, whyBlind
 from tlsproxy.installed import Installed
 from tlsproxy.interfaces import FAR, IPattern
@@ -43,18 +45,22 @@ class RouteReader:
     @ivar warnings: What is doubtful but works, one sentence each.
     """
 
-    def __init__(self, reader: Reader, now: datetime, installed: Installed, kept: Kept) -> None:
+    def __init__(
+        self, reader: Reader, now: datetime, installed: Installed, kept: Kept, stateDir: Path = Path()
+    ) -> None:
         """
         @param reader: Reads tables, and collects what is wrong.
         @param now: The time that certificates have to be valid at.
         @param installed: The handlers that there are.
         @param kept: What was loaded before.
+        @param stateDir: The state directory.
         """
         self._reader = reader
         self._installed = installed
         self._listening: list[tuple[Address, str]] = []
         self.warnings: list[str] = []
         self._tls = TLSReader(reader, now, kept, self.warnings)
+        self._enrolling = EnrollReader(reader, self._tls, now, kept, stateDir, self.warnings)
 
     def read(self, table: object, path: str) -> Route | None:
         """
@@ -169,7 +175,8 @@ class RouteReader:
                 rules = readRules(self._reader, table["rule"], f"{path}.rule", blind, upstreamTLS)
             self._tellUpstream(settings, table, rules, path)
         if "tls" in takes and (mode != "connect" or "tls" in table):
-            tls = self._tls.server(table.get("tls", {}), f"{path}.tls", mode, isinstance(listen, UDP))
+            datagrams = isinstance(listen, UDP)
+            tls = self._tls.server(table.get("tls", {}), f"{path}.tls", mode, "enroll" in table, datagrams)
         pattern: IPattern | None = None
         if mode == "offload" and tls is not None:
             pattern = Offload(tls=tls, upstream=upstream)
@@ -182,7 +189,7 @@ class RouteReader:
         elif mode == "connect":
             pattern = readConnect(self._reader, settings, table, path, listen, tls, self.warnings)
         elif mode == "sequential-server":
-            pattern = readSequentialServer(self._reader, settings, table, path, tls, self.warnings)
+            pattern = readSequentialServer(self._reader, settings, table, path, tls, self.warnings, self._enrolling)
         return pattern, rules
 
     def _upstream(self, settings: RouteSettings, path: str) -> Address | None:

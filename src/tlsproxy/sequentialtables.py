@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tlsproxy.downgrade import Downgrade
+from tlsproxy.enrolltables import EnrollReader
 from tlsproxy.granttables import readGrants
 from tlsproxy.patterns.sequentialserver import SequentialServer
 from tlsproxy.reading import Reader
@@ -61,6 +62,7 @@ def readSequentialServer(
     path: str,
     tls: ServerTLS | None,
     warnings: list[str],
+    enrolling: EnrollReader,
 ) -> SequentialServer | None:
     """
     Read what mode C{sequential-server} takes.
@@ -71,11 +73,18 @@ def readSequentialServer(
     @param path: The key of it.
     @param tls: Its TLS toward clients, as far as that could be read.
     @param warnings: Gets what is doubtful.
+    @param enrolling: Reads where client proxies enroll.
     @return: L{None} where something is wrong with it.
     """
     how = readDowngrade(reader, settings, path, tls, warnings)
     targets = readTargets(reader, table, path, warnings, needed=False)
     grants = readGrants(reader, table.get("grant"), f"{path}.grant", tls, warnings)
+    desk = None
+    if "enroll" in table:
+        name = settings.name or settings.mode
+        desk = enrolling.read(table["enroll"], f"{path}.enroll", name, tls, grants)
+        if desk is None:
+            return None
     if tls is None or not tls.knowsEverybody or not grants:
         return None  # Which has been told.
-    return SequentialServer(tls=tls, grants=grants, targets=targets, how=how)
+    return SequentialServer(tls=tls, grants=grants, targets=targets, how=how, desk=desk)

@@ -207,6 +207,9 @@ class ProxyService(Service):
     def _rest(self) -> None:
         for factory in (*self.factories, *self._retired):
             factory.repeats.close()
+            rest = getattr(factory.route.pattern, "rest", None)
+            if rest is not None:
+                rest()
         self._deadlines.rest()
 
     def drain(self, seconds: float | None = None) -> Deferred[int]:

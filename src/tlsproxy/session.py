@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from attrs import fields
 from cryptography import x509
@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from tlsproxy.address import Address
 from tlsproxy.balancers import NO_HEADER, Proxied, readHeader
 from tlsproxy.chain import Chain
+from tlsproxy.datagram.passed import PassedEnd
 from tlsproxy.deadlines import GRANULARITY
 from tlsproxy.end import End
 from tlsproxy.errors import SessionError, forgetFrames
@@ -168,7 +169,7 @@ class Session:
         Tell when the phase, or the whole session, has to be over.
         """
         end, until = self._end, self._until[0]
-        if self.relay is not None and end != inf:
+        if self.relay is not None and end != inf and not self.near.unproven:
             # The relay's clock may be late by a tick.
             end = self.relay.active + GRANULARITY + self.keeper.seconds[self.phase]
         lifetime = self.route.limits.lifetime
@@ -233,7 +234,9 @@ class Session:
         self._setUp = self._opening = self.hello = None
         both, abort = self.route.close == "both", self.route.truncation == "abort"
         self.relay = join(near, far, self.keeper.deadlines, self._done, self._halfClosed, both, abort, chain)
-        self.enter("idle")
+        self.enter("handshake" if near.unproven else "idle")
+        if near.unproven:
+            cast(PassedEnd, near).onProven = self._proven
         self.relay.start()
 
     def makeHandlers(self) -> Chain:
@@ -245,6 +248,9 @@ class Session:
             for options in self.route.handlers:
                 self.chain.add(options, self, self.keeper.reactor)
         return self.chain
+
+    def _proven(self) -> None:
+        self.enter("idle")
 
     def _halfClosed(self) -> None:
         self.enter("half_closed")
@@ -346,11 +352,13 @@ class Session:
         """
         Tell the client, in its own protocol, why the session ends now.
 
-        @param response: All there is to say: little, and the first that is ever sent, so that the socket takes it.
+        @param response: All there is to say: little, and the first that is ever sent, so that the socket takes it; or
+            nothing, where it has been said.
         """
         self._answered = True
         if not self.near.gone:
-            self.near.writing.send(response)
+            if response:
+                self.near.writing.send(response)
             self.near.writing.endWrite()
 
     # -- what is known of the client --------------------------------------------------------------------------------

@@ -169,6 +169,13 @@ class RouteSettings:
     mapping: str = option(
         "", "sequential-client: file that says which hosts are reached by way of which reverse proxy", kind="file"
     )
+    enrollment: str = option(
+        "",
+        "sequential-client: folder that tlsproxy enroll has written, in the place of mapping, and of cert and ca of "
+        "upstream_tls",
+        kind="folder",
+        option="",  # It comes with a file of its own.
+    )
     upstreamProxy: str = option(
         "",
         "sequential-client: proxy by which reverse proxies are reached: http://[USER@]HOST:PORT or "
@@ -298,7 +305,7 @@ def written(default: object) -> str:
 
 BESIDE_CERT: Final = {
     "key": "PEM file: the certificate's key; without it, the certificate's file holds it, too",
-    "cert_password_file": "file with the password of the certificate's PKCS#12 file, on one line",
+    "cert_password_file": "file with the password of the certificate's PKCS#12 file or NSS database, on one line",
 }
 """Keys that say more of a certificate that stands beside them, and what they are for."""
 

@@ -67,8 +67,20 @@ def summary(route: Route, now: datetime) -> Summary:
         told["asks_for_passwords"] = pattern.users is not None
     if getattr(pattern, "grants", None) is not None:
         told["grants"] = [_granted(grant) for grant in pattern.grants]
+    desk = getattr(pattern, "desk", None)
+    if desk is not None:
+        told["enroll"] = {
+            "name": desk.name,
+            "server_name": desk.serverName,
+            "certifies": desk.issuer.identity("*"),
+            "lifetime": desk.lifetime.total_seconds(),
+            "lineage": desk.lineage.total_seconds(),
+            "store": str(desk.store.path),
+        }
     if getattr(pattern, "mapping", None) is not None:
         told["mapping"] = [str(entry) for entry in pattern.mapping.entries]
+        if pattern.mapping.expires is not None:
+            told["mapping_expires"] = pattern.mapping.expires.isoformat()
         told["reverse_proxies"] = [
             f"{one.name} ({one.address}), which has to be {one.tls.name}" for one in pattern.mapping.reverseProxies
         ]

@@ -29,6 +29,7 @@ from tlsproxy.keeping import Kept
 from tlsproxy.listening import isPrivate
 from tlsproxy.logs.journal import Journal
 from tlsproxy.logs.starting import beginLog
+from tlsproxy.renewals import Renewals
 from tlsproxy.route import Limits
 from tlsproxy.service import ProxyService
 from tlsproxy.settings import BESIDE_CERT, LATER_MODES, LATER_OPTIONS, MODES, OPTIONS, stateDirectory
@@ -378,13 +379,16 @@ def makeService(options: Options) -> IService:
     load = None if options.demo is not None else options.load
     daemon = Daemon(reactor, proxy, configuration, load, journal=options.journal)
     daemon.reloading.followers.append(lambda latest: proxy.gate.limit(latest.proxy.maxConnections))
+    renewals = Renewals(reactor, configuration.routes, daemon.reloading.reload, level)
+    renewals.setServiceParent(daemon)
+    daemon.reloading.followers.append(lambda latest: renewals.follow(latest.routes))
     if options.demo is not None:
         options.demo.origin.setServiceParent(daemon)
     if configuration.status is not None:
         from tlsproxy.status.serving import StatusService
 
         where, reloads = configuration.status, daemon.reloading
-        status = StatusService(where, isPrivate(where), proxy, observers[0], reactor, logged, reloads)
+        status = StatusService(where, isPrivate(where), proxy, observers[0], reactor, logged, reloads, renewals)
         status.setServiceParent(daemon)
     if options.demo is not None:
         print("\n".join(options.demo.lines), flush=True)

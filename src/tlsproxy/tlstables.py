@@ -17,6 +17,7 @@ from tlsproxy.reading import Reader
 from tlsproxy.settings import BESIDE_CERT
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
 from tlsproxy.tls.policy import ClientPolicy, HostPolicy, Policy, ServerPolicy
+from tlsproxy.wire.enrolling import ALPN
 
 __all__ = ["TLSReader"]
 
@@ -42,6 +43,13 @@ class TLSReader:
         self._kept = kept
         self.warnings = warnings
 
+    @property
+    def now(self) -> datetime:
+        """
+        The time that certificates have to be valid at.
+        """
+        return self._now
+
     def serverPolicy(self, table: object, path: str) -> ServerPolicy:
         """
         Read what is wanted of the TLS toward clients.
@@ -56,16 +64,19 @@ class TLSReader:
         self._tellUnasked(policy, path)
         return policy
 
-    def server(self, table: object, path: str, mode: str, datagrams: bool = False) -> ServerTLS | None:
+    def server(
+        self, table: object, path: str, mode: str, enrolls: bool = False, datagrams: bool = False
+    ) -> ServerTLS | None:
         """
         Read the TLS toward clients.
 
+        @param enrolls: Whether client proxies enroll by the route.
         @param datagrams: Whether it is DTLS.
         @return: L{None} where something is wrong with it.
         """
         policy = self.serverPolicy(table, path)
         if mode == "sequential-server":
-            return self._sequential(policy, path)
+            return self._sequential(policy, path, enrolls)
         if policy.mirrors and mode == "offload":
             self._reader.tell(
                 f"{path}.alpn", '"mirror" asks the upstream, which speaks no TLS in mode offload: name the protocols'
@@ -75,7 +86,7 @@ class TLSReader:
         loaded = self._load(path, policy, "", lambda: ServerTLS.load(policy, self._now, path, datagrams), datagrams)
         return None if policy.mirrors and mode != "bridge" else loaded
 
-    def _sequential(self, policy: ServerPolicy, path: str) -> ServerTLS | None:
+    def _sequential(self, policy: ServerPolicy, path: str, enrolls: bool) -> ServerTLS | None:
         """
         Read the TLS of a mode that knows its clients by their certificates.
         """
@@ -90,8 +101,24 @@ class TLSReader:
                 self._reader.tell(f"{place}.client_auth", "mode sequential-server lets nobody in without a certificate")
             elif not one.clientCa and not (one is policy and policy.host):
                 self._reader.tell(f"{place}.client_ca", "say which CA issues the certificates of the clients")
-        policy = evolve(policy, alpn=SequentialServer.alpn)
+        policy = evolve(policy, alpn=SequentialServer.enrolling if enrolls else SequentialServer.alpn)
         return self._load(path, policy, "", lambda: ServerTLS.load(policy, self._now, path))
+
+    def enrolling(self, policy: ServerPolicy, path: str) -> ServerTLS | None:
+        """
+        Read the TLS toward client proxies that have no certificate yet.
+
+        @param policy: That of all others.
+        @param path: The key of what this is read for.
+        """
+        own = ServerPolicy(
+            cert=policy.cert,
+            alpn=(ALPN,),
+            minVersion="1.3",
+            ciphersuites=policy.ciphersuites,
+            groups=policy.groups,
+        )
+        return self._load(path, own, "", lambda: ServerTLS.load(own, self._now, path))
 
     def _hosts(self, tables: object, path: str) -> tuple[HostPolicy, ...]:
         """

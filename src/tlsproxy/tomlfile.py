@@ -41,9 +41,20 @@ class TOMLFile:
         @raise ConfigurationError: It cannot be read, or is no TOML.
         """
         try:
-            text = readWhole(name)[0].decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+            data = readWhole(name)[0]
         except OSError as e:
             raise ConfigurationError([Problem("", e.strerror or "it cannot be read", name)]) from e
+        return cls.parse(name, data)
+
+    @classmethod
+    def parse(cls, name: str, data: bytes) -> TOMLFile:
+        """
+        Take what was read of a file.
+
+        @raise ConfigurationError: It is no TOML.
+        """
+        try:
+            text = data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
         except UnicodeDecodeError as e:
             raise ConfigurationError([Problem("", "it is not UTF-8 text", name)]) from e
         try:
@@ -54,6 +65,9 @@ class TOMLFile:
             raise ConfigurationError([Problem("", f"it is not TOML: {e}", name, number)]) from e
         except RecursionError as e:
             raise ConfigurationError([Problem("", "it is nested too deep", name)]) from e
+        except ValueError as e:
+            # Python limits the digits of a number, and does not say where.
+            raise ConfigurationError([Problem("", "it has a number of too many digits", name)]) from e
 
     def place(self, problems: Iterable[Problem]) -> list[Problem]:
         """

@@ -16,7 +16,14 @@ from typing import Any, Final, Union, get_args, get_origin
 from attrs import Attribute, frozen
 
 from tlsproxy.logs.destinations import parseDestination
-from tlsproxy.tls.policy import PKCS12_SUFFIXES, CertificateFiles, PKCS12File
+from tlsproxy.tls.sources import (
+    NSS_PREFIX,
+    PKCS12_SUFFIXES,
+    CertificateFiles,
+    CertificateSource,
+    NSSDatabase,
+    PKCS12File,
+)
 
 __all__ = ["Shape", "Typed", "convert", "convertAs", "fileName", "kindOf", "shapeOf", "suggest", "text"]
 
@@ -157,18 +164,40 @@ def _files(value: object, resolve: Callable[[str], str], words: tuple[str, ...])
     return tuple(one if one in words else fileName(one, resolve) for one in files)
 
 
-def _certificate(value: object, resolve: Callable[[str], str]) -> CertificateFiles | PKCS12File:
+_SOURCES: Final = (
+    (CertificateFiles, ("chain", "key")),
+    (PKCS12File, ("pkcs12", "password_file")),
+    (NSSDatabase, ("nss", "nickname", "password_file")),
+)
+"""What certificates are read from, and the keys of each: the first it cannot do without."""
+
+
+def _certificate(value: object, resolve: Callable[[str], str]) -> CertificateSource:
     if not isinstance(value, dict):
-        path = fileName(value, resolve)
+        name = text(value)
+        if name.startswith(NSS_PREFIX):
+            return NSSDatabase(fileName(name.removeprefix(NSS_PREFIX), resolve))
+        path = fileName(name, resolve)
         return PKCS12File(path) if path.endswith(PKCS12_SUFFIXES) else CertificateFiles(path)
-    for made, first, second in ((CertificateFiles, "chain", "key"), (PKCS12File, "pkcs12", "password_file")):
-        if first in value and not set(value) - {first, second}:
-            files = [fileName(value[name], resolve) for name in (first, second) if name in value]
-            return made(*files)
-    raise ValueError('give a file, {chain = "FILE", key = "FILE"} or {pkcs12 = "FILE", password_file = "FILE"}')
+    for made, keys in _SOURCES:
+        if keys[0] in value and not set(value) - set(keys):
+            read = [None if key not in value else _part(key, value[key], resolve) for key in keys]
+            return made(*read)
+    raise ValueError(
+        'give a file, {chain = "FILE", key = "FILE"}, {pkcs12 = "FILE", password_file = "FILE"} or '
+        '{nss = "FOLDER", nickname = "NAME", password_file = "FILE"}'
+    )
 
 
-def _certificates(value: object, resolve: Callable[[str], str]) -> tuple[CertificateFiles | PKCS12File, ...]:
+def _part(key: str, value: object, resolve: Callable[[str], str]) -> str:
+    if key != "nickname":
+        return fileName(value, resolve)
+    if not text(value):
+        raise ValueError("give the nickname of a certificate, not an empty string")
+    return text(value)
+
+
+def _certificates(value: object, resolve: Callable[[str], str]) -> tuple[CertificateSource, ...]:
     several = value if isinstance(value, list) else [value]
     if not several:
         raise ValueError("give one certificate at least, or leave this out")

@@ -240,9 +240,9 @@ class AssociationTests(PortCase):
         A bug ends its association, and leaves the port to the others.
         """
         self.listen(dtls=False)
-        accept, self.port._accept = self.port._accept, lambda end: 1 / 0
+        accept, self.port.accept = self.port.accept, lambda end: 1 / 0
         self.come(b"hello")
-        self.port._accept = accept
+        self.port.accept = accept
         self.come(b"hello", ("192.0.2.1", 1))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(list(self.port.ends), [("192.0.2.1", 1)])

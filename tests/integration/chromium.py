@@ -60,10 +60,14 @@ def hosts(case: NamespaceTestCase, known: Mapping[str, str]) -> list[str]:
     @param known: The address of each name.
     @return: The start of its command line.
     """
+    return overlay(case, _tables(case, known))
+
+
+def _tables(case: NamespaceTestCase, known: Mapping[str, str]) -> dict[str, Path]:
     table, order = case.folder / "hosts", case.folder / "nsswitch.conf"
     table.write_text("".join(f"{address} {name}\n" for name, address in known.items()))
     order.write_text("hosts: files\n")
-    return overlay(case, {"/etc/hosts": table, "/etc/nsswitch.conf": order})
+    return {"/etc/hosts": table, "/etc/nsswitch.conf": order}
 
 
 class Chromium:
@@ -79,6 +83,7 @@ class Chromium:
         self._program = requirePeer("chromium")
         self._home = case.folder / "home"
         self._prefix: Sequence[str] = case.inside
+        self._places: dict[str, Path] = {}
         self._database = self._home / ".pki" / "nssdb"
         self._database.mkdir(parents=True)
         self._started = 0
@@ -108,11 +113,31 @@ class Chromium:
             ["openssl", "pkcs12", "-export", "-in", str(certificate), "-out", str(bundle), "-passout=pass:"]
         )
         self._nss("pk12util", "-i", str(bundle), "-W", "")
+        self._chosen.append(json.dumps({"pattern": url, "filter": {}}))
+        self.manage("test.json", json.dumps({"AutoSelectCertificateForUrls": self._chosen}))
+
+    def manage(self, name: str, policies: str) -> None:
+        """
+        Have it managed by policies of the system.
+
+        @param name: What their file is called.
+        """
         managed = self._home / "policies" / "managed"
         managed.mkdir(parents=True, exist_ok=True)
-        self._chosen.append(json.dumps({"pattern": url, "filter": {}}))
-        (managed / "test.json").write_text(json.dumps({"AutoSelectCertificateForUrls": self._chosen}))
-        self._prefix = overlay(self._case, {_POLICIES: self._home})
+        (managed / name).write_text(policies)
+        self._see({_POLICIES: self._home})
+
+    def know(self, known: Mapping[str, str]) -> None:
+        """
+        Have it know some names, and no others.
+
+        @param known: The address of each name.
+        """
+        self._see(_tables(self._case, known))
+
+    def _see(self, places: Mapping[str, Path]) -> None:
+        self._places |= places
+        self._prefix = overlay(self._case, self._places)
 
     def page(self, url: str, *flags: str) -> str:
         """

@@ -71,6 +71,8 @@ class PairingTests(PeersTestCase):
         Have each client hear each server by a mode.
         """
         pairs = [(client, server) for client in clients for server in SERVERS]
+        if mode == "passthrough":
+            pairs.remove(("gnutls", "socat"))  # Without a proxy, too, these two do not always understand each other.
         ports = {pair: freePort() for pair in pairs}
         routes = [{**getattr(self, mode)(port), "name": "-".join(pair)} for pair, port in ports.items()]
         proxy = self.proxy(*self.routes(*routes))

@@ -268,19 +268,43 @@ class ExampleTests(NamespaceTestCase):
 
     def test_dmz(self) -> None:
         """
-        C{dmz/run.py} runs all four hosts, and shows what each party can see, and what it cannot.
+        C{dmz/run.py} goes from nothing to an answer, with a client proxy that enrolls, and shows what each party can
+        see, and what it cannot.
         """
-        done = self.run_([*self.inside, sys.executable, str(EXAMPLES / "dmz" / "run.py"), str(self.folder)])
-        text = done.stdout.decode()
+        text = self.dmz(keys="proxies-ca-key.pem server-key.pem")
+        self.assertRegex(text, r"(?m)^\$ tlsproxy setup ")
+        self.assertRegex(text, r"(?m)^\$ tlsproxy enroll https://enroll.localhost:8444 ")
+        self.assertRegex(text, r"(?ms)^\$ tlsproxy browser .*127\.0\.0\.1:3128")
+        self.assertIn(" outcome=enrolled", (self.folder / "reverse-proxy" / "log").read_text())
+        token = (self.folder / "token").read_text().strip()
+        for log in self.folder.glob("*/log"):
+            self.assertNotIn(token, log.read_text())
+
+    def test_dmzByHand(self) -> None:
+        """
+        So it does where nobody enrolls.
+        """
+        self.dmz("--by-hand", keys="dmz-key.pem")
+
+    def dmz(self, *options: str, keys: str) -> str:
+        """
+        Run the example, and see that it tells what it has to.
+
+        @param keys: What keys the reverse proxy has.
+        @return: What it prints.
+        """
+        run = [sys.executable, str(EXAMPLES / "dmz" / "run.py"), *options, str(self.folder)]
+        text = self.run_([*self.inside, *run]).stdout.decode()
         self.assertIn("BALANCE 4711\n", text)
         self.assertIn("from end to end: 4711: 1234.56 EUR\n", text)
         for name, words in (
             ("hears", "\\d+ bytes, all of them TLS: \\d+ records"),
             ("the target", "not heard"),
             ("the CONNECT", "not heard"),
+            ("a certificate", "not heard"),
             ("the browser's certificate", "not heard"),
             ("question or answer", "not heard"),
-            ("keys", "dmz-key.pem, for its own TLS; none of the bank's"),
+            ("keys", f"{keys}; none of the bank's"),
         ):
             self.assertRegex(text, f"(?m)^  {name}: +{words}$")
         self.assertEqual(
@@ -298,6 +322,7 @@ class ExampleTests(NamespaceTestCase):
             done = self.run_([*TOOL, "check", f"{host}/{host}.toml"])
             self.assertIn(b": good: ", done.stdout)
             self.assertEqual(b"", done.stderr)
+        return text
 
     def test_dmzPassthrough(self) -> None:
         """

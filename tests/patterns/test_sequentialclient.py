@@ -6,21 +6,28 @@ L{tlsproxy.patterns.sequentialclient}: the browser's side and the reverse proxy'
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from zope.interface.verify import verifyObject
 
 from tests.patterns.connecting import ConnectCase, ask, credentials, users
 from tlsproxy.address import TCP
 from tlsproxy.downgrade import Downgrade
+from tlsproxy.enrolling.folder import Enrolled, Folder
+from tlsproxy.enrolling.possession import certified, newKey
 from tlsproxy.interfaces import IPattern
 from tlsproxy.mapping import Entry, Mapping, ReverseProxy
 from tlsproxy.patterns import sequentialclient
 from tlsproxy.patterns.sequentialclient import SequentialClient
 from tlsproxy.peeruser import PeerUnknown
-from tlsproxy.testing.certificates import clientTLS
+from tlsproxy.signedmapping import Trust
+from tlsproxy.testing.certificates import NOW, clientTLS
 from tlsproxy.testing.sessions import Origin
 from tlsproxy.testing.streampeers import Peer
+from tlsproxy.tls.contexts import ClientTLS
+from tlsproxy.tls.issuing import Issuer
 
 OK = b"HTTP/1.1 200 OK\r\n\r\n"
 SEQ = b"tlsproxy-seq/1"
@@ -46,10 +53,11 @@ class SequentialCase(ConnectCase):
         @param entries: Of the mapping, before those that all have.
         """
         limits = {name: more.pop(name) for name in ("negotiate", "dial") if name in more}
+        expires = more.pop("expires", None)
         dmz = ReverseProxy(name="dmz", address=TCP("dmz.example", 443), tls=clientTLS())
         shop = Entry(hosts=("shop.example:443", "[2001:db8::/32]:443"), via=dmz)
         self.known["dmz.example"] = ["192.0.2.9"]
-        self.serve(SequentialClient(mapping=Mapping(entries=(*entries, shop)), **more), **limits)
+        self.serve(SequentialClient(mapping=Mapping(entries=(*entries, shop), expires=expires), **more), **limits)
         self.factory.listeners = ()
 
     def reverse(self, alpn: bytes = b"http/1.1", version: str = "TLSv1.3") -> None:
@@ -191,6 +199,123 @@ class ClientTests(SequentialCase):
             ("other.example:443", "is not in the mapping"),
         ):
             self.refused(f"this proxy does not make tunnels to {target}", f"{target} {reason}", target)
+
+    def test_expired(self) -> None:
+        """
+        From the moment on when the mapping expires every host is refused, whatever its way would have been, and the
+        browser reads why; which hosts were mapped it is still told, so that it does not go directly either.
+        """
+        expires = datetime(2026, 12, 28, 23, tzinfo=UTC)
+        now = [expires - timedelta(seconds=1)]
+        direct = Entry(hosts="*.direct.example:443", direct=True)
+        secret = Entry(hosts="secret.example:*")
+        self.proxy(direct, secret, expires=expires, now=lambda: now[0])
+        public = "this proxy does not make tunnels to secret.example:443"
+        self.refused(public, "secret.example:443 is refused by the mapping", "secret.example:443")
+        now[0] = expires
+        sentence = "the mapping has expired on 2026-12-28 23:00 UTC: no host is reached until there is a new one"
+        for target in ("shop.example:443", "a.direct.example:443", "secret.example:443", "other.example:443"):
+            self.refused(sentence, sentence, target)
+        client = self.asks(b"GET /proxy.pac HTTP/1.1\r\nHost: 127.0.0.1:3128\r\n\r\n")
+        status, _, body = self.got(client)
+        self.assertEqual(200, status)
+        for host in (b"shop", b"direct", b"secret"):
+            self.assertIn(host, body)
+        self.settle()
+        self.forget()
+        # A clock that was wrong and is set right again is no trouble.
+        now[0] = expires - timedelta(days=1)
+        self.refused(public, "secret.example:443 is refused by the mapping", "secret.example:443")
+
+    def test_certificateExpired(self) -> None:
+        """
+        Once a certificate has expired that a reverse proxy has given, and not before, the browser reads so, and what to
+        do.
+        """
+        key = newKey()
+        issuer, _ = Issuer.create("proxies.example", timedelta(days=10), NOW)
+        issued = issuer.issue("laptop", key.public_key(), NOW + timedelta(days=7), NOW)
+        mine = certified(issued.public_bytes(Encoding.PEM), key, NOW)
+        trust = Trust((), "proxies.example")
+        enrolled = Enrolled(Folder("/here"), mine, trust, "https://enroll.dmz.example/")
+        now = [mine.notAfter]
+        self.proxy(enrolled=enrolled, now=lambda: now[0])
+        words = "the certificate of this client proxy has expired on 2026-11-27 12:00 UTC"
+        do = (
+            "enroll again, with a new token: tlsproxy enroll https://enroll.dmz.example/ --token-file FILE "
+            "--directory /here"
+        )
+        self.refused(f"{words}, and could not be renewed: {do}", f"{words}: {do}", "shop.example:443")
+        now[0] -= timedelta(seconds=1)
+        self.reverse()
+        client = self.asks(ask("shop.example:443"))
+        self.assertTrue(self.head().startswith("CONNECT shop.example:443 "))
+        self.targets[-1].close()
+        self.settle()
+        client.close()
+        self.settle()
+        self.forget()
+
+    def renewing(self, *renewed: bool | None) -> Any:
+        """
+        Have a client proxy whose certificate the reverse proxy refuses, ask for a tunnel, and refuse it.
+
+        @param renewed: What the folder has to say of the certificate, in turn.
+        """
+        answers = list(renewed)
+
+        class Changing(Folder):
+            def renews(self, serial: int) -> bool | None:
+                """
+                Say what is next.
+                """
+                return answers.pop(0)
+
+        key = newKey()
+        issuer, _ = Issuer.create("proxies.example", timedelta(days=10), NOW)
+        issued = issuer.issue("laptop", key.public_key(), NOW + timedelta(days=7), NOW)
+        mine = certified(issued.public_bytes(Encoding.PEM), key, NOW)
+        enrolled = Enrolled(Changing("/here"), mine, Trust((), "proxies.example"), "https://enroll.dmz.example/")
+        self.patch(ClientTLS, "load", lambda policy, name, now: clientTLS())
+        self.proxy(enrolled=enrolled, now=lambda: NOW)
+        self.reverse()
+        client = self.asks(ask("shop.example:443"))
+        self.head()
+        self.targets[-1].write(b"HTTP/1.1 403 No\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\ndead")
+        self.settle()
+        return client
+
+    def test_renewed(self) -> None:
+        """
+        Where the reverse proxy refuses a certificate because it has just given another one, the tunnel is asked for
+        again by that, once it is there.
+        """
+        for renewed in ((True,), (None, None, True)):
+            client = self.renewing(*renewed)
+            self.after(0.25 * len(renewed))
+            self.assertEqual(2, len(self.targets))
+            self.assertTrue(self.head().startswith("CONNECT shop.example:443 "))
+            self.targets[-1].write(OK + b"hello")
+            self.settle(lambda: bytes(client.received).endswith(b"\r\n\r\nhello"))  # noqa: B023
+            client.close()
+            self.targets[-1].close()
+            self.settle()
+            self.assertEqual(1, len(self.told()))
+            self.forget()
+            self.targets.clear()
+
+    def test_notRenewed(self) -> None:
+        """
+        Where there is no other, or none within two seconds, it is refused as ever.
+        """
+        for renewed in ((False,), (None, False), (None,) * 20):
+            client = self.renewing(*renewed)
+            self.after(0.25 * len(renewed))
+            self.assertEqual((403, 1), (self.got(client)[0], len(self.targets)))
+            self.settle()
+            self.assertEqual("the reverse proxy dmz says: dead", self.told()[-1]["reason"])
+            self.forget()
+            self.targets.clear()
 
     def test_webPages(self) -> None:
         """

@@ -4,6 +4,7 @@ L{tlsproxy.patterns.sequentialclient}: what becomes of tunnels when the mapping 
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from attrs import evolve
@@ -56,6 +57,18 @@ class ReloadTests(SequentialCase):
         self.judge(
             Entry(hosts=("other.example:443",)), Entry(hosts=("*.example:443",), via=self.via(443), sni=("none",))
         )
+        self.one().stop()
+        self.settle()
+
+    def test_expired(self) -> None:
+        """
+        A mapping that has expired lets nobody new through; who was let through goes on.
+        """
+        self.open()
+        route: Any = self.factory.route
+        old = evolve(route.pattern.mapping, expires=datetime(2001, 1, 1, tzinfo=UTC))
+        judgeAgain([self.factory], [evolve(route, pattern=evolve(route.pattern, mapping=old))])
+        self.settle()
         self.one().stop()
         self.settle()
 

@@ -342,3 +342,24 @@ class GivenTests(GrantCase):
             self.assertIn(sentence, str(error))
         pattern: Any = SequentialServer(tls=right, grants=(grantFor(),))
         self.assertGreater(pattern.now(), NOW)
+
+
+class DeskTests(GrantCase):
+    """
+    A reverse proxy where client proxies enroll.
+    """
+
+    def test_protocols(self) -> None:
+        """
+        Its TLS and its desk have to know of each other.
+        """
+        one, other = (
+            serverTLS(clients="required", alpn=alpn) for alpn in (SequentialServer.enrolling, SequentialServer.alpn)
+        )
+        problem = self.assertRaises(ValueError, SequentialServer, tls=one, grants=(grantFor(),))
+        self.assertIn("load it with alpn=SequentialServer.alpn", str(problem))
+        self.assertEqual("tlsproxy-enroll/1", SequentialServer.enrolling[-1])
+        desk: Any = "desk"
+        problem = self.assertRaises(ValueError, SequentialServer, tls=other, grants=(grantFor(),), desk=desk)
+        self.assertIn("load it with alpn=SequentialServer.enrolling", str(problem))
+        self.assertRaises(TypeError, SequentialServer, tls=one, grants=(grantFor(),), desk=desk)

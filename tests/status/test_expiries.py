@@ -108,7 +108,8 @@ class ExpiriesTests(WatchedCase):
             chain = identity.chain
 
             def __init__(self, day: int) -> None:
-                self.notAfter = datetime.now(UTC) + timedelta(day)
+                self.notBefore = datetime.now(UTC)
+                self.notAfter = self.notBefore + timedelta(day)
 
         identities: Any = tuple(map(Expiring, days))
         return evolve(serverTLS(), identities=identities)

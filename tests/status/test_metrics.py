@@ -10,6 +10,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.status.test_page import RENEWAL
 from tests.status.watching import WatchedCase
 from tlsproxy.interfaces import PHASES
 from tlsproxy.status.metrics import expose
@@ -114,6 +115,23 @@ class MetricsTests(WatchedCase):
         told["certificates"] = [one | {"names": [f"{number // 2}.example"]} for number in range(1000)]
         names = [name for name, _ in self.samples(told) if name == "tlsproxy_certificate_not_after_seconds"]
         self.assertEqual(100, len(names))
+
+    def test_enrolled(self) -> None:
+        """
+        What has come from a reverse proxy is told, as far as there is something.
+        """
+        told = self.state.tell()
+        before = set(self.samples(told))
+        told["renewals"] = [RENEWAL]
+        samples = self.samples(told)
+        label = (("route", "client-proxy"),)
+        more = {name.removeprefix("tlsproxy_") for name, _ in set(samples) - before}
+        self.assertEqual(
+            {"enrollment_not_after_seconds", "enrollment_renewal_seconds", "mapping_version", "enrollment_failing"}
+            | {"enrollment_renewals_total", "enrollment_mappings_total", "enrollment_failures_total"},
+            {name for name in more if not name.endswith("_created")},
+        )
+        self.assertEqual(1796515200, samples["tlsproxy_enrollment_not_after_seconds", label])
 
     def test_hostileNames(self) -> None:
         """

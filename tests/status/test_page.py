@@ -14,6 +14,20 @@ from typing import Any
 from tests.status.watching import WatchedCase
 from tlsproxy.status.page import POLICY, page
 
+RENEWAL = {
+    "route": "client-proxy",
+    "name": "laptop",
+    "certificate_not_after": "2026-12-06T00:00:00+00:00",
+    "renewal": "2026-12-03T16:00:00+00:00",
+    "mapping_version": 1795908144,
+    "mapping_not_after": None,
+    "renewals": 1,
+    "mappings": 2,
+    "failures": 3,
+    "last_failure": "",
+}
+"""What is told of one that has enrolled."""
+
 
 class Reader(HTMLParser):
     """
@@ -106,3 +120,25 @@ class PageTests(WatchedCase):
         self.assertIn('<td class="bad">13</td>', page(told))
         told["certificates"][0]["days_left"] = 90
         self.assertNotIn('class="bad"', page(told))
+
+    def test_shortLived(self) -> None:
+        """
+        One that is valid for a few days stands out when it should have been renewed long ago.
+        """
+        told = self.state.tell()
+        told["certificates"][0] |= {"days_valid": 7.04, "days_left": 3.2}
+        self.assertNotIn('class="bad"', page(told))
+        told["certificates"][0]["days_left"] = 1.7
+        self.assertIn('<td class="bad">2</td>', page(told))
+
+    def test_enrolled(self) -> None:
+        """
+        What has come from a reverse proxy is told, and what went wrong stands out.
+        """
+        told = self.state.tell()
+        self.assertNotIn("Enrolled", page(told))
+        told["renewals"] = [RENEWAL, RENEWAL | {"route": "other", "last_failure": "<no>"}]
+        text = page(told)
+        self.assertIn("<td>2026-12-06T00:00:00+00:00</td>", text)
+        self.assertIn("<td>1795908144</td>", text)
+        self.assertIn('<td class="bad">&lt;no&gt;</td>', text)

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tlsproxy.testing.certificates import Holder, certify, write
-from tlsproxy.tls.identities import Found, Source, findIdentities, identitiesIn
-from tlsproxy.tls.policy import CertificateFiles, PKCS12File
+from tlsproxy.tls.identities import Found, findIdentities, identitiesIn
+from tlsproxy.tls.sources import CertificateFiles, CertificateSource, PKCS12File
 
 CA = certify("CA")
 INTERMEDIATE = certify("Intermediate", CA)
@@ -59,7 +59,7 @@ class FolderCase(SynchronousTestCase):
         """
         return write(self.path(name), *parts, mode=mode)
 
-    def find(self, *sources: Source) -> Found:
+    def find(self, *sources: CertificateSource) -> Found:
         """
         Load what is expected to be good.
         """
@@ -67,13 +67,13 @@ class FolderCase(SynchronousTestCase):
         self.assertEqual([], found.problems)
         return found
 
-    def names(self, *sources: Source) -> list[str]:
+    def names(self, *sources: CertificateSource) -> list[str]:
         """
         Tell the names of the certificates that are found.
         """
         return [identity.names[0] for identity in self.find(*sources).identities]
 
-    def told(self, *sources: Source) -> list[tuple[str, str]]:
+    def told(self, *sources: CertificateSource) -> list[tuple[str, str]]:
         """
         Tell what is wrong, with the folder left out.
         """

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tlsproxy.tls.policy import CertificateFiles, ClientPolicy, PKCS12File, Policy, ServerPolicy, snake
 
-CERTIFICATES = ("tuple[CertificateFiles | PKCS12File, ...]", "CertificateFiles | PKCS12File | None")
+CERTIFICATES = ("tuple[CertificateSource, ...]", "CertificateFiles | PKCS12File | None")
 
 
 class PolicyTests(SynchronousTestCase):
@@ -127,17 +127,17 @@ class GivenTests(SynchronousTestCase):
             (
                 ServerPolicy,
                 {"cert": (("x", "y"),)},
-                "ServerPolicy(cert=...): give CertificateFiles(chain, key) or PKCS12File(path, passwordFile), not a tu",
+                "ServerPolicy(cert=...): give CertificateFiles(chain, key), PKCS12File(path, passwordFile) or NSS",
             ),
             (
                 ServerPolicy,
                 {"cert": None},
-                "ServerPolicy(cert=...): give several in a tuple, each CertificateFiles(chain, key) or PKCS12File(path",
+                "ServerPolicy(cert=...): give several in a tuple, each CertificateFiles(chain, key), PKCS12File(path",
             ),
             (
                 ClientPolicy,
                 {"cert": (("x", "y"),)},
-                "ClientPolicy(cert=...): give CertificateFiles(chain, key) or PKCS12File(path, passwordFile), not a tu",
+                "ClientPolicy(cert=...): give CertificateFiles(chain, key), PKCS12File(path, passwordFile) or NSS",
             ),
             (ServerPolicy, {"clientCa": b"x"}, "ServerPolicy(clientCa=...): give several in a tuple"),
             (

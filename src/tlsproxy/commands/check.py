@@ -15,7 +15,7 @@ from typing import Any
 
 from attrs import asdict
 
-from tlsproxy.commands import Commands
+from tlsproxy.commands.parser import Commands
 from tlsproxy.config import Configuration, loadFile
 from tlsproxy.errors import ConfigurationError, Problem
 from tlsproxy.reaching import placesOf, reach

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_cli -*-
+# -*- test-case-name: tests.commands.test_devcert -*-
 """
 C{tlsproxy devcert}: certificates for examples.
 """
@@ -10,7 +10,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tlsproxy.commands import Commands
+from tlsproxy.commands.parser import Commands
 from tlsproxy.tls.development import writeDevelopmentFiles
 from tlsproxy.tls.files import CertificateProblem
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_cli -*-
+# -*- test-case-name: tests.commands.test_handlers -*-
 """
 C{tlsproxy handlers}: which protocol handlers there are.
 """
@@ -9,7 +9,7 @@ import argparse
 import textwrap
 from typing import Final
 
-from tlsproxy.commands import Commands
+from tlsproxy.commands.parser import Commands
 from tlsproxy.installed import Found, Installed
 
 __all__ = ["add"]

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.test_cli -*-
+# -*- test-case-name: tests.commands.test_passwd -*-
 """
 C{tlsproxy passwd}: the line of a user with a password.
 """
@@ -9,7 +9,7 @@ import argparse
 import getpass
 import sys
 
-from tlsproxy.commands import Commands
+from tlsproxy.commands.parser import Commands
 from tlsproxy.passwords import PasswordProblem, checkName, hashPassword
 
 __all__ = ["add"]

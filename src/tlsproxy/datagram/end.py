@@ -57,6 +57,7 @@ class DatagramEnd(Sender):
     @ivar spoke: As for L{tlsproxy.end.End}.
     @ivar dtlsHello: The client's hello, where the client speaks DTLS.
     @ivar unproven: Whether nobody has seen to it that the client is where it says.
+    @ivar doubted: Whether the peer has sent nothing so far, and has to be there: the network's word is taken for it.
     @ivar take: What is called with each datagram in clear: a buffer that has it in its front, and its length.
     @ivar onEnd: Called once when the association ends by the peer's will, or for want of a peer, with the outcome and
         the reason.
@@ -64,7 +65,7 @@ class DatagramEnd(Sender):
     """
 
     spoke = ""
-    unproven = False
+    unproven = doubted = False
     take: Callable[[Buffer, int], object]
 
     def __init__(
@@ -164,9 +165,12 @@ class DatagramEnd(Sender):
 
         @param code: The C{errno}.
         """
+        why = "nobody listens there" if code == errno.ECONNREFUSED else "there is no way to it"
+        problem = DialFailed(f"{self.who} does not take datagrams: {why}")
         if self._shaking is not None:
-            why = "nobody listens there" if code == errno.ECONNREFUSED else "there is no way to it"
-            self._fail(DialFailed(f"{self.who} does not take datagrams: {why}"))
+            self._fail(problem)
+        elif self.doubted:
+            self.over(problem.outcome, str(problem))
         else:
             self.dropped[UNANSWERED] += 1
 

@@ -26,14 +26,15 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from tlsproxy.datagram.end import DatagramEnd
-from tlsproxy.datagram.gathering import GatheringEnd
+from tlsproxy.datagram.passing import GARBAGE, Passing
 from tlsproxy.datagram.path import Address, addressOf, dontFragment
+from tlsproxy.datagram.sending import FULL
 from tlsproxy.datagram.sharing import Shared, Terms
 from tlsproxy.datagram.source import ROOM, Ancillary, asksForSource, sourceOf
 from tlsproxy.tls.native import Buffer
 from tlsproxy.wire.cookies import Cookies
 from tlsproxy.wire.dtls import ALERT, APPLICATION_DATA, HANDSHAKE
-from tlsproxy.wire.dtlshello import DTLSHello, FragmentedHello, HelloPieces, helloVerifyRequest, readHello
+from tlsproxy.wire.dtlshello import DTLSHello, FragmentedHello, helloVerifyRequest, readHello
 from tlsproxy.wire.hellobody import HelloError
 
 __all__ = ["BATCH", "FRAGMENTED", "FULL", "GARBAGE", "HALF_OPEN", "DatagramPort"]
@@ -45,10 +46,6 @@ BATCH: Final = 64
 
 FRAGMENTED: Final = "fragmented"
 """A hello that comes in fragments."""
-FULL: Final = "full"
-"""There are as many associations as there may be."""
-GARBAGE: Final = "garbage"
-"""What is no hello, from where there is no association."""
 HALF_OPEN: Final = "half-open"
 """There are as many handshakes under way as there may be."""
 
@@ -67,6 +64,10 @@ class DatagramPort:
     @ivar terms: What holds for its associations; it may be set anew.
     @ivar ends: The associations, by the addresses of their peers.
     @ivar pending: Those whose handshake is under way where there is another already.
+    @ivar halfOpen: Those whose peers have not done their handshakes, the oldest first.
+    @ivar reactor: The reactor.
+    @ivar accept: Called with each new association.
+    @ivar listening: Whether it takes new ones.
     @ivar dropped: How many datagrams were dropped that belong to no association, by reason.
     @ivar asked: How many cookies were handed out.
     """
@@ -90,16 +91,17 @@ class DatagramPort:
         self.pending: dict[Address, DatagramEnd] = {}
         self.dropped: Counter[str] = Counter()
         self.asked = 0
-        self._reactor = reactor
-        self._accept = accept
+        self.reactor = reactor
+        self.accept = accept
         self._cookies = cookies
         self.terms = terms
-        self._halfOpen: set[DatagramEnd] = set()
+        self.halfOpen: dict[DatagramEnd, None] = {}
         self._local: Address = sock.getsockname()
-        self._listening = False
+        self.listening = False
         self._reading = False
         self._told: Ancillary = ()
         self._receive = self._receiveTold if asksForSource(sock) else sock.recvfrom_into
+        self._passing = Passing(self, _received)
         dontFragment(sock)
 
     # -- IListeningPort ---------------------------------------------------------------------------------------------
@@ -108,14 +110,14 @@ class DatagramPort:
         """
         Look for what comes.
         """
-        self._listening = self._reading = True
-        self._reactor.addReader(self)
+        self.listening = self._reading = True
+        self.reactor.addReader(self)
 
     def stopListening(self) -> None:
         """
         Take no new association.  The socket is closed with the last of them.
         """
-        self._listening = False
+        self.listening = False
         self._maybeClose()
 
     def getHost(self) -> IAddress:
@@ -125,12 +127,12 @@ class DatagramPort:
         return addressOf(self._local)
 
     def _maybeClose(self) -> None:
-        if self._listening or self.ends or self.pending or not self._reading:
+        if self.listening or self.ends or self.pending or not self._reading:
             return
         self._reading = False
-        self._reactor.removeReader(self)
+        self.reactor.removeReader(self)
         # In a later turn: the reactor may hold an event for this descriptor.
-        self._reactor.callLater(0, self.socket.close)
+        self.reactor.callLater(0, self.socket.close)
 
     # -- IReadDescriptor --------------------------------------------------------------------------------------------
 
@@ -150,8 +152,8 @@ class DatagramPort:
         """
         The reactor is stopping, or has found the descriptor dead.
         """
-        self._reading = self._listening = False
-        self._reactor.removeReader(self)
+        self._reading = self.listening = False
+        self.reactor.removeReader(self)
         self.socket.close()
 
     def readConnectionLost(self, reason: object) -> None:
@@ -159,7 +161,7 @@ class DatagramPort:
         The kernel has something to tell, and no datagram: reactors that poll take that for an end.
         """
         if self._reading:
-            self._reactor.addReader(self)
+            self.reactor.addReader(self)
             self.doRead()
 
     def writeConnectionLost(self, reason: object) -> None:
@@ -172,6 +174,7 @@ class DatagramPort:
         Something has come.
         """
         receive, view, ends, dtls = self._receive, _received.view, self.ends, self.terms.dtls
+        passing = self._passing if self.terms.hellos else None
         for _ in range(BATCH):
             try:
                 count, address = receive(view)
@@ -181,7 +184,9 @@ class DatagramPort:
                 continue  # It is about something that was sent to somebody.
             end = ends.get(address)
             try:
-                if end is None:
+                if passing is not None:
+                    passing.came(end, count, address)
+                elif end is None:
                     self._stranger(count, address)
                 elif dtls and view[0] == HANDSHAKE and not (view[3] or view[4]):
                     self._inClear(end, count, address)
@@ -209,52 +214,34 @@ class DatagramPort:
         """
         Something has come from where there is no association.
         """
-        if not self._listening:
+        if not self.listening:
             return
         hello = None
         if self.terms.dtls:
             hello = self._proven(count, address)
             if hello is None:
                 return
-        elif self.terms.hellos and not self._isHello(count):
-            return
-        if (self.terms.dtls or self.terms.hellos) and len(self._halfOpen) >= self.terms.halfOpen:
-            self.dropped[HALF_OPEN] += 1
-            return
+            if len(self.halfOpen) >= self.terms.halfOpen:
+                self.dropped[HALF_OPEN] += 1
+                return
         if len(self.ends) >= self.terms.most:
             self.dropped[FULL] += 1
             return
         self._begin(self.ends, count, address, hello)
 
-    def _isHello(self, count: int) -> bool:
-        """
-        See that something is a hello that is to be passed on, or a part of one.
-        """
-        try:
-            HelloPieces().take(bytes(_received.view[:count]))
-        except HelloError:
-            self.dropped[GARBAGE] += 1
-            return False
-        return True
-
-    def _begin(
-        self,
-        where: dict[Address, DatagramEnd],
-        count: int,
-        address: Address,
-        hello: DTLSHello | None,
-        pieces: HelloPieces | None = None,
-    ) -> None:
-        wire = Shared(self, address, sourceOf(self._told))
-        if self.terms.hellos:
-            end: DatagramEnd = GatheringEnd("the client", self._reactor, wire)
-        else:
-            end = DatagramEnd("the client", self._reactor, wire, self.terms.mtu, hello)
+    def _begin(self, where: dict[Address, DatagramEnd], count: int, address: Address, hello: DTLSHello | None) -> None:
+        end = DatagramEnd("the client", self.reactor, self.wire(address), self.terms.mtu, hello)
         where[address] = end
-        if hello is not None or end.unproven:
-            self._halfOpen.add(end)
+        if hello is not None:
+            self.halfOpen[end] = None
         end.came(_received, count)
-        self._accept(end)
+        self.accept(end)
+
+    def wire(self, address: Address) -> Shared:
+        """
+        Make what a new association uses.
+        """
+        return Shared(self, address, sourceOf(self._told))
 
     def _proven(self, count: int, address: Address) -> DTLSHello | None:
         """
@@ -274,7 +261,7 @@ class DatagramPort:
             return None
         self.asked += 1
         try:
-            Shared(self, address, sourceOf(self._told)).send(answer)
+            self.wire(address).send(answer)
         except OSError:
             pass  # It asks again.
         return None
@@ -293,13 +280,13 @@ class DatagramPort:
             return
         known = current.dtlsHello
         if known is not None and known.parameters == hello.parameters:
-            if current in self._halfOpen:
+            if current in self.halfOpen:
                 current.came(_received, count)  # It is repeated.
             return
-        if len(self._halfOpen - {current}) >= self.terms.halfOpen:
+        if len(self.halfOpen.keys() - {current}) >= self.terms.halfOpen:
             self.dropped[HALF_OPEN] += 1
             return
-        if pending is None and end not in self._halfOpen:
+        if pending is None and end not in self.halfOpen:
             self._begin(self.pending, count, address, hello)
             return
         # What was under way is not heard of any more.
@@ -320,7 +307,7 @@ class DatagramPort:
         """
         The handshake of an association is done.
         """
-        self._halfOpen.discard(end)
+        self.halfOpen.pop(end, None)
         if self.pending.get(address) is end:
             del self.pending[address]
             old, self.ends[address] = self.ends.get(address), end
@@ -331,7 +318,7 @@ class DatagramPort:
         """
         An association is over.
         """
-        self._halfOpen.discard(end)
+        self.halfOpen.pop(end, None)
         for where in (self.ends, self.pending):
             if where.get(address) is end:
                 del where[address]

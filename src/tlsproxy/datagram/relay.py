@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from tlsproxy.datagram.end import DatagramEnd
-from tlsproxy.datagram.probation import Probation
 from tlsproxy.deadlines import Deadlines
 from tlsproxy.handled import Standing
 from tlsproxy.interfaces import INWARD, OUTWARD, IProtocolHandler, Way
@@ -192,7 +191,7 @@ class DatagramRelay:
     @ivar over: Whether it is over, and both sides are let go.
     """
 
-    __slots__ = ("_done", "_probation", "_reactor", "active", "clock", "inward", "outward", "over")
+    __slots__ = ("_done", "_reactor", "active", "clock", "inward", "outward", "over")
 
     def __init__(
         self,
@@ -210,7 +209,6 @@ class DatagramRelay:
         self.active = clock.now
         self.over = False
         self._done = done
-        self._probation: Probation | None = None
         self._reactor = near.reactor
         if chain is not None:
             chain.relay = self
@@ -231,14 +229,9 @@ class DatagramRelay:
                 self.abort("reset", f"{direction.source.who} is gone")
                 return
             direction.source.onEnd = self.abort
-        self.outward.source.join(self.outward.carry)
-        if self.over:
-            return
-        near, far, carry = self.outward.source, self.inward.source, self.inward.carry
-        if near.unproven:
-            self._probation = Probation(near, far, carry, self.abort)
-            carry = self._probation.carry
-        far.join(carry)
+        for direction in (self.outward, self.inward):
+            if not self.over:
+                direction.source.join(direction.carry)
 
     def drains(self) -> bool:
         """
@@ -264,9 +257,6 @@ class DatagramRelay:
         if self.over:
             return
         self.over = True
-        if self._probation is not None:
-            self._probation.end()
-            self._probation = None
         self.outward.source.finish()
         self.inward.source.finish()
         done, self._done = self._done, _ignore

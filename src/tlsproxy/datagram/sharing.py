@@ -54,6 +54,9 @@ class Terms:
     @ivar mtu: As for L{DatagramEnd}.
     @ivar most: How many associations there may be.
     @ivar halfOpen: How many of them may be in their handshakes.
+    @ivar pace: How many new ones a second there may be of one network, where the clients are others' to be asked to
+        show where they are.
+    @ivar prefixes: The lengths of the prefixes that make a network of IPv4 and of IPv6.
     """
 
     dtls: bool = True
@@ -61,6 +64,8 @@ class Terms:
     mtu: int = SHAKING_MTU
     most: int = 4096
     halfOpen: int = 256
+    pace: int = 25
+    prefixes: tuple[int, int] = (32, 64)
 
 
 class Shared:

@@ -6,11 +6,15 @@ and without reading any further: end to end encryption through a host that canno
 
 from __future__ import annotations
 
+from typing import cast
+
 from attrs import field, frozen
 from twisted.internet.interfaces import IStreamClientEndpoint
 from zope.interface import implementer
 
 from tlsproxy.address import Address, asAddress
+from tlsproxy.datagram.end import DatagramEnd
+from tlsproxy.datagram.passed import PassedEnd
 from tlsproxy.end import End
 from tlsproxy.given import takes
 from tlsproxy.interfaces import IPattern
@@ -40,4 +44,11 @@ class Passthrough:
         """
         The hello, and what the rules make of it; then the upstream, which gets the hello as it came.
         """
-        return await Opening(session, self.upstream, hello=self.requireTLS).run()
+        client: End | PassedEnd = session.near
+        if isinstance(client, PassedEnd):
+            client.onEnd = session.cut  # It may have to give way to others before anything is dialed.
+        near, far = await Opening(session, self.upstream, hello=self.requireTLS).run()
+        if isinstance(client, PassedEnd):
+            client.upstream = cast(DatagramEnd, far)
+            client.upstream.doubted = True
+        return near, far

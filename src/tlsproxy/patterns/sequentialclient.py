@@ -11,16 +11,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import datetime
 from typing import ClassVar, Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
+from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from tlsproxy.address import TCP
 from tlsproxy.asking import Answer, askForTunnel
 from tlsproxy.downgrade import ALPN, Downgrade, Inner, follow
 from tlsproxy.end import End
-from tlsproxy.errors import DialFailed, SessionError
+from tlsproxy.enrolling.folder import Enrolled
+from tlsproxy.errors import ConfigurationError, DialFailed, SessionError, forgetFrames
 from tlsproxy.given import takes
 from tlsproxy.grants import Admitted
 from tlsproxy.interfaces import ENDED, OUTWARD, IPattern
@@ -30,6 +33,7 @@ from tlsproxy.mapping import Entry, Mapping, ReverseProxy, canonical
 from tlsproxy.passwords import Users
 from tlsproxy.peeruser import PeerUnknown, isHere, userOf
 from tlsproxy.session import Session
+from tlsproxy.signedmapping import shownTime
 from tlsproxy.steps import authorize, dial, dialAddresses
 from tlsproxy.targets import TargetRefused
 from tlsproxy.tls.contexts import ClientTLS
@@ -50,6 +54,8 @@ _LATE: Final = {
 }
 _PASSED_ON: Final = frozenset({502, 503, 504})
 """What a reverse proxy says that a browser understands of this proxy, too."""
+_PATIENCE: Final = 20
+_PAUSE: Final = 0.1
 _STRANGER: Final = "this proxy serves the processes of its own user only"
 
 
@@ -65,6 +71,8 @@ class SequentialClient:
     @ivar downgrade: When and how the TLS toward reverse proxies comes off.
     @ivar upstreamProxy: What reverse proxies are reached through; L{None} for nothing.
     @ivar userOf: Tells whose process is at the other end of a socket.
+    @ivar enrolled: Where certificate and mapping come from, where a reverse proxy has given both.
+    @ivar now: Tells the time that the mapping and the certificate are valid by.
     """
 
     mode = "sequential-client"
@@ -76,7 +84,11 @@ class SequentialClient:
     )
     downgrade: Downgrade = field(default=Downgrade(), validator=takes("Downgrade(...)", Downgrade))
     upstreamProxy: UpstreamProxy | None = field(default=None, validator=takes("an UpstreamProxy", UpstreamProxy, None))
+    enrolled: Enrolled | None = field(
+        default=None, validator=takes("Enrolled, as Enrolled.read(folder) makes it", Enrolled, None)
+    )
     userOf: Callable[..., int] = field(default=userOf, eq=False, repr=False)
+    now: Callable[[], datetime] = field(default=wallClock, eq=False, repr=False)
 
     @property
     def upstreamTLS(self) -> ClientTLS | None:
@@ -103,6 +115,7 @@ class SequentialClient:
             self._knowClient(session)
             if self.users is not None:
                 await checkUser(session, self.users, asked.authorization)
+            self._knowMapping()
             entry = self._look(where)
             way = str(entry.via or "")
             session.admitted = Admitted(host=where.host, port=where.port, via=way)
@@ -116,8 +129,7 @@ class SequentialClient:
 
         def pac(asked: Request) -> str:
             self._knowClient(session)
-            hosts = [(one.pattern, one.network, one.ports) for entry in self.mapping.entries for one in entry.hosts]
-            return mappedPacFile(asked.authority, hosts)
+            return self.pacFile(asked.authority)
 
         asked, far = await request(session, reach, False, self.users is not None, pac, _LATE)
         ((entry, agreed),) = ways
@@ -126,6 +138,17 @@ class SequentialClient:
             inner = Inner(host=canonical(asked.host), names=entry.sni, where="sni of its [[map]]")
             await follow(session, OUTWARD, agreed, self.downgrade, inner)
         return session.near, far
+
+    def pacFile(self, authority: str) -> str:
+        """
+        Write the file by which browsers send here what the mapping names, and all else directly.
+
+        @param authority: Where they find this proxy, as of L{mappedPacFile}.
+        @return: As of L{mappedPacFile}.
+        @raise ValueError: As of L{mappedPacFile}.
+        """
+        hosts = [(one.pattern, one.network, one.ports) for entry in self.mapping.entries for one in entry.hosts]
+        return mappedPacFile(authority, hosts)
 
     def _knowClient(self, session: Session) -> None:
         """
@@ -147,6 +170,28 @@ class SequentialClient:
         if user != os.geteuid():
             words = f"the client is a process of user id {user}, and this is one of user id {os.geteuid()}"
             raise TargetRefused(words, _STRANGER)
+
+    def _knowMapping(self) -> None:
+        """
+        See that the mapping still counts.  Tunnels that stand go on.
+
+        @raise TargetRefused: It has expired, and with it all that it says, what is reached directly included.
+        """
+        expires = self.mapping.expires
+        if expires is not None and self.now() >= expires:
+            sentence = f"the mapping has expired on {shownTime(expires)}: no host is reached until there is a new one"
+            raise TargetRefused(sentence, sentence)
+
+    def _knowCertificate(self) -> None:
+        """
+        See that our certificate is valid, where nobody but we know that it is not.
+
+        @raise TargetRefused: It has expired.
+        """
+        kept = self.enrolled
+        if kept is not None and self.now() >= kept.certificate.notAfter:
+            words = f"the certificate of this client proxy has expired on {shownTime(kept.certificate.notAfter)}"
+            raise TargetRefused(f"{words}: {kept.again}", f"{words}, and could not be renewed: {kept.again}")
 
     def whyNoMore(self, admitted: Admitted) -> str:
         """
@@ -191,10 +236,39 @@ class SequentialClient:
 
     async def _reach(self, session: Session, where: TCP, via: ReverseProxy) -> tuple[End, str]:
         """
-        Have a reverse proxy connect with the target.
+        Have a reverse proxy connect with the target, and where it does not, see whether it refuses our certificate only
+        because it has just given us another one.
 
         @return: Its side, and what was agreed on for its TLS.
         """
+        self._knowCertificate()
+        try:
+            return await self._ask(session, where, via)
+        except TargetRefused as e:
+            if not await self._isRenewed(session):
+                raise
+            forgetFrames(e)
+        if session.far is not None:
+            session.far.finish()
+        try:
+            tls = ClientTLS.load(via.tls.policy, via.tls.name, self.now())
+        except ConfigurationError as e:
+            raise DialFailed(str(e)) from None
+        return await self._ask(session, where, evolve(via, tls=tls))
+
+    async def _isRenewed(self, session: Session) -> bool:
+        """
+        Tell whether there is another certificate than the one that we know, and wait if it is about to be there.
+        """
+        kept = self.enrolled
+        for _ in range(_PATIENCE):
+            renewed = kept is not None and kept.folder.renews(kept.certificate.serial)
+            if renewed is not None:
+                return renewed
+            await deferLater(session.keeper.reactor, _PAUSE)
+        return False
+
+    async def _ask(self, session: Session, where: TCP, via: ReverseProxy) -> tuple[End, str]:
         who = f"the reverse proxy {via.name}"
         try:
             far = await self._dial(session, via, who)
@@ -218,7 +292,7 @@ class SequentialClient:
         agreed = self._heed(answer, wishes, who)
         shown = connection.get_certificate(as_cryptography=True)
         if shown is not None:
-            endWith(session, [shown], wallClock())
+            endWith(session, [shown], self.now())
         return far, agreed
 
     async def _dial(self, session: Session, via: ReverseProxy, who: str) -> End:

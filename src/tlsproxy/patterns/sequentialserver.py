@@ -16,10 +16,12 @@ from zope.interface import implementer
 from tlsproxy.address import TCP
 from tlsproxy.downgrade import ALPN, Downgrade, Inner, follow
 from tlsproxy.end import End
+from tlsproxy.enrolling.desk import Desk
 from tlsproxy.errors import DialFailed, HandshakeFailed, SessionError
 from tlsproxy.given import takes
 from tlsproxy.grants import NOT_THAT, Admitted, Grant, Granted, granted
 from tlsproxy.interfaces import INWARD, IPattern
+from tlsproxy.keeper import Keeper
 from tlsproxy.lifetimes import endWith, wallClock
 from tlsproxy.session import Session
 from tlsproxy.steps import acceptTLS, authorize, dialAddresses, readHello
@@ -30,6 +32,7 @@ from tlsproxy.tls.reverification import NoLongerValid, verifyAgain
 from tlsproxy.tunnels import ownOf, request, stand
 from tlsproxy.wire.connect import Request, establishedHead
 from tlsproxy.wire.downgrade import chooseWish
+from tlsproxy.wire.enrolling import ALPN as ENROLLING
 
 __all__ = ["SequentialServer"]
 
@@ -39,8 +42,10 @@ def _demands(instance: Any, attribute: Attribute[Any], value: ServerTLS) -> None
     A validator of attrs: TLS as this mode needs it.
     """
     where = f"SequentialServer({attribute.alias}=...)"
-    if value.policy.alpn != SequentialServer.alpn:
-        raise ValueError(f"{where}: load it with alpn=SequentialServer.alpn")
+    wanted = SequentialServer.alpn if instance.desk is None else SequentialServer.enrolling
+    if value.policy.alpn != wanted:
+        name = "alpn" if instance.desk is None else "enrolling"
+        raise ValueError(f"{where}: load it with alpn=SequentialServer.{name}")
     if not value.knowsEverybody:
         raise ValueError(f"{where}: every client has to show a certificate: give clientCa, and no other clientAuth")
 
@@ -57,20 +62,24 @@ class SequentialServer:
     Make the tunnels that certificates are granted.
 
     @cvar alpn: The application protocols that C{tls} has to choose from.
+    @cvar enrolling: Those that it has to choose from where there is a desk.
     @ivar tls: The TLS toward clients, all of which have to show a certificate.
     @ivar grants: Who may reach what.
     @ivar targets: What beyond that limits all of them: C{allow}, where there is any, and C{deny}.
     @ivar how: When and how TLS comes off at most.
+    @ivar desk: Where client proxies enroll; L{None} where they do not.
     @ivar now: Tells the time that certificates have to be valid at.
     """
 
     mode = "sequential-server"
     ruled = False
     alpn: ClassVar[tuple[str, ...]] = (ALPN, "http/1.1")
+    enrolling: ClassVar[tuple[str, ...]] = (*alpn, ENROLLING)
     tls: ServerTLS = field(validator=[isServerTLS, _demands])
     grants: tuple[Grant, ...] = field(validator=[takes("a Grant(...)", Grant, several=True), _some])
     targets: Targets = field(factory=Targets, validator=takes("Targets, as Targets(deny=...) makes them", Targets))
     how: Downgrade = field(factory=Downgrade, validator=takes("Downgrade(...)", Downgrade))
+    desk: Desk | None = field(default=None, validator=takes("a Desk(...)", Desk, None), eq=False, repr=False)
     now: Callable[[], datetime] = field(default=wallClock, eq=False, repr=False)
 
     @property
@@ -87,9 +96,13 @@ class SequentialServer:
         """
         session.admitted = admitted = session.admitted or Admitted()
         await readHello(session)
+        if self.desk is not None and self.desk.isFor(session):
+            await self.desk.admit(session)
         session.near.takeOff = self.how.takeOff
         await acceptTLS(session, self.tls)
         self._know(session, admitted)
+        if self.desk is not None and session.alpn == ENROLLING.encode():
+            await self.desk.serve(session, admitted.chain, self.grants)
         agreed: str | None = None
 
         async def reach(asked: Request, where: TCP) -> End:
@@ -115,6 +128,7 @@ class SequentialServer:
         if not chain:
             raise HandshakeFailed("the client's certificate has not been verified")
         admitted.serverName, admitted.chain = session.serverName, tuple(chain)
+        self.watch(session.keeper)
         try:
             endWith(session, chain, self.now())
         except UNDECODABLE:
@@ -138,6 +152,9 @@ class SequentialServer:
         admitted.host, admitted.port = where.host, where.port
         try:
             rules = self._rules(admitted)
+            why = rules.desk.standing.whyNot(admitted.chain) if rules.desk is not None else ""
+            if why:
+                raise TargetRefused(why, NOT_THAT)
             found = rules._granted(admitted)
             rules._beyond(found.targets).admit(where.host, where.port)
             await authorize(session)
@@ -205,6 +222,22 @@ class SequentialServer:
         assert verification is not None  # Every client has to show a certificate.
         admitted.chain = verifyAgain(verification, admitted.chain, self.now())
 
+    def watch(self, keeper: Keeper) -> None:
+        """
+        Have sessions end whose certificates are taken back, from now on.
+
+        @param keeper: Whose.
+        """
+        if self.desk is not None:
+            self.desk.standing.watch(keeper)
+
+    def rest(self) -> None:
+        """
+        Leave no timer behind where there are no sessions.
+        """
+        if self.desk is not None:
+            self.desk.standing.rest()
+
     def whyNoMore(self, admitted: Admitted) -> str:
         """
         Say why a session that was let in by other rules would not be by these.
@@ -216,6 +249,9 @@ class SequentialServer:
             return ""  # It has not shown a certificate yet.
         try:
             self._verify(admitted)
+            why = self.desk.standing.whyCut(admitted.chain) if self.desk is not None else ""
+            if why:
+                return why
             if admitted.host:
                 found = self._granted(admitted)
                 self._beyond(found.targets).admit(admitted.host, admitted.port)

@@ -17,6 +17,7 @@ from tlsproxy.factory import RouteFactory
 from tlsproxy.interfaces import FAR, NEAR
 from tlsproxy.tls.certificates import Identity
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
+from tlsproxy.tls.issuing import Issuer
 from tlsproxy.tls.printing import printable
 
 __all__ = ["MOST", "Expiries", "namesOf"]
@@ -35,6 +36,7 @@ class _Expiry:
 
     end: datetime
     names: tuple[str, ...] = field(order=False)
+    begin: datetime = field(order=False)
 
 
 def namesOf(identity: Identity) -> tuple[str, ...]:
@@ -62,7 +64,9 @@ class Expiries:
         lists = []
         for factory in factories:
             pattern: Any = factory.route.pattern
-            for side, tls in ((NEAR, getattr(pattern, "tls", None)), (FAR, getattr(pattern, "upstreamTLS", None))):
+            shown = (NEAR, getattr(pattern, "tls", None)), (FAR, getattr(pattern, "upstreamTLS", None))
+            issuer = getattr(getattr(pattern, "desk", None), "issuer", None)
+            for side, tls in (*shown, (NEAR, issuer)) if issuer is not None else shown:
                 # It is kept, so that its id is not another's meanwhile.
                 held = self._known.get(id(tls)) or known.get(id(tls)) or (tls, _expiries(tls))
                 self._known[id(tls)] = held
@@ -74,11 +78,15 @@ class Expiries:
                 "names": list(one.names),
                 "not_after": one.end.isoformat(timespec="seconds"),
                 "days_left": round((one.end - now).total_seconds() / 86400, 2),
+                "days_valid": round((one.end - one.begin).total_seconds() / 86400, 2),
             }
             for one, route, side in islice(merge(*lists, key=lambda row: row[0]), MOST)
         ]
 
 
 def _expiries(tls: object) -> list[_Expiry]:
+    if isinstance(tls, Issuer):
+        name = printable(tls.certificate.subject.rfc4514_string())
+        return [_Expiry(tls.certificate.not_valid_after_utc, (name,), tls.certificate.not_valid_before_utc)]
     identities: Iterable[Identity] = tls.identities if isinstance(tls, (ServerTLS, ClientTLS)) else ()
-    return sorted(_Expiry(one.notAfter, namesOf(one)) for one in identities)
+    return sorted(_Expiry(one.notAfter, namesOf(one), one.notBefore) for one in identities)

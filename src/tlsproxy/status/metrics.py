@@ -40,7 +40,9 @@ class _State:
         yield from _sessions(self._told["routes"])
         yield from _handshakes(self._told["routes"])
         yield from _upstreams(self._told["routes"])
+        yield from _enrollments(self._told["routes"])
         yield from _certificates(self._told["certificates"])
+        yield from _renewals(self._told["renewals"])
 
 
 def _metric(
@@ -108,6 +110,9 @@ def _sessions(routes: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
     yield _metric("counter", "sessions_ended", help, ("route", "outcome", "phase"), ended)
     yield _metric("counter", "received_bytes", "Bytes that clients have sent", ("route",), rows("received_bytes"))
     yield _metric("counter", "sent_bytes", "Bytes that clients were sent", ("route",), rows("sent_bytes"))
+    dropped = [((route["name"], why), n) for route in routes for why, n in route["dropped_datagrams"].items()]
+    help = "Datagrams that were dropped"
+    yield _metric("counter", "dropped_datagrams", help, ("route", "reason"), dropped)
     reached = [((route["name"], limit), n) for route in routes for limit, n in route["limits_reached"].items()]
     yield _metric("counter", "limit_reached", "How often a limit was reached", ("route", "limit"), reached)
 
@@ -148,6 +153,19 @@ def _upstreams(routes: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
     yield _metric("counter", "dials", "Connections to an upstream that were tried", (*labels, "result"), dials)
 
 
+def _enrollments(routes: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
+    def rows(kind: str) -> list[tuple[tuple[str, ...], float]]:
+        return [
+            ((route["name"], word), n)
+            for route in routes
+            for word, n in route.get("enrollments", {}).get(kind, {}).items()
+        ]
+
+    done = "What client proxies got that enroll: certificates and what goes with them"
+    yield _metric("counter", "enrollments", done, ("route", "result"), rows("done"))
+    yield _metric("counter", "enrollments_refused", "Why they got nothing", ("route", "reason"), rows("refused"))
+
+
 def _certificates(certificates: list[Mapping[str, Any]]) -> Iterator[Metric]:
     first: dict[tuple[str, ...], float] = {}
     for one in certificates:
@@ -156,6 +174,35 @@ def _certificates(certificates: list[Mapping[str, Any]]) -> Iterator[Metric]:
     help = "When a certificate expires, since the epoch; of many only those that expire first"
     rows = list(first.items())[:_CERTIFICATES]
     yield _metric("gauge", "certificate_not_after_seconds", help, ("route", "side", "certificate"), rows)
+
+
+def _renewals(enrollments: list[Mapping[str, Any]]) -> Iterator[Metric]:
+    def times(key: str) -> list[tuple[tuple[str, ...], float]]:
+        return [((one["route"],), datetime.fromisoformat(one[key]).timestamp()) for one in enrollments if one[key]]
+
+    def rows(key: str) -> list[tuple[tuple[str, ...], float]]:
+        return [((one["route"],), one[key]) for one in enrollments]
+
+    if not enrollments:
+        return
+    label = ("route",)
+    for name, key, help in (
+        ("enrollment_not_after_seconds", "certificate_not_after", "When the enrolled certificate expires"),
+        ("enrollment_renewal_seconds", "renewal", "When the enrolled certificate is to be renewed"),
+        ("mapping_not_after_seconds", "mapping_not_after", "When the signed mapping expires"),
+    ):
+        yield _metric("gauge", name, f"{help}, since the epoch", label, times(key))
+    yield _metric("gauge", "mapping_version", "Version of the signed mapping", label, rows("mapping_version"))
+    failing = [((one["route"],), float(bool(one["last_failure"]))) for one in enrollments]
+    yield _metric(
+        "gauge", "enrollment_failing", "Whether what was last asked of the reverse proxy failed", label, failing
+    )
+    for name, help in (
+        ("renewals", "Certificates that were renewed"),
+        ("mappings", "Mappings that were taken"),
+        ("failures", "Attempts that failed"),
+    ):
+        yield _metric("counter", f"enrollment_{name}", help, label, rows(name))
 
 
 def expose(told: Mapping[str, Any]) -> bytes | None:

@@ -26,7 +26,7 @@ POLICY: Final = (
 )
 """The Content-Security-Policy that the page is to be sent with: nothing is loaded, and nothing runs."""
 _SOON: Final = 14
-"""A certificate that has fewer days left stands out."""
+"""A certificate that has fewer days left stands out, or less than a quarter of its time."""
 
 
 def page(told: Mapping[str, Any]) -> str:
@@ -46,7 +46,9 @@ def page(told: Mapping[str, Any]) -> str:
         'The same for programs: <a href="status.json">status.json</a>, <a href="metrics">metrics</a>.</p>',
         _table("Routes", _ROUTES, (_route(route) for route in told["routes"])),
         _table("Upstreams", ("route", "upstream", "sessions", "reached", "failed"), _upstreams(told["routes"])),
+        *_enrollments(told["routes"]),
         _table("Certificates", _CERTIFICATES, _certificates(told["certificates"])),
+        *_renewals(told["renewals"]),
         _table("Process", ("what", "value"), facts),
         _table("Configuration", ("what", "value"), _configuration(told["configuration"])),
         "</body></html>",
@@ -100,10 +102,54 @@ def _upstreams(routes: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, ...]]
             yield route["name"], one["address"], *(_words(one[key]) for key in ("sessions", "reached", "failed"))
 
 
+def _enrollments(routes: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+    rows = [
+        (route["name"], *(_words(route["enrollments"][kind]) for kind in ("done", "refused")))
+        for route in routes
+        if "enrollments" in route
+    ]
+    if rows:
+        yield _table("Enrollment of client proxies", ("route", "done", "refused"), rows)
+
+
 def _certificates(certificates: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, ...]]:
     for one in certificates:
-        soon = "!" if one["days_left"] < _SOON else ""
+        # One that is valid for days only is renewed by whoever gave it, well before.
+        soon = "!" if one["days_left"] < min(_SOON, one["days_valid"] / 4) else ""
         yield one["route"], one["side"], ", ".join(one["names"]), one["not_after"], f"{one['days_left']:.0f}{soon}"
+
+
+_RENEWALS: Final = (
+    "route",
+    "as",
+    "certificate until",
+    "renewed at",
+    "mapping",
+    "mapping until",
+    "renewals",
+    "mappings taken",
+    "failures",
+    "last failure",
+)
+
+
+def _renewals(renewals: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+    rows = [_renewal(one) for one in renewals]
+    if rows:
+        yield _table("Enrolled", _RENEWALS, rows)
+
+
+def _renewal(one: Mapping[str, Any]) -> Iterable[str]:
+    keys = ("certificate_not_after", "renewal", "mapping_version", "mapping_not_after")
+    times = (_words(one[key]) if key != "mapping_version" else str(one[key]) for key in keys)
+    failure = one["last_failure"]
+    return (
+        one["route"],
+        one["name"],
+        *times,
+        *(_words(one[key]) for key in ("renewals", "mappings", "failures")),
+        f"{failure}!" if failure else "-",
+    )
 
 
 def _configuration(told: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:

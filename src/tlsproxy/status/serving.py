@@ -19,7 +19,7 @@ from tlsproxy.address import TCP, Address, CannotListen, listen, tellPeer
 from tlsproxy.entrance import stopPort
 from tlsproxy.service import ProxyService
 from tlsproxy.status.process import Lag
-from tlsproxy.status.state import Reloads, State
+from tlsproxy.status.state import Enrollments, Reloads, State
 from tlsproxy.status.tally import Tally
 from tlsproxy.status.web import StatusFactory
 
@@ -44,6 +44,7 @@ class StatusService(Service):
         reactor: Any,
         logged: bool = True,
         reloads: Reloads | None = None,
+        enrollments: Enrollments | None = None,
     ) -> None:
         """
         @param where: Where to listen.
@@ -53,13 +54,14 @@ class StatusService(Service):
         @param reactor: The reactor.
         @param logged: Whether it is logged where it listens.
         @param reloads: What reads the configuration again, if anything does.
+        @param enrollments: What looks after the enrollments of routes, if anything does.
         """
         self._where = where
         self._reactor = reactor
         self._logged = logged
         self._lag = Lag(reactor)
         names = {"localhost", *([where.host.lower()] if isinstance(where, TCP) else [])}
-        state = State(service, tally, self._lag, reactor, reloads)
+        state = State(service, tally, self._lag, reactor, reloads, enrollments)
         self._factory = StatusFactory(state, reactor, frozenset(names) if private else None)
         self._accepting: list[Accepting] = []
         self.ports: Sequence[IListeningPort] = ()

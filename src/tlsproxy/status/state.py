@@ -28,10 +28,10 @@ from tlsproxy.service import ProxyService
 from tlsproxy.session import Session
 from tlsproxy.status.expiries import Expiries
 from tlsproxy.status.process import Lag, descriptors, mostDescriptors, residentBytes
-from tlsproxy.status.tally import MANY, OTHERS, Dials, Handshakes, RouteTally, Tally, upstreamOf
+from tlsproxy.status.tally import MANY, OTHERS, Dials, Handshakes, RouteTally, Tally, droppedBy, upstreamOf
 from tlsproxy.tls.printing import printable
 
-__all__ = ["Reloads", "State"]
+__all__ = ["Enrollments", "Reloads", "State"]
 
 
 class Reloads(Protocol):
@@ -47,6 +47,17 @@ class Reloads(Protocol):
     last: Any
 
 
+class Enrollments(Protocol):
+    """
+    What looks after the enrollments of routes.
+    """
+
+    def tell(self) -> list[dict[str, Any]]:
+        """
+        Tell of each, as plain values.
+        """
+
+
 class State:
     """
     Tells the state of a proxy.
@@ -57,12 +68,20 @@ class State:
     """
 
     def __init__(
-        self, service: ProxyService, tally: Tally, lag: Lag, clock: IReactorTime, reloads: Reloads | None = None
+        self,
+        service: ProxyService,
+        tally: Tally,
+        lag: Lag,
+        clock: IReactorTime,
+        reloads: Reloads | None = None,
+        enrollments: Enrollments | None = None,
     ) -> None:
         """
         @param clock: The reactor.
         @param reloads: What reads the configuration again, if anything does.
+        @param enrollments: What looks after the enrollments of routes, if anything does.
         """
+        self._enrollments = enrollments
         self._reloads = reloads
         self._expiries = Expiries()
         self.service = service
@@ -104,6 +123,7 @@ class State:
             "configuration": self._configuration(),
             "routes": [self._route(name, factories.get(name), live[name]) for name in names],
             "certificates": self._expiries.tell(factories.values()),
+            "renewals": [] if self._enrollments is None else self._enrollments.tell(),
         }
 
     def _process(self, sessions: int) -> dict[str, Any]:
@@ -153,12 +173,23 @@ class State:
             "ended": _ended(tally),
             "received_bytes": tally.received + sum(relay.outward.count for relay in relays),
             "sent_bytes": tally.sent + sum(relay.inward.count for relay in relays),
+            "dropped_datagrams": self._dropped(name, factory, live),
             "limits_reached": dict(factory.reached) if factory is not None else {},
             "handshakes": _handshakes(tally.handshakes[NEAR]),
             "upstream_handshakes": _handshakes(tally.handshakes[FAR]),
             "upstreams": _upstreams(tally, live),
         }
+        if factory is not None and getattr(factory.route.pattern, "desk", None) is not None:
+            told["enrollments"] = _enrollments(factory)
         return told
+
+    def _dropped(self, name: str, factory: RouteFactory | None, live: list[Session]) -> dict[str, int]:
+        dropped = Counter(self.tally.of(name).dropped)
+        for session in live:
+            dropped.update(droppedBy(session))
+        for port in self._ports(name, factory) if factory is not None else ():
+            dropped.update(getattr(port, "dropped", ()))
+        return dict(dropped)
 
     def _ports(self, name: str, factory: RouteFactory) -> Iterable[Any]:
         try:
@@ -172,6 +203,13 @@ def _ended(tally: RouteTally) -> dict[str, dict[str, int]]:
     for (outcome, phase), count in tally.ended.items():
         ended.setdefault(outcome, {})[phase] = count
     return ended
+
+
+def _enrollments(factory: RouteFactory) -> dict[str, dict[str, int]]:
+    told: dict[str, dict[str, int]] = {"done": {}, "refused": {}}
+    for (kind, word), count in factory.enrolled.items():
+        told[kind][word] = count
+    return told
 
 
 def _handshakes(handshakes: Handshakes) -> dict[str, Any]:

@@ -17,7 +17,18 @@ from tlsproxy.session import Session
 from tlsproxy.tls.explain import ALERTS
 from tlsproxy.tls.native import TLSConnection
 
-__all__ = ["CHOSEN", "MANY", "OTHERS", "TARGETS", "Dials", "Handshakes", "RouteTally", "Tally", "upstreamOf"]
+__all__ = [
+    "CHOSEN",
+    "MANY",
+    "OTHERS",
+    "TARGETS",
+    "Dials",
+    "Handshakes",
+    "RouteTally",
+    "Tally",
+    "droppedBy",
+    "upstreamOf",
+]
 
 TARGETS: Final = "(targets of clients)"
 """Stands for the upstreams of a route whose clients say where to."""
@@ -86,6 +97,7 @@ class RouteTally:
     @ivar ended: How many are over, by outcome and phase.
     @ivar received: The bytes that clients sent in sessions that are over.
     @ivar sent: The bytes that they were sent.
+    @ivar dropped: How many datagrams were dropped in sessions that are over, by reason.
     @ivar handshakes: The handshakes by side.
     @ivar dials: The dials by upstream.
     """
@@ -94,6 +106,7 @@ class RouteTally:
     ended: Counter[tuple[str, str]] = Factory(Counter)
     received: int = 0
     sent: int = 0
+    dropped: Counter[str] = Factory(Counter)
     handshakes: dict[str, Handshakes] = Factory(lambda: {NEAR: Handshakes(), FAR: Handshakes()})
     dials: dict[str, Dials] = Factory(dict)
 
@@ -117,6 +130,16 @@ def upstreamOf(session: Session) -> str:
     if route.chooseUpstream is not None:
         return CHOSEN
     return str(session.upstream)
+
+
+def droppedBy(session: Session) -> Counter[str]:
+    """
+    Tell how many datagrams were dropped in a session, by reason; a stream drops none.
+    """
+    dropped: Counter[str] = Counter()
+    for end in (session.near, session.far):
+        dropped.update(getattr(end, "dropped", ()))
+    return dropped
 
 
 @implementer(ISessionObserver)
@@ -182,6 +205,7 @@ class Tally:
         if relay is not None:
             tally.received += relay.outward.count
             tally.sent += relay.inward.count
+        tally.dropped.update(droppedBy(session))
         if last == "dial":
             if session.far is None:
                 tally.dialsOf(session).failed += 1

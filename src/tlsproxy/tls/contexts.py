@@ -132,6 +132,15 @@ class ServerTLS:
             raise AdmissionRefused(f"the client asks for {serverName}, and no certificate of the route is for that")
         return self._names.default
 
+    def shows(self, serverName: str) -> tuple[Identity, ...]:
+        """
+        Tell which certificates there are for a server name.
+
+        @return: One of each kind of key; none where there is none for it.
+        """
+        found = self._names.find(serverName)
+        return () if found is None else found.identities
+
     def demand(self, serverName: str | None) -> Demand:
         """
         Tell what is asked of a client.

@@ -19,14 +19,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from tlsproxy.tls.certificates import Identity, arrange
 from tlsproxy.tls.files import CertificateProblem, FileRead, Stamp, stampOf
+from tlsproxy.tls.nss import NSSKey, exportKey, keysIn
 from tlsproxy.tls.pem import readPEM
 from tlsproxy.tls.pkcs12 import readPKCS12
-from tlsproxy.tls.policy import PKCS12_SUFFIXES, CertificateFiles, PKCS12File
 from tlsproxy.tls.printing import printable
+from tlsproxy.tls.sources import PKCS12_SUFFIXES, CertificateFiles, CertificateSource, NSSDatabase, PKCS12File
 
 __all__ = ["Found", "Source", "findIdentities", "identitiesIn"]
 
-Source: TypeAlias = CertificateFiles | PKCS12File
+Source: TypeAlias = CertificateFiles | PKCS12File | NSSKey
 """What names one identity, or a directory of them."""
 
 _SUFFIXES: Final = (".pem", ".crt", ".key", *PKCS12_SUFFIXES)
@@ -84,16 +85,22 @@ class Found:
         self.identities.append(identity)
 
 
-def findIdentities(sources: Sequence[Source]) -> Found:
+def findIdentities(sources: Sequence[CertificateSource]) -> Found:
     """
-    Load all that a policy names; a directory stands for all that is in it.
+    Load all that a policy names; a directory stands for all that is in it, and so does a database.
 
     @param sources: what it names.
     """
     found = Found()
     for position, source in enumerate(sources):
         place = f"[{position}]" if len(sources) > 1 else ""
-        if _isDirectory(source):
+        inside: Sequence[Source]
+        if isinstance(source, NSSDatabase):
+            found.files.extend(source.files)
+            inside, wrong = _keysIn(source)
+            wrong += filter(None, map(found.attempt, inside))
+            found.problems.extend((place, sentence) for sentence in wrong)
+        elif _isDirectory(source):
             found.files.append(source.chain)
             inside, wrong = identitiesIn(source.chain)
             wrong += filter(None, map(found.attempt, inside))
@@ -105,7 +112,7 @@ def findIdentities(sources: Sequence[Source]) -> Found:
     return found
 
 
-def identitiesIn(directory: str) -> tuple[list[Source], list[str]]:
+def identitiesIn(directory: str) -> tuple[list[CertificateFiles | PKCS12File], list[str]]:
     """
     Find the files of a directory that hold certificates: C{NAME.p12} and C{NAME.pfx}; C{NAME.pem} and C{NAME.crt},
     with the key in C{NAME.key} or C{NAME-key.pem}, or else in the same file.
@@ -124,7 +131,7 @@ def identitiesIn(directory: str) -> tuple[list[Source], list[str]]:
     wrong = [f"{shown}/{printable(name)} is no file: remove it" for name, isFile in names.items() if not isFile]
     keys = {name for name in names if _isKeyOf(name, names)}
     certificates = {name for name in names if name.endswith((".pem", ".crt")) and name not in keys}
-    found: list[Source] = []
+    found: list[CertificateFiles | PKCS12File] = []
     for name in sorted(names):
         path = os.path.join(directory, name)
         stem, suffix = os.path.splitext(name)
@@ -153,11 +160,20 @@ def _isKeyOf(name: str, names: Container[str]) -> bool:
     return of != name and (f"{of}.crt" in names or (f"{of}.pem" in names and not _isKeyOf(f"{of}.pem", names)))
 
 
-def _isDirectory(source: Source) -> TypeGuard[CertificateFiles]:
+def _keysIn(database: NSSDatabase) -> tuple[list[NSSKey], list[str]]:
+    try:
+        return keysIn(database), []
+    except CertificateProblem as e:
+        return [], [str(e)]
+
+
+def _isDirectory(source: CertificateSource) -> TypeGuard[CertificateFiles]:
     return isinstance(source, CertificateFiles) and source.key is None and os.path.isdir(source.chain)
 
 
 def _filesOf(source: Source) -> tuple[str, ...]:
+    if isinstance(source, NSSKey):
+        return source.database.files
     files = (source.path, source.passwordFile) if isinstance(source, PKCS12File) else (source.chain, source.key)
     return tuple(file for file in files if file is not None)
 
@@ -177,6 +193,10 @@ def _read(source: Source, issuers: dict[bytes, x509.Certificate]) -> tuple[Ident
 def _decode(
     source: Source, files: tuple[str, ...], issuers: dict[bytes, x509.Certificate]
 ) -> tuple[Identity, tuple[str, ...], list[FileRead]]:
+    if isinstance(source, NSSKey):
+        exported = exportKey(source)
+        identity = arrange(source.name, exported.certificates, source.name, exported.key, files, tidy=False)
+        return identity, exported.warnings, list(exported.read)
     if isinstance(source, PKCS12File):
         store = readPKCS12(source.path, source.passwordFile)
         name = store.file.name

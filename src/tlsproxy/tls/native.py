@@ -1,6 +1,7 @@
 # -*- test-case-name: tests.tls.test_native -*-
 """
-TLS on a socket, by the private bindings of pyOpenSSL, which L{tlsproxy.tls.peers} alone touches, too.
+TLS on a socket, by the private bindings of pyOpenSSL, which L{tlsproxy.tls.datagrams} and L{tlsproxy.tls.peers} alone
+touch, too.
 
 pyOpenSSL's public C{recv} and C{send} allocate a buffer and copy the bytes on every call, tell "nothing there yet" by
 an exception, and say nothing of how a connection ended.  A proxy calls them for each record, so this module calls

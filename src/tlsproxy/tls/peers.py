@@ -3,7 +3,8 @@
 What OpenSSL looks at in a peer's certificate, inside the handshake: its name, and what a judgement of ours says; and
 which of our own certificates it shows to a server that wants one.
 
-Beside L{tlsproxy.tls.native}, this is the only module that touches the private bindings of pyOpenSSL.
+Beside L{tlsproxy.tls.native} and L{tlsproxy.tls.datagrams}, this is the only module that touches the private bindings
+of pyOpenSSL.
 """
 
 from __future__ import annotations

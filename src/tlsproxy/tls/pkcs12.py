@@ -17,7 +17,7 @@ from tlsproxy.tls.keys import PrivateKey, supported
 from tlsproxy.tls.pem import UNDECODABLE
 from tlsproxy.tls.rounds import roundsOf
 
-__all__ = ["PKCS12", "readPKCS12"]
+__all__ = ["PKCS12", "passwordIn", "readPKCS12"]
 
 _LONGEST_PASSWORD: Final = 1024
 _MOST_ROUNDS: Final = 2_000_000
@@ -58,7 +58,7 @@ def readPKCS12(path: str, passwordFile: str | None) -> PKCS12:
     @raise CertificateProblem: if a file cannot be read, the password is another one, or something is missing or broken.
     """
     secret = None if passwordFile is None else readFile(passwordFile, "the file with the password")
-    password = None if secret is None else _password(secret)
+    password = None if secret is None else passwordIn(secret)
     file = readFile(path, "a PKCS#12 file")
     if b"-----BEGIN " in file.data:
         raise CertificateProblem(f"{file.name} is PEM, not PKCS#12: give it as such, with a name that ends in .pem")
@@ -84,9 +84,11 @@ def readPKCS12(path: str, passwordFile: str | None) -> PKCS12:
     return PKCS12(file, secret, tuple(certificates), key, (exposed,) if exposed else ())
 
 
-def _password(file: FileRead) -> bytes:
+def passwordIn(file: FileRead) -> bytes:
     """
-    Take the password: the only line of its file.
+    Take a password: the only line of its file.
+
+    @raise CertificateProblem: if there is none, or more than a line.
     """
     password = file.data.removesuffix(b"\n").removesuffix(b"\r")
     if not password:

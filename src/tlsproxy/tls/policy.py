@@ -7,19 +7,28 @@ is C{min_version} in TOML and C{--min-version} on the command line, with C{--ups
 
 @var DEFAULT_CIPHERS: TLS 1.2 suites with forward secrecy and an AEAD, in OpenSSL's words.
 @var DEFAULT_GROUPS: The hybrid post-quantum group first, then what everybody speaks.
-@var PKCS12_SUFFIXES: How the names of PKCS#12 files end.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from attrs import Attribute, field, fields, frozen
 
 from tlsproxy.given import kindOf, takes
+from tlsproxy.tls.sources import (
+    PKCS12_SUFFIXES,
+    CertificateFiles,
+    CertificateSource,
+    NSSDatabase,
+    PKCS12File,
+    areCertificates,
+    certificates,
+    isList,
+    pathOf,
+)
 
 __all__ = [
     "DEFAULT_CIPHERS",
@@ -28,6 +37,7 @@ __all__ = [
     "CertificateFiles",
     "ClientPolicy",
     "HostPolicy",
+    "NSSDatabase",
     "PKCS12File",
     "Policy",
     "ServerPolicy",
@@ -37,7 +47,6 @@ __all__ = [
 
 DEFAULT_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 DEFAULT_GROUPS: Final = "X25519MLKEM768:X25519:P-256:P-384"
-PKCS12_SUFFIXES: Final = (".p12", ".pfx")
 
 
 def snake(name: str) -> str:
@@ -60,59 +69,13 @@ def option(default: Any, help: str, *, converter: Any = None, validator: Any = N
     return field(default=default, converter=converter, validator=validator, metadata={"help": help, **more})
 
 
-def _path(given: Any) -> Any:
-    return os.fspath(given) if isinstance(given, os.PathLike) else given
-
-
-@frozen
-class CertificateFiles:
-    """
-    Where a certificate chain and its key lie.
-
-    @ivar chain: A PEM file with the chain, leaf first, or a directory with any number of them.
-    @ivar key: A PEM file with the key; L{None} where the chain's file holds it too.
-    """
-
-    chain: str = field(converter=_path, validator=takes("the name of a file", str))
-    key: str | None = field(default=None, converter=_path, validator=takes("the name of a file", str, None))
-
-
-@frozen
-class PKCS12File:
-    """
-    Where a certificate chain and its key lie, in one file (RFC 7292).
-
-    @ivar path: The file.
-    @ivar passwordFile: A file with its password, on one line; L{None} where it has none, or an empty one.
-    """
-
-    path: str = field(converter=_path, validator=takes("the name of a file", str))
-    passwordFile: str | None = field(default=None, converter=_path, validator=takes("the name of a file", str, None))
-
-
-def _certificate(given: Any) -> Any:
-    path = _path(given)
-    if not isinstance(path, str):
-        return path
-    return PKCS12File(path) if path.endswith(PKCS12_SUFFIXES) else CertificateFiles(path)
-
-
-def _certificates(given: Any) -> Any:
-    """
-    Take one certificate, or several.
-    """
-    if isinstance(given, (str, os.PathLike, CertificateFiles, PKCS12File)):
-        return (_certificate(given),)
-    return tuple(map(_certificate, given)) if _isList(given) else given
-
-
 def _paths(given: Any) -> Any:
     """
     Take one file, or several.
     """
     if isinstance(given, (str, os.PathLike)):
-        return (_path(given),)
-    return tuple(map(_path, given)) if _isList(given) else given
+        return (pathOf(given),)
+    return tuple(map(pathOf, given)) if isList(given) else given
 
 
 def _protocols(given: Any) -> Any:
@@ -121,7 +84,7 @@ def _protocols(given: Any) -> Any:
     """
     if isinstance(given, (str, bytes)):
         given = (given,)
-    return tuple(one.decode() if isinstance(one, bytes) else one for one in given) if _isList(given) else given
+    return tuple(one.decode() if isinstance(one, bytes) else one for one in given) if isList(given) else given
 
 
 def _words(given: Any) -> Any:
@@ -130,7 +93,7 @@ def _words(given: Any) -> Any:
     """
     if isinstance(given, str):
         return (given,)
-    return tuple(given) if _isList(given) else given
+    return tuple(given) if isList(given) else given
 
 
 def _hosts(given: Any) -> Any:
@@ -139,21 +102,15 @@ def _hosts(given: Any) -> Any:
     """
     if isinstance(given, HostPolicy):
         return (given,)
-    return tuple(given) if _isList(given) else given
+    return tuple(given) if isList(given) else given
 
 
 def _isHosts(instance: Any, attribute: Attribute[Any], value: Any) -> None:
     takes("HostPolicy(sni=..., ...)", HostPolicy, several=True)(instance, attribute, value)
 
 
-def _isList(given: Any) -> bool:
-    return isinstance(given, Iterable) and not isinstance(given, (bytes, bytearray, Mapping))
-
-
 _isFiles: Final = takes("the name of a file", str, several=True)
 _isProtocols: Final = takes("the name of an application protocol", str, several=True)
-_FILES: Final = "CertificateFiles(chain, key) or PKCS12File(path, passwordFile)"
-_isCertificates: Final = takes(_FILES, CertificateFiles, PKCS12File, several=True)
 _isWords: Final = takes("a string", str, several=True)
 _isYesOrNo: Final = takes("True or False", bool)
 
@@ -284,10 +241,10 @@ class ServerPolicy(Policy):
     """
 
     # Not by option(), so that type checkers see that one by itself is taken as well.
-    cert: tuple[CertificateFiles | PKCS12File, ...] = field(
+    cert: tuple[CertificateSource, ...] = field(
         default=(),
-        converter=_certificates,
-        validator=_isCertificates,
+        converter=certificates,
+        validator=areCertificates,
         metadata={
             "help": "PEM file (the certificate chain, leaf first), PKCS#12 file, or directory of them; "
             "repeat for more, of which the client's server name chooses",
@@ -342,13 +299,14 @@ class ClientPolicy(Policy):
         validator=_isProtocols,
         kind="protocols",
     )
-    cert: tuple[CertificateFiles | PKCS12File, ...] = field(
+    cert: tuple[CertificateSource, ...] = field(
         default=(),
-        converter=_certificates,
-        validator=_isCertificates,
+        converter=certificates,
+        validator=areCertificates,
         metadata={
-            "help": "PEM file (our client certificate chain), PKCS#12 file, or directory of them; repeat for more, of "
-            "which the upstream gets the first that it accepts, by the CAs that it names",
+            "help": "PEM file (our client certificate chain), PKCS#12 file, directory of them, or nss:DIR, an NSS "
+            "database as browsers have it; repeat for more, of which the upstream gets the first that it accepts, by "
+            "the CAs that it names",
             "kind": "certificates",
         },
     )
