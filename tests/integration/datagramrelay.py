@@ -110,7 +110,7 @@ class Relay:
             fars = list(self._clients.items())
         for far, clients in fars:
             for client in clients:
-                self._send(*(far, None) if outward else (self._near, client), datagram)
+                self._send(far if outward else self._near, None if outward else client, datagram)
 
     def _run(self) -> None:
         while not self._over:

@@ -71,6 +71,10 @@ class PairingTests(PeersTestCase):
         Have each client hear each server by a mode.
         """
         pairs = [(client, server) for client in clients for server in SERVERS]
+        if mode == "passthrough":
+            # socat asks for no cookie, and answers a short hello by more than a client is sent that has shown nothing;
+            # GnuTLS, which has got a part of it, does not repeat what it has sent, as others do.
+            pairs.remove(("gnutls", "socat"))
         ports = {pair: freePort() for pair in pairs}
         routes = [{**getattr(self, mode)(port), "name": "-".join(pair)} for pair, port in ports.items()]
         proxy = self.proxy(*self.routes(*routes))

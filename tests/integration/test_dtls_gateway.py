@@ -52,7 +52,9 @@ class GatewayTests(NamespaceTestCase):
         tcpdump = Child(self, self.folder, "tcpdump", command)
         tcpdump.waitFor("listening on lo")
         proxy = Proxy(self, self.folder, self.folder / "dtls-gateway.toml", 2, self.inside)
-        server = Child(self, self.folder, "server", [*self.inside, requirePeer("nc"), "-u", "-k", "-l", "5142"], spoken=True)
+        server = Child(
+            self, self.folder, "server", [*self.inside, requirePeer("nc"), "-u", "-k", "-l", "5142"], spoken=True
+        )
         logger = [*self.inside, requirePeer("logger"), "--server", "localhost", "--port", "5140", "--udp"]
         # It may not listen yet, and then what is sent is lost, as ever with UDP.
         waitUntil(lambda: self.run_([*logger, "anybody?"]) and "anybody?" in server.text(), "the log server")
