@@ -80,8 +80,8 @@ class BrowserTests(ToolTestCase):
         self.assertIn("give --config", self.refused("browser", "--apply", status=2))
         self.assertIn("not allowed with", self.refused("browser", "--apply", "--remove", status=2))
         missing = str(self.root / "none")
-        for words in (("--remove",), ("--config", self.config, "--apply")):
-            self.assertIn("none is no folder", self.refused("browser", *words, "--root", missing))
+        for what in (("--remove",), ("--config", self.config, "--apply")):
+            self.assertIn("none is no folder", self.refused("browser", *what, "--root", missing))
         self.assertEqual([], os.listdir(self.root))
 
     def test_root(self) -> None:

@@ -15,10 +15,12 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from tlsproxy.address import TCP
+from tlsproxy.end import End
 from tlsproxy.enrolling import asking
 from tlsproxy.enrolling.asking import SECONDS, Asking, AskingFailed, AskingRefused
 from tlsproxy.enrolling.possession import newKey, requestFor, writeKey
-from tlsproxy.testing.certificates import clientTLS
+from tlsproxy.errors import PeerReset
+from tlsproxy.testing.certificates import certify, clientTLS, write
 from tlsproxy.testing.network import LINGER, Network
 from tlsproxy.testing.streampeers import Origin, Peer
 from tlsproxy.tls.contexts import ClientTLS
@@ -275,6 +277,24 @@ class AskingTests(SynchronousTestCase):
         words = str(self.failureResultOf(asked, AskingFailed).value)
         self.assertIn(f"demands a certificate under the name {NAME}, so that is not where it enrolls", words)
         self.assertNotIn("upstream_tls", words)
+
+    def test_many(self) -> None:
+        """
+        A reset may be a limit, of those who have no certificate yet.
+        """
+        file = self.mktemp()
+        key = newKey()
+        write(file, certify("laptop", key=key).pem() + writeKey(key))
+        for by, told in ((tls(), True), (tls(cert=file), False)):
+
+            async def resets(*_: Any) -> None:
+                raise PeerReset("the reverse proxy reset the connection in the middle of the TLS handshake")
+
+            self.patch(End, "startTLS", resets)
+            words = str(self.failureResultOf(self.ask(renew, by), AskingFailed).value)
+            self.assertEqual(
+                told, words.endswith("; where many enroll at once, it lets more of them in after a minute")
+            )
 
     def test_proxy(self) -> None:
         """

@@ -155,7 +155,7 @@ class FolderTests(EnrolledCase):
             raise PermissionError(13, "Permission denied")
 
         (self.folder.path / ENROLLMENT).unlink()
-        self.patch(folder.os, "stat", denied)
+        self.patch(os, "stat", denied)
         self.assertNotIn("nobody has enrolled", self.problem(self.folder.enrollment))
 
     def test_again(self) -> None:

@@ -176,6 +176,16 @@ class JoinTests(EnrolledCase):
         self.reverse.enroll(self.good, requestFor(newKey()))
         self.assertIn("or the proof of it is wrong: have a new one made", self.problem(AskingRefused))
 
+    def test_usedHere(self) -> None:
+        """
+        Who runs the command again after it was done is told that there is a certificate, which stays as it is.
+        """
+        self.successResultOf(self.join())
+        before = (self.folder.path / "client.pem").read_bytes()
+        words = str(self.failureResultOf(self.join(), AskingRefused).value)
+        self.assertIn("or go on with the certificate that laptop has here until ", words)
+        self.assertEqual(before, (self.folder.path / "client.pem").read_bytes())
+
     def test_lost(self) -> None:
         """
         Where the answer is lost, the same token works again.

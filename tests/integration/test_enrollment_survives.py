@@ -62,7 +62,7 @@ class SurvivalTests(EnrollingCase):
         """
         The command can be killed at any moment, and run again with the same token.
         """
-        self.reverse()
+        self.reverse(max_client_requests=100)
         chance = random.Random(7)
         for number in range(3):
             token = self.folder / f"token{number}"

@@ -20,7 +20,7 @@ from twisted.internet.defer import TimeoutError as TookTooLong
 from tlsproxy.address import TCP
 from tlsproxy.dial import Dialer
 from tlsproxy.end import End
-from tlsproxy.errors import DialFailed, SessionError, TLSProxyError
+from tlsproxy.errors import DialFailed, PeerReset, SessionError, TLSProxyError
 from tlsproxy.interfaces import ENDED
 from tlsproxy.tls.contexts import ClientTLS
 from tlsproxy.tls.explain import explainLate
@@ -174,6 +174,10 @@ class Asking:
             return await asking
         except TookTooLong:
             raise AskingFailed(f"{_WHO} {self._where} did not answer within {self._seconds:g} s") from None
+        except PeerReset as e:
+            # That is what a limit looks like, as no answer would be worth its handshake.
+            many = "" if tls.policy.cert else "; where many enroll at once, it lets more of them in after a minute"
+            raise AskingFailed(f"{e}{many}") from None
         except (SessionError, AnswerRefused) as e:
             raise AskingFailed(str(e)) from None
 

@@ -22,7 +22,7 @@ from tlsproxy.enrolling.enrollment import Enrollment, parseURL
 from tlsproxy.enrolling.fetching import tlsFor
 from tlsproxy.enrolling.folder import AUTHORITY, CONFIGURATION, MAPPING, Folder, FolderProblem
 from tlsproxy.enrolling.possession import Certified, Unfit, certified, pinned, requestFor
-from tlsproxy.signedmapping import MappingFacts, MappingProblem, Trust, accept, readFacts
+from tlsproxy.signedmapping import MappingFacts, MappingProblem, Trust, accept, readFacts, shownTime
 from tlsproxy.tls.contexts import ClientTLS
 from tlsproxy.tls.signatures import pinOf
 from tlsproxy.wire.enrollanswer import IssuedAnswer
@@ -90,7 +90,7 @@ async def join(
             answer = await asking.enroll(tls, token, requestFor(key))
         except AskingRefused as e:
             if e.status == _UNAUTHORIZED:
-                raise AskingRefused(f"{e}: have a new one made", e.status, e.retryAfter) from None
+                raise AskingRefused(f"{e}: {_insteadOf(folder)}", e.status, e.retryAfter) from None
             raise
         mine = certified(answer.certificate, key, now())
         facts, trust = _mapping(answer, token, mine, _before(folder), now(), check)
@@ -108,6 +108,18 @@ async def join(
 
 def _pem(certificates: Iterable[x509.Certificate]) -> bytes:
     return b"".join(one.public_bytes(Encoding.PEM) for one in certificates)
+
+
+def _insteadOf(folder: Folder) -> str:
+    """
+    Say what to do about a token that is refused, as it is for one that has just been used here.
+    """
+    try:
+        mine = folder.certificate()
+    except FolderProblem:
+        return "have a new one made"
+    until = shownTime(mine.notAfter)
+    return f"have a new one made, or go on with the certificate that {mine.name} has here until {until}"
 
 
 def _verifying(host: str, pem: bytes) -> ClientTLS:
