@@ -21,7 +21,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
-from twisted.internet.interfaces import IAddress, IHalfCloseableDescriptor, IListeningPort, IReadDescriptor
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IHalfCloseableDescriptor,
+    IListeningPort,
+    IReadDescriptor,
+)
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -99,6 +105,7 @@ class DatagramPort:
         self._local: Address = sock.getsockname()
         self.listening = False
         self._reading = False
+        self._closing: IDelayedCall | None = None
         self._told: Ancillary = ()
         self._receive = self._receiveTold if asksForSource(sock) else sock.recvfrom_into
         self._passing = Passing(self, _received)
@@ -108,10 +115,15 @@ class DatagramPort:
 
     def startListening(self) -> None:
         """
-        Look for what comes.
+        Look for what comes.  A port that was stopped, and is not closed yet, begins again.
         """
-        self.listening = self._reading = True
-        self.reactor.addReader(self)
+        self.listening = True
+        closing, self._closing = self._closing, None
+        if closing is not None:
+            closing.cancel()
+        if not self._reading:
+            self._reading = True
+            self.reactor.addReader(self)
 
     def stopListening(self) -> None:
         """
@@ -132,7 +144,35 @@ class DatagramPort:
         self._reading = False
         self.reactor.removeReader(self)
         # In a later turn: the reactor may hold an event for this descriptor.
-        self.reactor.callLater(0, self.socket.close)
+        self._closing = self.reactor.callLater(0, self._close)
+
+    def _close(self) -> None:
+        self._closing = None
+        self.socket.close()
+
+    @property
+    def closed(self) -> bool:
+        """
+        Whether its socket is closed.
+        """
+        return self.socket.fileno() < 0
+
+    def end(self) -> int:
+        """
+        Stop, end all associations, and close the socket at once, so that another may have the address.
+
+        @return: How many associations that were.
+        """
+        self.listening = False
+        left = [*self.pending.values(), *self.ends.values()]
+        for one in left:
+            one.over("closed", "another route has to have the port")
+            one.finish()
+        self._maybeClose()
+        if self._closing is not None:
+            self._closing.cancel()
+            self._close()
+        return len(left)
 
     # -- IReadDescriptor --------------------------------------------------------------------------------------------
 
