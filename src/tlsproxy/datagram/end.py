@@ -58,6 +58,7 @@ class DatagramEnd(Sender):
     @ivar dtlsHello: The client's hello, where the client speaks DTLS.
     @ivar unproven: Whether nobody has seen to it that the client is where it says.
     @ivar doubted: Whether the peer has sent nothing so far, and has to be there: the network's word is taken for it.
+    @ivar through: The routes that lead to it, where it was dialed.
     @ivar take: What is called with each datagram in clear: a buffer that has it in its front, and its length.
     @ivar onEnd: Called once when the association ends by the peer's will, or for want of a peer, with the outcome and
         the reason.
@@ -66,6 +67,7 @@ class DatagramEnd(Sender):
 
     spoke = ""
     unproven = doubted = False
+    through: tuple[str, ...] = ()
     take: Callable[[Buffer, int], object]
 
     def __init__(
