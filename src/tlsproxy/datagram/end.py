@@ -190,11 +190,11 @@ class DatagramEnd(Sender):
         if told is not None:
             told(outcome, reason)
 
-    def replaced(self) -> None:
+    def replaced(self, why: str = "began anew from the same address") -> None:
         """
-        The client has begun anew from the same address: nobody has the keys of this association any more.
+        Another association has its place, as nobody has the keys of this one any more.
         """
-        reason = f"{self.who} began anew from the same address"
+        reason = f"{self.who} {why}"
         self._fail(PeerEnded(reason))
         told = self.onEnd
         self._leave()
