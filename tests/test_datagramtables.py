@@ -71,6 +71,33 @@ class RightTests(DatagramTestCase):
         self.assertEqual((1400, 100, 60.0), (route.mtu, route.maxConnections, route.limits.idle))
         self.assertEqual(UDP("", 5683), route.rules[0].upstream)
 
+    def test_circle(self) -> None:
+        """
+        A route cannot have itself as its upstream.
+        """
+        places = (
+            ("udp:127.0.0.1:8443", "udp:127.0.0.1:8443"),
+            ("udp:127.0.0.1:8443", "udp:8443"),
+            ("udp:8443", "udp:localhost:8443"),
+            ("udp:8443", "udp:[::1]:8443"),
+            ("udp:[::1]:8443", "udp:[0:0::1]:8443"),
+            ("udp:Shop.example:8443", "udp:shop.example:8443"),
+        )
+        for listen, upstream in places:
+            document = self.both("offload", listen=listen, upstream=upstream)
+            self.assertProblem("route[0].upstream", "would go in a circle", document)
+        rule = {"sni": "other.example", "upstream": "udp:8443"}
+        self.assertProblem("route[0].rule[0].upstream", "would go in a circle", self.both("offload", rule=[rule]))
+        others = (
+            ("udp:127.0.0.1:8443", "udp:127.0.0.1:8444"),
+            ("udp:127.0.0.1:8443", "udp:127.0.0.2:8443"),
+            ("udp:0.0.0.0:8443", "udp:[::1]:8443"),
+            ("udp:8443", "udp:192.0.2.1:8443"),
+            ("udp:8443", "udp:shop.example:8443"),
+        )
+        for listen, upstream in others:
+            self.build(self.both("offload", listen=listen, upstream=upstream))
+
     def test_mtu(self) -> None:
         """
         A datagram's size is 256 bytes at least, and at most what UDP carries.

@@ -6,16 +6,20 @@ What the table of a route may not say where its sides are datagrams.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import ip_address
 from typing import Any, Final
 
+from tlsproxy.datagram.address import UDP, parseUDP
 from tlsproxy.handlertables import Told
 from tlsproxy.reading import Reader
 from tlsproxy.route import DATAGRAM_MODES
 from tlsproxy.settings import RouteSettings
+from tlsproxy.wire.host import isLiteral
 
 __all__ = ["tellDatagrams"]
 
 _PREFIX: Final = "udp:"
+_LOCAL: Final = "localhost"
 _NO_HEADER: Final = "a PROXY header goes before a stream, and not before datagrams"
 _NOT_OF_DATAGRAMS: Final = {
     "accept_proxy": _NO_HEADER,
@@ -40,7 +44,7 @@ def tellDatagrams(
     """
     listens = settings.listen.startswith(_PREFIX)
     upstreams = list(_upstreams(settings, table))
-    if not listens and not any(datagrams for _, datagrams in upstreams):
+    if not listens and not any(upstream.startswith(_PREFIX) for _, upstream in upstreams):
         if "mtu" in table:
             reader.tell(f"{path}.mtu", "it is about datagrams, and this route has streams: leave this out")
         return
@@ -49,28 +53,59 @@ def tellDatagrams(
         if listens:
             reader.tell(f"{path}.listen", f"mode {settings.mode} carries streams, and no datagrams: leave udp: out")
         return
-    for key, datagrams in upstreams:
-        if datagrams != listens:
+    for key, upstream in upstreams:
+        if upstream.startswith(_PREFIX) != listens:
             reader.tell(f"{path}.{key}", _whyApart(settings.mode, listens))
+        elif _inCircle(settings.listen, upstream):
+            reader.tell(f"{path}.{key}", f"{upstream} is where this route listens, so it would go in a circle")
     if listens:
         _tellKeys(reader, settings, table, path)
         _tellTLS(reader, table, path)
         _tellHandlers(reader, handlers)
 
 
-def _upstreams(settings: RouteSettings, table: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+def _upstreams(settings: RouteSettings, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """
     Find what a route dials.
 
-    @return: The key of each, and whether it takes datagrams.
+    @return: The key of each, and where it is.
     """
     if settings.upstream:
-        yield "upstream", settings.upstream.startswith(_PREFIX)
+        yield "upstream", settings.upstream
     rules = table.get("rule")
     for position, rule in enumerate(rules if isinstance(rules, list) else ()):
         upstream = rule.get("upstream") if isinstance(rule, Mapping) else None
         if isinstance(upstream, str) and upstream:
-            yield f"rule[{position}].upstream", upstream.startswith(_PREFIX)
+            yield f"rule[{position}].upstream", upstream
+
+
+def _inCircle(listen: str, upstream: str) -> bool:
+    """
+    Tell whether an upstream is the very place that is listened on, as far as that can be told without a network.
+    """
+    try:
+        ours, theirs = parseUDP(listen), parseUDP(upstream)
+    except ValueError:
+        return False  # That is told elsewhere.
+    if ours.port != theirs.port or not ours.port:
+        return False
+    theirs = UDP(theirs.host or _LOCAL, theirs.port)
+    return ours.host.lower() == theirs.host.lower() or any(
+        one == other or (other.is_loopback and one.is_unspecified and one.version == other.version)
+        for one in map(ip_address, _literals(ours.host))
+        for other in map(ip_address, _literals(theirs.host))
+    )
+
+
+def _literals(host: str) -> Sequence[str]:
+    """
+    Tell the addresses of a host that need no looking up.
+    """
+    if not host:
+        return "0.0.0.0", "::"
+    if host.lower() == _LOCAL:
+        return "127.0.0.1", "::1"
+    return (host,) if isLiteral(host) else ()
 
 
 def _whyApart(mode: str, listens: bool) -> str:

@@ -17,10 +17,11 @@ from twisted.internet import error
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError
 from twisted.internet.endpoints import UNIXClientEndpoint, clientFromString
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
 from twisted.internet.protocol import ClientFactory
 
 from tlsproxy.address import TCP, UDP, Address, Endpoint, Unix, isDirect
+from tlsproxy.datagram.circles import Circles
 from tlsproxy.datagram.dial import connect
 from tlsproxy.end import End
 from tlsproxy.errors import DialFailed
@@ -59,6 +60,7 @@ class Dialer:
         """
         self._reactor = reactor
         self._names = Names(reactor)
+        self._circles = Circles()
 
     async def dial(self, where: Address | IStreamClientEndpoint) -> End:
         """
@@ -81,20 +83,27 @@ class Dialer:
         except (error.ConnectError, OSError) as e:
             raise _failure(where, e) from e
 
-    async def dialDatagrams(self, where: UDP, mtu: int) -> End:
+    async def dialDatagrams(self, where: UDP, mtu: int, client: IAddress | None = None, route: str = "") -> End:
         """
         Make an association with an upstream.  Whether anybody is there only its answers tell.
 
         @param mtu: The most that a datagram with DTLS may carry, in bytes, to begin with.
+        @param client: For whom, if for anybody.
+        @param route: The name of the route.
         @return: A L{DatagramEnd<tlsproxy.datagram.end.DatagramEnd>}, held, which takes the place of an End.
         @raise DialFailed: With a sentence on why.
         """
+        behind = self._circles.behind(client) if client is not None else ()
+        if route in behind:
+            raise DialFailed(f"the upstream {where} leads back to this route: it goes in a circle")
         addresses = await self.lookUp(where)
         try:
-            return cast(End, connect(self._reactor, addresses, where.port, mtu))
+            end = connect(self._reactor, addresses, where.port, mtu)
         except error.ConnectError as e:
             self._names.forget(where.host)
             raise _failure(where, e) from e
+        self._circles.dialed(end, (*behind, route))
+        return cast(End, end)
 
     async def lookUp(self, where: TCP | UDP) -> Sequence[str]:
         """

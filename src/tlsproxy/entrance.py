@@ -57,14 +57,17 @@ class Entrance(Factory[Any]):
 
     noisy = False
 
-    def __init__(self, factory: RouteFactory, gate: Gate | None = None) -> None:
+    def __init__(self, factory: RouteFactory, gate: Gate | None = None, left: set[DatagramPort] | None = None) -> None:
         """
         @param gate: What holds its ports to the sessions that may be open at once; L{None} for one of its own.
+        @param left: The ports for datagrams that were stopped, and may not be closed yet: the same for all entrances
+            of a service.
         """
         self._factory = factory
         self.ports: list[IListeningPort] = []
         self._gate = gate
         self._guarded = False
+        self._left = set() if left is None else left
 
     @property
     def factory(self) -> RouteFactory:
@@ -126,9 +129,11 @@ class Entrance(Factory[Any]):
 
     def _openForDatagrams(self, reactor: Any, where: UDP) -> list[IListeningPort]:
         try:
-            return [*listenForDatagrams(reactor, where, self._factory.terms, self.acceptDatagrams)]
+            ports = listenForDatagrams(reactor, where, self._factory.terms, self.acceptDatagrams, self._left)
         except OSError as e:
             raise CannotListen(f"cannot listen on {where}: {e.strerror or e}") from e
+        self._left.difference_update(ports)
+        return [*ports]
 
     def overlaps(self, other: Entrance) -> bool:
         """
@@ -165,6 +170,9 @@ class Entrance(Factory[Any]):
         if self._gate is not None:
             self._gate.close(self)
         closing = [Deferred.fromCoroutine(stopPort(port)) for port in ports]
+        self._left.update(port for port in ports if isinstance(port, DatagramPort))
+        for port in [port for port in self._left if port.closed]:
+            self._left.discard(port)
         self.rest()
         return closing
 

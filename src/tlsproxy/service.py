@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from tlsproxy.address import CannotListen
+from tlsproxy.datagram.port import DatagramPort
 from tlsproxy.deadlines import Deadlines
 from tlsproxy.dial import Dialer
 from tlsproxy.draining import Draining, stopSession
@@ -74,7 +75,8 @@ class ProxyService(Service):
         self._changing = DeferredLock()
         self._opening: Deferred[None] | None = None
         self.gate = Gate(reactor, self._serving, maxConnections)
-        self._entrances = [Entrance(self._serve(route), self.gate) for route in routes]
+        self._left: set[DatagramPort] = set()
+        self._entrances = [Entrance(self._serve(route), self.gate, self._left) for route in routes]
 
     def _serve(self, route: Route) -> RouteFactory:
         factory = Served(
@@ -282,7 +284,7 @@ class ProxyService(Service):
                 factory = entrance.factory
             else:
                 factory = self._serve(route)
-            plan.append((entrance or Entrance(factory, self.gate), factory))
+            plan.append((entrance or Entrance(factory, self.gate, self._left), factory))
         fresh = [entrance for (entrance, _), had in zip(plan, kept, strict=True) if had is None]
         gone = [entrance for entrance in self._entrances if entrance not in kept]
         if self._up:

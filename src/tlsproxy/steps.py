@@ -216,7 +216,9 @@ async def dial(session: Session, where: Upstream) -> End:
     session.upstream = where
     dialer = session.keeper.dialer
     if isinstance(where, UDP):
-        session.far = far = await dialer.dialDatagrams(where, session.route.mtu)
+        session.far = far = await dialer.dialDatagrams(
+            where, session.route.mtu, session.near.peer(), session.route.name
+        )
         return far
     session.far = far = await dialer.dial(where)
     if session.route.sendProxy:

@@ -12,6 +12,7 @@ from tlsproxy.datagram.end import DatagramEnd
 from tlsproxy.datagram.sending import FULL, TOO_LARGE
 from tlsproxy.errors import AdmissionRefused, DialFailed, HandshakeFailed, PeerEnded, PeerReset
 from tlsproxy.interfaces import DRAINED, ENDED
+from tlsproxy.tls.datagrams import _BIO_read
 
 
 class HandshakeTests(EndCase):
@@ -270,6 +271,29 @@ class EndingTests(EndCase):
         self.carry()
         self.near.onEnd = onEnd
         self.assertEqual((self.heard(self.near), self.ended), ([b"hello"], [("closed", "")]))
+
+    def test_afterTheEnd(self) -> None:
+        """
+        What comes after a close_notify, while the side is held, is not kept.
+        """
+        self.shaken()
+        self.far.endWrite()
+        self.carry()
+        self.assertEqual(self.near.state, ENDED)
+        self.give(self.near, b"\x17\xfe\xfd\0\1" + bytes(1000))
+        assert self.near.tls is not None
+        self.assertTrue(_BIO_read(self.near.tls._into, self.buffer._pointer, self.buffer.size) <= 0)
+
+    def test_muchShaking(self) -> None:
+        """
+        Nobody can have OpenSSL keep more than a handshake may take.
+        """
+        self.hello()
+        here = Result(self.near.startTLS(self.server(), None, "shop.example"))
+        for _ in range(300):
+            self.give(self.near, b"\x16\xfe\xfd\0\1" + bytes(1000))
+        self.assertTrue(30 < self.near.dropped[FULL] < 60, self.near.dropped)
+        self.assertEqual((here.value, here.problem), (None, None))
 
     def test_finish(self) -> None:
         """

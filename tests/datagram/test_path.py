@@ -65,3 +65,17 @@ class PathTests(SynchronousTestCase):
         """
         self.assertEqual(addressOf(("192.0.2.1", 53)), IPv4Address("UDP", "192.0.2.1", 53))
         self.assertEqual(addressOf(("fe80::1", 53, 0, 3)), IPv6Address("UDP", "fe80::1", 53, 0, 3))
+
+    def test_dontFragmentBoth(self) -> None:
+        """
+        That holds for IPv4, too, on a socket for both families.
+        """
+        if sys.platform != "linux":
+            raise SkipTest("only Linux is asked")
+        try:
+            sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        except OSError:
+            raise SkipTest("there is no IPv6") from None
+        self.addCleanup(sock.close)
+        dontFragment(sock)
+        self.assertEqual(sock.getsockopt(socket.IPPROTO_IP, 10), 2)

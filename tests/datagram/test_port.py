@@ -235,6 +235,33 @@ class AssociationTests(PortCase):
         self.accepted[0].finish()
         self.shaken(("192.0.2.1", 9))
 
+    def test_fairHalfOpen(self) -> None:
+        """
+        One network cannot keep all others out: its oldest handshake gives way.
+        """
+        self.listen(halfOpen=3)
+        for number in range(4):
+            self.peer(("192.0.2.1", number)).go()
+            self.carry(1)
+            self.sock.sent.clear()
+        self.assertEqual((len(self.port.ends), self.port.dropped[HALF_OPEN]), (3, 1))
+        other = self.peer(("198.51.100.1", 9))
+        other.go()
+        self.carry(1)
+        self.assertEqual(list(self.port.ends), [("192.0.2.1", 1), ("192.0.2.1", 2), ("198.51.100.1", 9)])
+        self.assertEqual(str(self.results[0].problem), "the client has not done its handshake, and gave way to others")
+        self.carry()
+        self.assertTrue(other.done)
+        # Where nobody has much more than others, who comes last has to wait.
+        for address in (("198.51.100.1", 1), ("203.0.113.1", 1)):
+            self.peer(address).go()
+            self.carry(1)
+            self.sock.sent.clear()
+        self.assertEqual((len(self.port.halfOpen), self.port.dropped[HALF_OPEN]), (3, 1))
+        self.peer(("203.0.113.1", 2)).go()
+        self.carry(1)
+        self.assertEqual((len(self.port.halfOpen), self.port.dropped[HALF_OPEN]), (3, 2))
+
     def test_bug(self) -> None:
         """
         A bug ends its association, and leaves the port to the others.

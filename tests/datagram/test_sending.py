@@ -45,6 +45,12 @@ class SendingTests(EndCase):
         self.assertEqual((self.near.send(bytes(501)), self.near.send(bytes(500))), (0, 500))
         self.assertEqual(self.near.dropped, {TOO_LARGE: 1})
 
+    def test_tooLargeForAny(self) -> None:
+        """
+        What no datagram could ever carry, as a handler may make it, is dropped, too.
+        """
+        self.assertEqual((self.near.send(bytes(70000)), self.near.dropped), (0, {TOO_LARGE: 1}))
+
     def test_narrowed(self) -> None:
         """
         Once the kernel has said so, larger ones are not even tried.

@@ -44,6 +44,8 @@ _MOST_KEPT: Final = 64
 _MOST_BYTES: Final = 65536
 _ALERT: Final = bytes((21, 0xFE, 0xFD, 0, 0))
 _FATAL: Final = 2
+_MOST_SHAKING: Final = 1 << 18
+"""More bytes than any handshake takes, repetitions included: OpenSSL keeps what comes too early."""
 
 _clear: Final = Buffer(65536)
 """What is opened comes here; it holds nothing between two calls."""
@@ -58,6 +60,7 @@ class DatagramEnd(Sender):
     @ivar dtlsHello: The client's hello, where the client speaks DTLS.
     @ivar unproven: Whether nobody has seen to it that the client is where it says.
     @ivar doubted: Whether the peer has sent nothing so far, and has to be there: the network's word is taken for it.
+    @ivar through: The routes that lead to it, where it was dialed.
     @ivar take: What is called with each datagram in clear: a buffer that has it in its front, and its length.
     @ivar onEnd: Called once when the association ends by the peer's will, or for want of a peer, with the outcome and
         the reason.
@@ -66,6 +69,7 @@ class DatagramEnd(Sender):
 
     spoke = ""
     unproven = doubted = False
+    through: tuple[str, ...] = ()
     take: Callable[[Buffer, int], object]
 
     def __init__(
@@ -87,7 +91,7 @@ class DatagramEnd(Sender):
         self.reactor = reactor
         self.mtu = mtu
         self._kept: list[bytes] = []
-        self._keptBytes = 0
+        self._keptBytes = self._shakingBytes = 0
         self._shaking: Deferred[DTLSConnection] | None = None
         self._name = ""
         self._timer: IDelayedCall | None = None
@@ -107,11 +111,15 @@ class DatagramEnd(Sender):
             self.take(datagram, count)
             return
         if self._shaking is not None:
+            self._shakingBytes += count
+            if self._shakingBytes > _MOST_SHAKING:
+                self.dropped[FULL] += 1
+                return
             connection.receive(datagram.view[:count])
             self._shake(connection, self._shaking)
             return
-        if not count:
-            return
+        if not count or connection.state >= ENDED:
+            return  # OpenSSL reads nothing more, and would only keep it.
         clear = connection.open(datagram, count, _clear)
         while clear:
             self.take(_clear, clear)
@@ -182,11 +190,11 @@ class DatagramEnd(Sender):
         if told is not None:
             told(outcome, reason)
 
-    def replaced(self) -> None:
+    def replaced(self, why: str = "began anew from the same address") -> None:
         """
-        The client has begun anew from the same address: nobody has the keys of this association any more.
+        Another association has its place, as nobody has the keys of this one any more.
         """
-        reason = f"{self.who} began anew from the same address"
+        reason = f"{self.who} {why}"
         self._fail(PeerEnded(reason))
         told = self.onEnd
         self._leave()
@@ -194,21 +202,6 @@ class DatagramEnd(Sender):
             told("closed", reason)
 
     # -- what is sent -----------------------------------------------------------------------------------------------
-
-    def send(self, data: bytes) -> int:
-        """
-        Send one datagram, as a stream takes bytes.
-
-        @return: How many bytes are on their way.
-        """
-        _clear.view[: len(data)] = data
-        return len(data) if self.emit(_clear, len(data)) else 0
-
-    async def write(self, data: bytes) -> None:
-        """
-        Send one datagram.
-        """
-        self.send(data)
 
     @property
     def writing(self) -> DatagramEnd:

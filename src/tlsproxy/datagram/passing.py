@@ -28,12 +28,11 @@ from tlsproxy.datagram.paces import Paces
 from tlsproxy.datagram.passed import PassedEnd
 from tlsproxy.datagram.path import Address
 from tlsproxy.datagram.sending import FULL, Wire
-from tlsproxy.datagram.sharing import Terms
+from tlsproxy.datagram.sharing import Network, Terms
 from tlsproxy.tls.native import Buffer
 from tlsproxy.wire.dtlshello import DTLSHello, FragmentedHello, HelloPieces, readHello
 from tlsproxy.wire.dtlsoutside import CLEAR, FINISHING, HELLO, outside
 from tlsproxy.wire.hellobody import HelloError
-from tlsproxy.wire.network import plainAddress
 
 __all__ = ["GARBAGE", "PACE", "UNFINISHED", "Passing"]
 
@@ -61,7 +60,7 @@ class Door(Protocol):
     listening: bool
     ends: dict[Address, DatagramEnd]
     pending: dict[Address, DatagramEnd]
-    halfOpen: dict[DatagramEnd, None]
+    halfOpen: dict[DatagramEnd, Network]
     dropped: Counter[str]
 
     def wire(self, address: Address) -> Wire:
@@ -210,7 +209,7 @@ class Passing:
         if end is None and len(port.ends) >= port.terms.most:
             port.dropped[FULL] += 1
             return None
-        if not self._paces.take(self._network(address), port.terms.pace):
+        if not self._paces.take(port.terms.network(address), port.terms.pace):
             port.dropped[PACE] += 1
             return None
         before = port.pending.get(address)
@@ -224,13 +223,5 @@ class Passing:
         # The other one may have been the oldest.
         where = port.pending if address in port.ends else port.ends
         where[address] = fresh
-        port.halfOpen[fresh] = None
+        port.halfOpen[fresh] = port.terms.network(address)
         return fresh
-
-    def _network(self, address: Address) -> tuple[int, int]:
-        """
-        Tell which network an address belongs to.
-        """
-        plain = plainAddress(str(address[0]).partition("%")[0])
-        length = self._port.terms.prefixes[plain.version == 6]
-        return plain.version, int(plain) >> (plain.max_prefixlen - length)

@@ -34,6 +34,9 @@ def dontFragment(sock: socket.socket) -> None:
     """
     if sys.platform == "linux" and sock.family in _DISCOVER:
         sock.setsockopt(*_DISCOVER[sock.family], _ALWAYS)
+        if sock.family == socket.AF_INET6:
+            # What goes to IPv4 from there has its own.
+            sock.setsockopt(*_DISCOVER[socket.AF_INET], _ALWAYS)
 
 
 def carries(sock: socket.socket) -> int:

@@ -21,7 +21,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
-from twisted.internet.interfaces import IAddress, IHalfCloseableDescriptor, IListeningPort, IReadDescriptor
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IHalfCloseableDescriptor,
+    IListeningPort,
+    IReadDescriptor,
+)
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -29,7 +35,7 @@ from tlsproxy.datagram.end import DatagramEnd
 from tlsproxy.datagram.passing import GARBAGE, Passing
 from tlsproxy.datagram.path import Address, addressOf, dontFragment
 from tlsproxy.datagram.sending import FULL
-from tlsproxy.datagram.sharing import Shared, Terms
+from tlsproxy.datagram.sharing import Network, Shared, Terms
 from tlsproxy.datagram.source import ROOM, Ancillary, asksForSource, sourceOf
 from tlsproxy.tls.native import Buffer
 from tlsproxy.wire.cookies import Cookies
@@ -64,7 +70,7 @@ class DatagramPort:
     @ivar terms: What holds for its associations; it may be set anew.
     @ivar ends: The associations, by the addresses of their peers.
     @ivar pending: Those whose handshake is under way where there is another already.
-    @ivar halfOpen: Those whose peers have not done their handshakes, the oldest first.
+    @ivar halfOpen: Those whose peers have not done their handshakes, the oldest first, and their networks.
     @ivar reactor: The reactor.
     @ivar accept: Called with each new association.
     @ivar listening: Whether it takes new ones.
@@ -95,10 +101,11 @@ class DatagramPort:
         self.accept = accept
         self._cookies = cookies
         self.terms = terms
-        self.halfOpen: dict[DatagramEnd, None] = {}
+        self.halfOpen: dict[DatagramEnd, Network] = {}
         self._local: Address = sock.getsockname()
         self.listening = False
         self._reading = False
+        self._closing: IDelayedCall | None = None
         self._told: Ancillary = ()
         self._receive = self._receiveTold if asksForSource(sock) else sock.recvfrom_into
         self._passing = Passing(self, _received)
@@ -108,10 +115,15 @@ class DatagramPort:
 
     def startListening(self) -> None:
         """
-        Look for what comes.
+        Look for what comes.  A port that was stopped, and is not closed yet, begins again.
         """
-        self.listening = self._reading = True
-        self.reactor.addReader(self)
+        self.listening = True
+        closing, self._closing = self._closing, None
+        if closing is not None:
+            closing.cancel()
+        if not self._reading:
+            self._reading = True
+            self.reactor.addReader(self)
 
     def stopListening(self) -> None:
         """
@@ -132,7 +144,35 @@ class DatagramPort:
         self._reading = False
         self.reactor.removeReader(self)
         # In a later turn: the reactor may hold an event for this descriptor.
-        self.reactor.callLater(0, self.socket.close)
+        self._closing = self.reactor.callLater(0, self._close)
+
+    def _close(self) -> None:
+        self._closing = None
+        self.socket.close()
+
+    @property
+    def closed(self) -> bool:
+        """
+        Whether its socket is closed.
+        """
+        return self.socket.fileno() < 0
+
+    def end(self) -> int:
+        """
+        Stop, end all associations, and close the socket at once, so that another may have the address.
+
+        @return: How many associations that were.
+        """
+        self.listening = False
+        left = [*self.pending.values(), *self.ends.values()]
+        for one in left:
+            one.over("closed", "another route has to have the port")
+            one.finish()
+        self._maybeClose()
+        if self._closing is not None:
+            self._closing.cancel()
+            self._close()
+        return len(left)
 
     # -- IReadDescriptor --------------------------------------------------------------------------------------------
 
@@ -221,19 +261,37 @@ class DatagramPort:
             hello = self._proven(count, address)
             if hello is None:
                 return
-            if len(self.halfOpen) >= self.terms.halfOpen:
-                self.dropped[HALF_OPEN] += 1
-                return
         if len(self.ends) >= self.terms.most:
             self.dropped[FULL] += 1
             return
+        if hello is not None and not self._hasRoom(address):
+            return
         self._begin(self.ends, count, address, hello)
+
+    def _hasRoom(self, address: Address, current: DatagramEnd | None = None) -> bool:
+        """
+        Tell whether one more handshake may be under way.  Where there are too many, a network that has at least two
+        more of them than the newcomer's loses its oldest, so that nobody can keep all others out.
+
+        @param current: One that would be over then.
+        """
+        halfOpen = self.halfOpen
+        if len(halfOpen) - (current in halfOpen) < self.terms.halfOpen:
+            return True
+        counts = Counter(halfOpen.values())
+        most, count = counts.most_common(1)[0] if counts else ((0, 0), 0)
+        if count < counts[self.terms.network(address)] + 2:
+            self.dropped[HALF_OPEN] += 1
+            return False
+        oldest = next(end for end, network in halfOpen.items() if network == most)
+        oldest.replaced("has not done its handshake, and gave way to others")
+        return True
 
     def _begin(self, where: dict[Address, DatagramEnd], count: int, address: Address, hello: DTLSHello | None) -> None:
         end = DatagramEnd("the client", self.reactor, self.wire(address), self.terms.mtu, hello)
         where[address] = end
         if hello is not None:
-            self.halfOpen[end] = None
+            self.halfOpen[end] = self.terms.network(address)
         end.came(_received, count)
         self.accept(end)
 
@@ -283,8 +341,7 @@ class DatagramPort:
             if current in self.halfOpen:
                 current.came(_received, count)  # It is repeated.
             return
-        if len(self.halfOpen.keys() - {current}) >= self.terms.halfOpen:
-            self.dropped[HALF_OPEN] += 1
+        if not self._hasRoom(address, current):
             return
         if pending is None and end not in self.halfOpen:
             self._begin(self.pending, count, address, hello)

@@ -34,8 +34,9 @@ EMPTY: Final = "empty"
 
 _BUSY: Final = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM})
 
+_clear: Final = Buffer(65536)
 _sealed: Final = Buffer(1 << 17)
-"""What is to be sent comes here; it holds nothing between two calls."""
+"""What is to be sent comes here, in clear and as DTLS; they hold nothing between two calls."""
 
 
 class Wire(Protocol):
@@ -128,6 +129,24 @@ class Sender:
             reason = self._unsent(e, view)
             return not reason or self._drop(reason, count)
         return True
+
+    def send(self, data: bytes) -> int:
+        """
+        Send one datagram, as a stream takes bytes.
+
+        @return: How many bytes are on their way.
+        """
+        if len(data) > _clear.size:
+            self._drop(TOO_LARGE, len(data))
+            return 0
+        _clear.view[: len(data)] = data
+        return len(data) if self.emit(_clear, len(data)) else 0
+
+    async def write(self, data: bytes) -> None:
+        """
+        Send one datagram.
+        """
+        self.send(data)
 
     def say(self, connection: DTLSConnection) -> None:
         """

@@ -15,8 +15,12 @@ from twisted.internet.interfaces import IAddress
 from tlsproxy.datagram.end import SHAKING_MTU, DatagramEnd
 from tlsproxy.datagram.path import Address, addressOf, probe
 from tlsproxy.datagram.source import Ancillary
+from tlsproxy.wire.network import plainAddress
 
-__all__ = ["Port", "Shared", "Terms"]
+__all__ = ["Network", "Port", "Shared", "Terms"]
+
+Network = tuple[int, int]
+"""The version of IP, and the prefix."""
 
 
 class Port(Protocol):
@@ -66,6 +70,13 @@ class Terms:
     halfOpen: int = 256
     pace: int = 25
     prefixes: tuple[int, int] = (32, 64)
+
+    def network(self, address: Address) -> Network:
+        """
+        Tell which network an address belongs to.
+        """
+        plain = plainAddress(str(address[0]).partition("%")[0])
+        return plain.version, int(plain) >> (plain.max_prefixlen - self.prefixes[plain.version == 6])
 
 
 class Shared:
