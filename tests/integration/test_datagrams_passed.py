@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from pathlib import Path
 from random import Random
 from select import select
 from threading import Thread
@@ -255,6 +256,15 @@ class FloodTests(PassedTestCase):
             sock.bind((f"127.{1 + (number >> 14 & 63)}.{number >> 7 & 127}.{1 + (number & 127)}", 0))
             sock.sendto(datagram, (LOOPBACK, self.port))
 
+    def drained(self) -> bool:
+        """
+        Tell whether the proxy has taken all that waits in the kernel, which drops what is too much.
+        """
+        tables = [Path(f"/proc/net/{kind}").read_text() for kind in ("udp", "udp6")]
+        lines = [line.split() for table in tables for line in table.splitlines()]
+        here = f":{self.port:04X}"
+        return all(line[4].endswith(":00000000") for line in lines if line[1].endswith(here))
+
     def test_flood(self) -> None:
         """
         Hellos from many addresses cost no more memory and descriptors than some do; who was there stays.
@@ -275,11 +285,12 @@ class FloodTests(PassedTestCase):
         self.assertTrue(descriptors < 256 + 60, descriptors)
         for number in range(MANY):
             self.send(hello, MANY + number)
+        waitUntil(self.drained, "the end of the flood")
         self.assertTalk(client, self.children["localhost"])
         self.assertTrue(asking.heard >= 250, asking.heard)
         self.assertTrue(self.serving.resident() - memory < 4 << 20, self.serving.resident() - memory)
         self.assertTrue(self.serving.descriptors() < 256 + 60)
-        self.assertTrue(len(self.serving.sessions()) < 100)
+        self.assertTrue(len(self.serving.sessions()) < MANY // 10)
 
     def test_amplification(self) -> None:
         """

@@ -92,6 +92,15 @@ class RecordsTests(SynchronousTestCase):
                 where = "the header of a DTLS record" if length < HEAD else "a DTLS record"
                 self.assertRefused(before + ONE[:length], f"the datagram ends within {where}")
 
+    def test_most(self) -> None:
+        """
+        Where somebody unknown may have sent it, it is not taken apart to the end.
+        """
+        record = b"\x16\xfe\xfd" + bytes(8) + b"\0\1x"
+        self.assertEqual(len(records(record * 16, 16)), 16)
+        problem = self.assertRaises(RecordError, records, record * 17 + b"rubbish", 16)
+        self.assertEqual(str(problem), "the datagram holds more than 16 DTLS records")
+
     def test_version(self) -> None:
         """
         A version that is none of DTLS is refused, TLS 1.2 and Cisco's old one among them.

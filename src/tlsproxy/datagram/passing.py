@@ -166,16 +166,17 @@ class Passing:
         @return: It, and the datagrams that it came in; L{None} while some of it is missing.
         """
         now = self._port.reactor.seconds()
-        part = self._forget(address) or _Part(now)
-        try:
-            hello = part.pieces.take(datagram)
-        except HelloError:
-            part = _Part(now)  # Another hello may have begun.
+        known, hello = self._forget(address), None
+        for part in (known, _Part(now)):  # Another hello may have begun.
             try:
-                hello = part.pieces.take(datagram)
+                if part is not None:
+                    hello = part.pieces.take(datagram)
+                    break
             except HelloError:
-                self._port.dropped[GARBAGE] += 1
-                return None
+                pass
+        else:
+            self._port.dropped[GARBAGE] += 1
+            return None
         if hello is not None:
             return hello, part.pieces.datagrams
         part.since, part.size = now, sum(map(len, part.pieces.datagrams))

@@ -67,16 +67,19 @@ class Record:
     payload: bytes
 
 
-def records(datagram: bytes) -> tuple[Record, ...]:
+def records(datagram: bytes, most: int = 65536) -> tuple[Record, ...]:
     """
     Take a datagram apart.
 
+    @param most: How many records there may be.
     @return: Its records, one at least.
     @raise RecordError: It holds anything else.
     """
     found: list[Record] = []
     at = 0
     while at < len(datagram) or not found:
+        if len(found) >= most:
+            raise RecordError(f"the datagram holds more than {most} DTLS records")
         end = _end(datagram, at)
         type, version, epoch, high, low, _ = _HEADER.unpack_from(datagram, at)
         found.append(Record(type, version, epoch, high << 32 | low, datagram[at + HEAD : end]))

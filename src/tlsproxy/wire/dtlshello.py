@@ -10,6 +10,8 @@ One that comes in fragments can be put together only by whoever keeps the first 
 from __future__ import annotations
 
 import struct
+from bisect import insort
+from operator import attrgetter
 from typing import Final
 
 from attrs import frozen
@@ -35,6 +37,7 @@ _DTLS_1_0: Final = b"\xfe\xff"  # the version of every HelloVerifyRequest, RFC 6
 _OPENING: Final = 12  # bytes of a handshake message's header
 _FRAGMENT: Final = 16384  # bytes that a record may carry in plain
 _LAST_HELLO: Final = 2  # one after a HelloVerifyRequest, and one after a HelloRetryRequest
+_RECORDS: Final = 16  # more than any client puts into one datagram of its hello; each costs time
 _COOKIE: Final = 34  # where what follows the version and the random begins
 _HEADER: Final = struct.Struct(">B3sH3s3s")  # type, length, message_seq, fragment_offset, fragment_length
 
@@ -84,6 +87,9 @@ class _Fragment:
     recordSequence: int
 
 
+_offset: Final = attrgetter("offset")
+
+
 def readHello(datagram: bytes) -> DTLSHello:
     """
     Read a datagram that holds one ClientHello, and nothing else.
@@ -108,7 +114,7 @@ def _fragments(datagram: bytes) -> list[_Fragment]:
     @raise HelloError: It holds something else.
     """
     try:
-        found = records(datagram)
+        found = records(datagram, _RECORDS)
     except RecordError as e:
         raise HelloError(f"the client does not speak DTLS: {e}") from None
     return [_fragment(record) for record in found]
@@ -232,7 +238,7 @@ class HelloPieces:
         fresh = list(self._pieces)
         for fragment in _fragments(datagram):
             if _isNew(fragment, fresh):
-                fresh.append(fragment)
+                insort(fresh, fragment, key=_offset)
             if len(fresh) > self.PIECES:
                 raise HelloError(f"the client's hello comes in more than {self.PIECES} fragments", ILLEGAL_PARAMETER)
         if len(fresh) == len(self._pieces):
@@ -240,7 +246,6 @@ class HelloPieces:
         taken = self._taken + len(datagram)
         if taken > self.LIMIT or fresh[0].size + HEAD + _OPENING > self.LIMIT:
             raise HelloError(f"the client's hello takes more than {self.LIMIT} bytes", ILLEGAL_PARAMETER)
-        fresh.sort(key=lambda piece: piece.offset)
         body = _joined(fresh)
         hello = None if len(body) < fresh[0].size else _whole(fresh[0], body, taken)
         self._pieces, self._taken = fresh, taken
@@ -252,12 +257,12 @@ def _isNew(fragment: _Fragment, pieces: list[_Fragment]) -> bool:
     """
     Tell whether a fragment brings bytes that are not there.
 
-    @param pieces: What is there.
+    @param pieces: What is there, in the order of where it begins.
     @raise HelloError: It contradicts them.
     """
     missing = len(fragment.content)
     covered = fragment.offset
-    for piece in sorted(pieces, key=lambda piece: piece.offset):
+    for piece in pieces:
         if (piece.size, piece.sequence) != (fragment.size, fragment.sequence):
             raise HelloError("the fragments of the client's hello are not of one message", ILLEGAL_PARAMETER)
         start = max(piece.offset, fragment.offset)
