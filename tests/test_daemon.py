@@ -250,15 +250,16 @@ class SignalTests(DaemonCase):
 
     def test_reload(self) -> None:
         """
-        C{SIGHUP} has it read all again.
+        C{SIGHUP} has it read all again, and fetch what others have.
         """
         asked: list[object] = []
         daemon = self.daemon()
+        daemon.refreshing.append(lambda: asked.append("refresh"))
         self.patch(daemon.reloading, "reload", lambda: asked.append("reload"))
         daemon.startService()
         self.reactor.run()
         self.reactor.ask("SIGHUP")
-        self.assertEqual(["reload"], asked)
+        self.assertEqual(["reload", "refresh"], asked)
 
     def test_threads(self) -> None:
         """

@@ -77,6 +77,12 @@ class Kept:
         """
         self.done.append("look")
 
+    def refresh(self) -> None:
+        """
+        Note it.
+        """
+        self.done.append("refresh")
+
     def tell(self) -> dict[str, Any]:
         """
         Tell little.
@@ -151,7 +157,7 @@ class RenewalsTests(EnrolledCase):
         self.assertEqual([{"route": "a", "name": "one"}, {"route": "d", "name": "one"}], service.tell())
         self.assertEqual({}, self.done())
         service.startService()
-        self.assertEqual({"one": ["start"]}, self.done())
+        self.assertEqual({"one": ["refresh", "start"]}, self.done())
         service.stopService()
         self.assertEqual({"one": ["stop"]}, self.done())
 
@@ -166,6 +172,8 @@ class RenewalsTests(EnrolledCase):
         service.follow([self.route("b", "two"), self.route("c", "three")])
         expected = {"one": ["stop"], "two": ["start", "look"], "three": ["start", "look"]}
         self.assertEqual(expected, self.done())
+        service.refresh()
+        self.assertEqual({"two": ["refresh"], "three": ["refresh"]}, self.done())
         service.stopService()
         service.follow([self.route("a", "one")])
         self.assertEqual({"two": ["stop", "stop"], "three": ["stop", "stop"]}, self.done())

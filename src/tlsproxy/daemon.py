@@ -91,6 +91,7 @@ class Daemon(MultiService):
 
     @ivar draining: Whether it is about to stop.
     @ivar reloading: What reads the configuration again.
+    @ivar refreshing: Called when somebody asks for a reload, and not where files have changed.
     @ivar status: The exit status.
     """
 
@@ -122,6 +123,7 @@ class Daemon(MultiService):
         self._level = LogLevel.levelWithName(configuration.proxy.logLevel)
         inThread = self._inThread
         self.reloading = Reloading(proxy, configuration, load, reactor, self._notifier, inThread, inThread)
+        self.refreshing: list[Callable[[], object]] = []
         self.draining = False
         self.status = 0
         proxy.setServiceParent(self)
@@ -211,6 +213,8 @@ class Daemon(MultiService):
         if self.journal is not None:
             self.journal.reopen()
         self.reloading.reload()
+        for refresh in self.refreshing:
+            refresh()
 
     def _live(self) -> None:
         """

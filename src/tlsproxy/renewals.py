@@ -109,9 +109,10 @@ class Renewals(Service):
 
     def startService(self) -> None:
         """
-        Look after them from now on.
+        Look after them from now on, and fetch their mappings once.
         """
         super().startService()
+        self.refresh()
         for renewal, _ in self._renewals.values():
             renewal.start()
         self._setAlarm()
@@ -124,6 +125,13 @@ class Renewals(Service):
         for renewal, _ in self._renewals.values():
             renewal.stop()
         self._setAlarm()
+
+    def refresh(self) -> None:
+        """
+        Fetch the mappings soon, because somebody asks for it.
+        """
+        for renewal, _ in self._renewals.values():
+            renewal.refresh()
 
     def follow(self, routes: Iterable[Route]) -> None:
         """

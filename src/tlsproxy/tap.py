@@ -382,6 +382,7 @@ def makeService(options: Options) -> IService:
     renewals = Renewals(reactor, configuration.routes, daemon.reloading.reload, level)
     renewals.setServiceParent(daemon)
     daemon.reloading.followers.append(lambda latest: renewals.follow(latest.routes))
+    daemon.refreshing.append(renewals.refresh)
     if options.demo is not None:
         options.demo.origin.setServiceParent(daemon)
     if configuration.status is not None:

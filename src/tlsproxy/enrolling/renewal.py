@@ -37,6 +37,8 @@ _LEAST: Final = 0.25
 _JUMP: Final = timedelta(seconds=30)
 """By how much a clock may go wrong before that is noticed."""
 _DAY: Final = timedelta(days=1)
+_APART: Final = 10.0
+"""How many seconds lie at least between two times that the mapping is fetched because somebody asks for it."""
 _REFUSED: Final = (401, 403)
 
 
@@ -86,6 +88,8 @@ class Renewal:
         self._clocks: tuple[datetime, float] | None = None
         self._serial = 0
         self._renewBy = self._fetchBy = 0.0
+        self._wanted = False
+        self._wantedFrom = 0.0
         self._expired: set[datetime] = set()
         self._facts: dict[str, Any] = {}
         self._counts = {"renewals": 0, "mappings": 0}
@@ -117,6 +121,14 @@ class Renewal:
         if self._runs and self._running is None:
             self._rest()
             self._tick()
+
+    def refresh(self) -> None:
+        """
+        Fetch the mapping soon, however old it is, because somebody asks for it: at once, but not before what has failed
+        may be tried again, and at most once in ten seconds.
+        """
+        self._wanted = True
+        self.look()
 
     def _rest(self) -> None:
         timer, self._timer = self._timer, None
@@ -164,7 +176,8 @@ class Renewal:
         if passed < self._patience.until:
             return self._patience.until - passed
         renews = wall >= self._facts["renewAt"] or passed >= self._renewBy
-        fetches = _isDue(enrollment, facts, wall) or passed >= self._fetchBy
+        wanted = self._wanted and passed >= self._wantedFrom
+        fetches = wanted or _isDue(enrollment, facts, wall) or passed >= self._fetchBy
         if not renews and not fetches and newer == enrollment.trust:
             self._patience.succeeded()  # Whatever it was that could not be read.
             return self._left(wall, passed)
@@ -172,20 +185,35 @@ class Renewal:
             if newer != enrollment.trust:  # Somebody was interrupted.
                 enrollment = evolve(enrollment, trust=newer)
                 self.folder.keepEnrollment(enrollment)
+            if renews or fetches:
+                await self._get(enrollment, certificate, renews, fetches)
+        before = self._patience.succeeded()
+        if before:
+            words = "the reverse proxy gives what is asked of it again, after {count} attempts in vain"
+            self._say(LogLevel.info, words, count=before)
+        return _LEAST
+
+    async def _get(self, enrollment: Enrollment, certificate: Certified, renews: bool, fetches: bool) -> None:
+        """
+        Get what is due.  If it fails, whoever has asked for the mapping still waits for it.
+        """
+        # Who asks from now on may know of a later mapping than the one that comes.
+        wanted, self._wanted = self._wanted, False
+        self._wantedFrom = self._seconds() + _APART
+        try:
             try:
                 if renews:
                     await self._renew(enrollment, certificate)
             except AskingFailed:
                 if fetches:
                     self._take(enrollment, await self._fetch.mapping(enrollment))
+                    wanted = False
                 raise
             if fetches and not renews:
                 self._take(enrollment, await self._fetch.mapping(enrollment))
-        before = self._patience.succeeded()
-        if before:
-            words = "the reverse proxy gives what is asked of it again, after {count} attempts in vain"
-            self._say(LogLevel.info, words, count=before)
-        return _LEAST
+        except BaseException:
+            self._wanted = self._wanted or wanted
+            raise
 
     def _noticeJump(self, wall: datetime, passed: float) -> None:
         """
@@ -217,6 +245,8 @@ class Renewal:
             self._serial = certificate.serial
             self._renewBy = passed + max(0.0, (renewAt - wall).total_seconds())
             self._fetchBy = passed + _period(facts).total_seconds()
+            if enrollment.fetched is not None and enrollment.fetched <= wall:  # By a process before this one, maybe.
+                self._wantedFrom = max(self._wantedFrom, passed + _APART - (wall - enrollment.fetched).total_seconds())
         self._facts = {
             "name": certificate.name,
             "url": enrollment.url,
@@ -252,7 +282,7 @@ class Renewal:
         """
         by = min(self._facts["renewAt"], self._facts["mappingDue"]) - wall
         left: float = min(by.total_seconds(), self._renewBy - passed, self._fetchBy - passed)
-        return left
+        return min(left, self._wantedFrom - passed) if self._wanted else left
 
     # -- what is done -------------------------------------------------------------------------------------------------
 
