@@ -284,9 +284,15 @@ class EnrollTablesTests(ConfigurationTestCase):
                 "lifetime": 604800.0,
                 "lineage": 7776000.0,
                 "store": str(self.folder / "my.sqlite"),
+                "mapping": "version 7, until 2027-01-01 00:00 UTC (41 days left)",
             },
-            told["enroll"],
+            {key: value for key, value in told["enroll"].items() if key not in ("ca", "server_ca")},
         )
+        self.assertRegex(told["enroll"]["ca"], r"Client proxies.*\(\d+ days left\)")
+        self.assertRegex(told["enroll"]["server_ca"][0], r"DMZ CA.*\(365 days left\)")
+        told = summary(configuration.routes[0], NOW + 4000 * DAY)
+        explained = [line for line in lines(told) if "EXPIRED" in line]
+        self.assertEqual(4, len(explained), explained)
         self.assertTrue(any("spiffe://proxies.example/*" in line for line in lines(told)))
 
     def test_status(self) -> None:
@@ -304,9 +310,12 @@ class EnrollTablesTests(ConfigurationTestCase):
             self.assertEqual({"done": {"enrolled": 3}, "refused": {"theft": 2}}, told["routes"][0]["enrollments"])
             names = [one["names"] for one in told["certificates"]]
             self.assertIn(["CN=Client proxies,O=Client proxies"], names)
+            self.assertIn(["CN=DMZ CA"], names)
+            self.assertEqual("2027-01-01T00:00:00+00:00", told["routes"][0]["mapping_not_after"])
             self.assertIn("<td>theft: 2</td>", page(told))
             text = (expose(told) or b"").decode()
             name = "sequential-server"
             self.assertIn(f'tlsproxy_enrollments_total{{result="enrolled",route="{name}"}} 3.0', text)
             self.assertIn(f'tlsproxy_enrollments_refused_total{{reason="theft",route="{name}"}} 2.0', text)
+            self.assertIn(f'tlsproxy_mapping_not_after_seconds{{route="{name}"}} 1.7987616e+09', text)
             self.successResultOf(service.stopService())

@@ -26,7 +26,7 @@ from tlsproxy.grants import Grant
 from tlsproxy.keeping import Kept
 from tlsproxy.lifetimes import wallClock
 from tlsproxy.reading import Reader
-from tlsproxy.signedmapping import MappingProblem, readFacts, shownTime
+from tlsproxy.signedmapping import MappingFacts, MappingProblem, readFacts, shownTime
 from tlsproxy.tls.certificates import describe, loadAuthorities, subjectOf
 from tlsproxy.tls.contexts import ServerTLS
 from tlsproxy.tls.files import readFile
@@ -122,7 +122,7 @@ class EnrollReader:
         lifetime, lineage = self._times(settings, path)
         issuer = self._issuer(settings, given, path)
         authorities = self._authorities(settings, given, path)
-        mapping = self._mapping(settings, given, path, issuer)
+        mapping, facts = self._mapping(settings, given, path, issuer)
         if tls is not None and issuer is not None:
             self._seeIssuer(tls, issuer, serverName, path)
             self._seeGrants(issuer, grants)
@@ -150,6 +150,7 @@ class EnrollReader:
             authorities=b"".join(each.public_bytes(Encoding.PEM) for each in authorities),
             issuer=issuer,
             mapping=mapping,
+            facts=facts,
             lifetime=lifetime,
             lineage=lineage,
             store=store,
@@ -229,21 +230,23 @@ class EnrollReader:
         self._reader.files.see(settings.serverCa)
         return self._reader.attempt(f"{path}.server_ca", lambda: loadAuthorities(settings.serverCa)) or ()
 
-    def _mapping(self, settings: EnrollSettings, given: Mapping[str, Any], path: str, issuer: Issuer | None) -> bytes:
+    def _mapping(
+        self, settings: EnrollSettings, given: Mapping[str, Any], path: str, issuer: Issuer | None
+    ) -> tuple[bytes, MappingFacts | None]:
         path = f"{path}.mapping"
         if self._lacks(given, "mapping", path.rpartition(".")[0], "say where the signed mapping is"):
-            return b""
+            return b"", None
         if not settings.mapping:
-            return b""
+            return b"", None
         self._reader.files.see([settings.mapping])
         file = self._reader.attempt(path, lambda: readFile(settings.mapping, "the signed mapping"))
         if file is None:
-            return b""
+            return b"", None
         try:
             facts = readFacts(file.data)
         except MappingProblem as e:
             self._reader.tell(path, f"{file.name} is of no use to client proxies: {e}")
-            return b""
+            return b"", None
         if issuer is not None and facts.audience != issuer.domain:
             self._reader.tell(
                 path,
@@ -259,7 +262,7 @@ class EnrollReader:
                 f"{file.name} expires on {shownTime(facts.expires)}, and client proxies will refuse every host then: "
                 "sign it anew, with a higher version"
             )
-        return file.data
+        return file.data, facts
 
     # -- what has to fit --------------------------------------------------------------------------------------------
 

@@ -14,12 +14,14 @@ from datetime import datetime
 from typing import Any, Final
 
 from attrs import asdict, fields
+from cryptography import x509
 from OpenSSL import SSL
 
 from tlsproxy.downgrade import ALPN
 from tlsproxy.grants import Grant
 from tlsproxy.route import Route
 from tlsproxy.rules import Rule
+from tlsproxy.signedmapping import shownTime
 from tlsproxy.tls.certificates import Identity, describe, subjectOf
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
 from tlsproxy.tls.demands import speaksForOthers
@@ -36,7 +38,7 @@ _COLUMN: Final = 26
 _WIDTH: Final = 120
 _MOST: Final = 20
 """How many of a list people are shown."""
-_LINES: Final = frozenset({"grants", "mapping", "reverse_proxies"})
+_LINES: Final = frozenset({"grants", "mapping", "reverse_proxies", "server_ca"})
 """The lists of which each item has a line of its own."""
 _WEAK: Final = frozenset({"md5", "sha1"})
 
@@ -73,10 +75,19 @@ def summary(route: Route, now: datetime) -> Summary:
             "name": desk.name,
             "server_name": desk.serverName,
             "certifies": desk.issuer.identity("*"),
+            "ca": _until(describe(desk.issuer.certificate), desk.issuer.certificate.not_valid_after_utc, now),
+            "server_ca": [
+                _until(describe(one), one.not_valid_after_utc, now)
+                for one in x509.load_pem_x509_certificates(desk.authorities)
+            ],
             "lifetime": desk.lifetime.total_seconds(),
             "lineage": desk.lineage.total_seconds(),
             "store": str(desk.store.path),
         }
+        if desk.facts is not None:
+            expires = desk.facts.expires
+            shown = f"version {desk.facts.version}, until {shownTime(expires)}"
+            told["enroll"]["mapping"] = _until(shown, expires, now)
     if getattr(pattern, "mapping", None) is not None:
         told["mapping"] = [str(entry) for entry in pattern.mapping.entries]
         if pattern.mapping.expires is not None:
@@ -103,6 +114,11 @@ def summary(route: Route, now: datetime) -> Summary:
     told |= _plain(route, {*told, *_idle(route)})
     told["limits"] = {snake(name): seconds for name, seconds in asdict(route.limits).items()}
     return told
+
+
+def _until(text: str, end: datetime, now: datetime) -> str:
+    days = (end - now).days
+    return f"{text} ({days} days left)" if days >= 0 else f"{text} (EXPIRED)"
 
 
 def _idle(route: Route) -> set[str]:
@@ -281,7 +297,7 @@ def _table(told: Mapping[str, Any], indent: str) -> list[str]:
                 found += _entry(name, f"and {len(value) - _MOST} more")
         elif key == "rules":
             found += [line for number, rule in enumerate(value, 1) for line in _entry(f"{indent}rule {number}", rule)]
-        elif key in _LINES:
+        elif key in _LINES and isinstance(value, list):
             found += [line for one in value[:_MOST] for line in _entry(name, one)]
             if len(value) > _MOST:
                 found += _entry(name, f"and {len(value) - _MOST} more")

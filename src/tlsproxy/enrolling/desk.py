@@ -33,6 +33,7 @@ from tlsproxy.errors import AdmissionRefused, Answered, PeerEnded, forgetFrames
 from tlsproxy.grants import Grant
 from tlsproxy.lifetimes import wallClock
 from tlsproxy.session import Session
+from tlsproxy.signedmapping import MappingFacts
 from tlsproxy.steps import acceptTLS
 from tlsproxy.tls.contexts import ServerTLS
 from tlsproxy.tls.files import CertificateProblem
@@ -96,6 +97,7 @@ class Desk:
     @ivar authorities: What clients verify the reverse proxy by, as PEM.
     @ivar issuer: Certifies.
     @ivar mapping: The signed mapping, as it is.
+    @ivar facts: What it says of itself; L{None} where that is not known.
     @ivar lifetime: How long a certificate is valid.
     @ivar lineage: After what time a new token is needed.
     @ivar store: Who may enroll, and who has.
@@ -116,6 +118,7 @@ class Desk:
     store: Lineages = field(repr=False)
     rates: Rates = field(repr=False)
     renewals: Rates = field(repr=False)
+    facts: MappingFacts | None = None
     now: Callable[[], datetime] = field(default=wallClock, repr=False)
     standing: Standing = field(
         repr=False, default=Factory(lambda self: Standing(self.issuer, self.store), takes_self=True)

@@ -12,12 +12,13 @@ from itertools import islice
 from typing import Any, Final
 
 from attrs import field, frozen
+from cryptography import x509
 
+from tlsproxy.enrolling.desk import Desk
 from tlsproxy.factory import RouteFactory
 from tlsproxy.interfaces import FAR, NEAR
 from tlsproxy.tls.certificates import Identity
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
-from tlsproxy.tls.issuing import Issuer
 from tlsproxy.tls.printing import printable
 
 __all__ = ["MOST", "Expiries", "namesOf"]
@@ -31,7 +32,7 @@ _NAMES: Final = 10
 @frozen(order=True)
 class _Expiry:
     """
-    When a certificate expires, or what issued it.
+    When a certificate expires, or an authority by which client proxies enroll.
     """
 
     end: datetime
@@ -65,8 +66,8 @@ class Expiries:
         for factory in factories:
             pattern: Any = factory.route.pattern
             shown = (NEAR, getattr(pattern, "tls", None)), (FAR, getattr(pattern, "upstreamTLS", None))
-            issuer = getattr(getattr(pattern, "desk", None), "issuer", None)
-            for side, tls in (*shown, (NEAR, issuer)) if issuer is not None else shown:
+            desk = getattr(pattern, "desk", None)
+            for side, tls in (*shown, (NEAR, desk)) if desk is not None else shown:
                 # It is kept, so that its id is not another's meanwhile.
                 held = self._known.get(id(tls)) or known.get(id(tls)) or (tls, _expiries(tls))
                 self._known[id(tls)] = held
@@ -85,8 +86,11 @@ class Expiries:
 
 
 def _expiries(tls: object) -> list[_Expiry]:
-    if isinstance(tls, Issuer):
-        name = printable(tls.certificate.subject.rfc4514_string())
-        return [_Expiry(tls.certificate.not_valid_after_utc, (name,), tls.certificate.not_valid_before_utc)]
+    if isinstance(tls, Desk):
+        authorities = tls.issuer.certificate, *x509.load_pem_x509_certificates(tls.authorities)
+        return sorted(
+            _Expiry(one.not_valid_after_utc, (printable(one.subject.rfc4514_string()),), one.not_valid_before_utc)
+            for one in authorities
+        )
     identities: Iterable[Identity] = tls.identities if isinstance(tls, (ServerTLS, ClientTLS)) else ()
     return sorted(_Expiry(one.notAfter, namesOf(one), one.notBefore) for one in identities)

@@ -43,6 +43,7 @@ class _State:
         yield from _enrollments(self._told["routes"])
         yield from _certificates(self._told["certificates"])
         yield from _renewals(self._told["renewals"])
+        yield from _mappings([*self._told["renewals"], *self._told["routes"]])
 
 
 def _metric(
@@ -176,10 +177,33 @@ def _certificates(certificates: list[Mapping[str, Any]]) -> Iterator[Metric]:
     yield _metric("gauge", "certificate_not_after_seconds", help, ("route", "side", "certificate"), rows)
 
 
-def _renewals(enrollments: list[Mapping[str, Any]]) -> Iterator[Metric]:
-    def times(key: str) -> list[tuple[tuple[str, ...], float]]:
-        return [((one["route"],), datetime.fromisoformat(one[key]).timestamp()) for one in enrollments if one[key]]
+def _times(told: Iterable[Mapping[str, Any]], key: str) -> list[tuple[tuple[str, ...], float]]:
+    return [
+        ((one.get("route", one.get("name", "")),), datetime.fromisoformat(one[key]).timestamp())
+        for one in told
+        if one.get(key)
+    ]
 
+
+def _mappings(told: list[Mapping[str, Any]]) -> Iterator[Metric]:
+    """
+    Tell of signed mappings, those that were fetched and those that are handed out.
+    """
+    label = ("route",)
+    ends = _times(told, "mapping_not_after")
+    if ends:
+        help = "When the signed mapping expires, since the epoch"
+        yield _metric("gauge", "mapping_not_after_seconds", help, label, ends)
+    versions = [
+        ((one.get("route", one.get("name", "")),), one["mapping_version"])
+        for one in told
+        if one.get("mapping_version") is not None
+    ]
+    if versions:
+        yield _metric("gauge", "mapping_version", "Version of the signed mapping", label, versions)
+
+
+def _renewals(enrollments: list[Mapping[str, Any]]) -> Iterator[Metric]:
     def rows(key: str) -> list[tuple[tuple[str, ...], float]]:
         return [((one["route"],), one[key]) for one in enrollments]
 
@@ -189,10 +213,8 @@ def _renewals(enrollments: list[Mapping[str, Any]]) -> Iterator[Metric]:
     for name, key, help in (
         ("enrollment_not_after_seconds", "certificate_not_after", "When the enrolled certificate expires"),
         ("enrollment_renewal_seconds", "renewal", "When the enrolled certificate is to be renewed"),
-        ("mapping_not_after_seconds", "mapping_not_after", "When the signed mapping expires"),
     ):
-        yield _metric("gauge", name, f"{help}, since the epoch", label, times(key))
-    yield _metric("gauge", "mapping_version", "Version of the signed mapping", label, rows("mapping_version"))
+        yield _metric("gauge", name, f"{help}, since the epoch", label, _times(enrollments, key))
     failing = [((one["route"],), float(bool(one["last_failure"]))) for one in enrollments]
     yield _metric(
         "gauge", "enrollment_failing", "Whether what was last asked of the reverse proxy failed", label, failing

@@ -104,12 +104,17 @@ def _upstreams(routes: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, ...]]
 
 def _enrollments(routes: Iterable[Mapping[str, Any]]) -> Iterable[str]:
     rows = [
-        (route["name"], *(_words(route["enrollments"][kind]) for kind in ("done", "refused")))
+        (
+            route["name"],
+            *(_words(route["enrollments"][kind]) for kind in ("done", "refused")),
+            str(route["mapping_version"] or "-"),
+            _words(route["mapping_not_after"]),
+        )
         for route in routes
         if "enrollments" in route
     ]
     if rows:
-        yield _table("Enrollment of client proxies", ("route", "done", "refused"), rows)
+        yield _table("Enrollment of client proxies", ("route", "done", "refused", "mapping", "mapping until"), rows)
 
 
 def _certificates(certificates: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, ...]]:

@@ -179,8 +179,11 @@ class State:
             "upstream_handshakes": _handshakes(tally.handshakes[FAR]),
             "upstreams": _upstreams(tally, live),
         }
-        if factory is not None and getattr(factory.route.pattern, "desk", None) is not None:
+        desk = getattr(factory.route.pattern, "desk", None) if factory is not None else None
+        if factory is not None and desk is not None:
             told["enrollments"] = _enrollments(factory)
+            told["mapping_version"] = None if desk.facts is None else desk.facts.version
+            told["mapping_not_after"] = None if desk.facts is None else desk.facts.expires.isoformat(timespec="seconds")
         return told
 
     def _dropped(self, name: str, factory: RouteFactory | None, live: list[Session]) -> dict[str, int]:
