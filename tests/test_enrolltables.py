@@ -178,7 +178,10 @@ class EnrollTablesTests(ConfigurationTestCase):
                 {"server_ca": "other-ca.pem"},
             ),
             ("server_ca", "does not exist", {"server_ca": "nowhere.pem"}),
-            ("ca", "does not match the certificate", {"ca_key": "other-key.pem"}),
+            ("ca_key", "does not match the certificate", {"ca_key": "other-key.pem"}),
+            ("ca_key", "does not exist", {"ca_key": "nowhere.pem"}),
+            ("lifetime", "give a number of seconds, 0 is too short", {"lifetime": "7d"}),
+            ("lineage", "give a number of seconds, 0 is too short", {"lineage": -1}),
             ("ca", "is not made for certifying client proxies", {"ca": "other-ca.pem"}),
             ("mapping", "is of no use to client proxies: it has no signature", {"mapping": "plain.toml"}),
             ("mapping", "is for other.example, and the CA certifies client proxies of", {"mapping": "other.signed"}),
@@ -197,7 +200,7 @@ class EnrollTablesTests(ConfigurationTestCase):
         The key of the CA may be read by its owner only.
         """
         (self.folder / "proxies-key.pem").chmod(0o644)
-        self.assertProblem("route[0].enroll.ca", "is open to others than its owner", self.routed())
+        self.assertProblem("route[0].enroll.ca_key", "is open to others than its owner", self.routed())
 
     def test_clientAuthorities(self) -> None:
         """

@@ -29,8 +29,8 @@ from tlsproxy.reading import Reader
 from tlsproxy.signedmapping import MappingFacts, MappingProblem, readFacts, shownTime
 from tlsproxy.tls.certificates import describe, loadAuthorities, subjectOf
 from tlsproxy.tls.contexts import ServerTLS
-from tlsproxy.tls.files import readFile
-from tlsproxy.tls.issuing import Issuer
+from tlsproxy.tls.files import CertificateProblem, readFile
+from tlsproxy.tls.issuing import Issuer, IssuerKeyProblem
 from tlsproxy.tls.policy import option
 from tlsproxy.tls.printing import printable
 from tlsproxy.tlstables import TLSReader
@@ -58,11 +58,14 @@ class EnrollSettings:
     ca: str = option("", "PEM file: the CA that certifies client proxies, and nobody else", kind="file")
     caKey: str = option("", "PEM file: its key, which only its owner may read", kind="file")
     mapping: str = option("", "the signed mapping that client proxies get", kind="file")
-    lifetime: float = option(604800.0, "how long a certificate is valid; 30 days at most", kind="seconds")
+    lifetime: float = option(
+        604800.0, "how long a certificate is valid; 30 days at most", kind="seconds", zero="is too short"
+    )
     lineage: float = option(
         LONGEST_LINEAGE.total_seconds(),
         "after what time a client proxy needs a new token; 90 days at most",
         kind="seconds",
+        zero="is too short",
     )
     store: str = option(
         "",
@@ -220,7 +223,12 @@ class EnrollReader:
         self._reader.files.see([settings.ca, settings.caKey])
         if not settings.ca or not settings.caKey:
             return None  # Which has been told.
-        return self._reader.attempt(f"{path}.ca", lambda: Issuer.load(settings.ca, settings.caKey, self._now))
+        try:
+            return Issuer.load(settings.ca, settings.caKey, self._now)
+        except CertificateProblem as e:
+            key = "ca_key" if isinstance(e, IssuerKeyProblem) else "ca"
+            self._reader.tell(f"{path}.{key}", str(e))
+        return None
 
     def _authorities(
         self, settings: EnrollSettings, given: Mapping[str, Any], path: str

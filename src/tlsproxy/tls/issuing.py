@@ -30,7 +30,7 @@ from tlsproxy.tls.keys import PrivateKey, belongs
 from tlsproxy.tls.pem import UNDECODABLE, readPEM
 from tlsproxy.tls.printing import printable
 
-__all__ = ["BACKDATED", "Issuer", "PublicKey", "readRequest", "spkiHash"]
+__all__ = ["BACKDATED", "Issuer", "IssuerKeyProblem", "PublicKey", "readRequest", "spkiHash"]
 
 PublicKey: TypeAlias = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 """The keys that a client proxy may have."""
@@ -48,6 +48,12 @@ _RSA: Final = range(2048, 4096 + 1)
 _EXPONENTS: Final = range(65537, 1 << 32, 2)
 _HASHES: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 _FOR_CLIENTS: Final = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+
+
+class IssuerKeyProblem(CertificateProblem):
+    """
+    The key of an authority cannot be used.
+    """
 
 
 @frozen
@@ -71,8 +77,9 @@ class Issuer:
         @param ca: The file with its certificate.
         @param key: The file with its key.
         @param now: The current time, with its time zone.
-        @raise CertificateProblem: A file cannot be used; the authority is not made for this, or not valid now; others
-            than its owner can read the key, or it is somebody else's.
+        @raise IssuerKeyProblem: The file of the key cannot be used; others than its owner can read it, or the key is
+            somebody else's.
+        @raise CertificateProblem: The other cannot; the authority is not made for this, or not valid now.
         """
         name = printable(ca)
         found = readPEM(ca, "CA certificate").certificates()
@@ -90,13 +97,16 @@ class Issuer:
             )
         if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
             raise CertificateProblem(f"{name} is not valid now: replace {describe(certificate)}")
-        pem = readPEM(key, "private key")
-        exposed = pem.file.openToOthers("the private key of a CA")
-        if exposed:
-            raise CertificateProblem(exposed)
-        private = pem.privateKey()
+        try:
+            pem = readPEM(key, "private key")
+            exposed = pem.file.openToOthers("the private key of a CA")
+            if exposed:
+                raise IssuerKeyProblem(exposed)
+            private = pem.privateKey()
+        except CertificateProblem as e:
+            raise IssuerKeyProblem(str(e)) from None
         if not belongs(private, certificate):
-            raise CertificateProblem(
+            raise IssuerKeyProblem(
                 f"{pem.name} holds a private key that does not match the certificate in {name} "
                 f"({describe(certificate)}): give the key that this certificate was issued for"
             )
