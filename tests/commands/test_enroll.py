@@ -198,6 +198,18 @@ class EnrollTests(ToolTestCase):
             self.refused("enroll", URL, "--token-file", "token", *words)
         self.assertEqual([], self.joins)
 
+    def test_proxyNamed(self) -> None:
+        """
+        What is wrong with the proxy on the way is told by the names of the options.
+        """
+        for url, words in (("x", "--upstream-proxy: 'x'"), ("http://a:b@c:1", "give --upstream-proxy-password-file")):
+            told = self.refused("enroll", URL, "--token-file", "token", "--upstream-proxy", url)
+            self.assertIn(words, told)
+            self.assertNotIn("upstream_proxy", told)
+        self.raises = AskingFailed("give USER@ before its host in upstream_proxy, and upstream_proxy_password_file")
+        told = self.enroll(status=1)[1]
+        self.assertIn("in --upstream-proxy, and --upstream-proxy-password-file", told)
+
     def test_fails(self) -> None:
         """
         What goes wrong is one sentence.

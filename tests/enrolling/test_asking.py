@@ -278,6 +278,18 @@ class AskingTests(SynchronousTestCase):
         self.assertIn(f"demands a certificate under the name {NAME}, so that is not where it enrolls", words)
         self.assertNotIn("upstream_tls", words)
 
+    def test_expired(self) -> None:
+        """
+        Where our certificate has expired, no setting of a route would mend that.
+        """
+        expired = "it broke TLS off (alert certificate_expired received): it finds ours expired; renew upstream_tls"
+        self.patch(asking, "explainLate", lambda *_: expired)
+        asked = self.ask(renew)
+        self.upstream.peers[-1].reset()
+        self.network.settle()
+        words = str(self.failureResultOf(asked, asking.AskingExpired).value)
+        self.assertTrue(words.endswith("it finds ours expired"), words)
+
     def test_many(self) -> None:
         """
         A reset may be a limit, of those who have no certificate yet.

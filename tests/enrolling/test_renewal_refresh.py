@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from tests.enrolling.enrolled import DAY, LIFE, EnrolledCase, mappingOf
-from tlsproxy.enrolling.asking import AskingFailed
+from tlsproxy.enrolling.asking import AskingExpired, AskingFailed
 
 MINUTE = timedelta(minutes=1)
 
@@ -116,3 +116,17 @@ class RefreshTests(EnrolledCase):
         self.assertEqual(1, self.version())
         self.pass_(MINUTE, 1)
         self.assertEqual((["mapping"], 2), (self.reverse.asked, self.version()))
+
+    def test_expired(self) -> None:
+        """
+        Where the reverse proxy finds our certificate expired, only to enroll again helps, or to set the clocks right.
+        """
+        renewal = self.start()
+        self.reverse.trouble = AskingExpired("the reverse proxy finds our certificate expired")
+        for slept, words in ((DAY, "; set the clocks right, or enroll again"), (2 * LIFE, "expired; enroll again")):
+            self.slept = slept
+            renewal.refresh()
+            self.pass_(15 * MINUTE, 10)
+            told = [line for line in self.errors() if "finds our certificate" in line]
+            self.assertIn(words, told[0])
+            self.assertIn("tlsproxy enroll https://enroll.dmz.example:8443/ --token-file FILE", told[0])

@@ -9,6 +9,7 @@ import argparse
 import getpass
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Coroutine
@@ -52,6 +53,8 @@ _LONGEST: Final = 4096
 _TOKEN: Final = "tlsproxy-token-"
 _LISTEN: Final = "127.0.0.1:3128"
 _FOLDER: Final = "client-proxy"
+_OPTION: Final = re.compile(r"(?<![\w/.-])upstream_proxy(?:_password_file)?(?![\w/.-])")
+"""What options are called in a configuration."""
 
 
 def add(commands: Commands) -> None:
@@ -128,13 +131,17 @@ def _enroll(arguments: argparse.Namespace) -> int:
         token = _token(arguments.token_file)
         joined = _run(lambda reactor: _join(reactor, arguments, where, folder, token, proxy))
     except (AskingFailed, FolderProblem, Unfit, ValueError) as e:
-        print(f"tlsproxy: {e}", file=sys.stderr)
+        print(f"tlsproxy: {_OPTION.sub(_asOption, str(e))}", file=sys.stderr)
         return 1
     except (EOFError, KeyboardInterrupt):
         print("tlsproxy: interrupted: run the same again to go on", file=sys.stderr)
         return 1
     print("\n".join(_lines(arguments, folder, joined)))
     return 0
+
+
+def _asOption(found: re.Match[str]) -> str:
+    return "--" + found[0].replace("_", "-")
 
 
 def _proxy(arguments: argparse.Namespace) -> UpstreamProxy | None:
@@ -148,7 +155,10 @@ def _proxy(arguments: argparse.Namespace) -> UpstreamProxy | None:
         if file:
             raise ValueError("--upstream-proxy-password-file needs --upstream-proxy beside it")
         return None
-    proxy = UpstreamProxy.parse(arguments.upstream_proxy)
+    try:
+        proxy = UpstreamProxy.parse(arguments.upstream_proxy)
+    except ValueError as e:
+        raise ValueError(f"--upstream-proxy: {e}") from None
     if bool(file) != bool(proxy.user):
         raise ValueError("a user of --upstream-proxy and --upstream-proxy-password-file come together, or not at all")
     warnings: list[str] = []

@@ -43,7 +43,7 @@ from tlsproxy.wire.enrolling import (
 from tlsproxy.wire.enrolltoken import Token
 from tlsproxy.wire.proof import proofOf
 
-__all__ = ["SECONDS", "Asking", "AskingFailed", "AskingRefused"]
+__all__ = ["SECONDS", "Asking", "AskingExpired", "AskingFailed", "AskingRefused"]
 
 SECONDS: Final = 30.0
 """How long one request may take, from looking up the name to the last byte of the answer."""
@@ -52,6 +52,7 @@ _WHO: Final = "the reverse proxy"
 _JSON: Final = "application/json"
 _MOST_SHOWN: Final = 300
 _DEMANDS: Final = "alert certificate_required received"
+_EXPIRED: Final = "alert certificate_expired received"
 
 
 class AskingFailed(TLSProxyError):
@@ -72,6 +73,12 @@ class AskingRefused(AskingFailed):
         super().__init__(sentence)
         self.status = status
         self.retryAfter = retryAfter
+
+
+class AskingExpired(AskingFailed):
+    """
+    The reverse proxy finds our certificate expired.
+    """
 
 
 @frozen
@@ -237,6 +244,8 @@ class Asking:
                     f"{end.who} demands a certificate under the name {tls.name}, so that is not where it enrolls: give "
                     "the name of its [route.enroll]"
                 )
+            if _EXPIRED in refusal:
+                raise AskingExpired(refusal.partition("; ")[0]) from None  # No setting of a route would mend it.
             raise AskingFailed(refusal or str(e)) from None
         try:
             end.writing.endWrite()

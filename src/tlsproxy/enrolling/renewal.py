@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from tlsproxy.enrolling.asking import AskingFailed, AskingRefused
+from tlsproxy.enrolling.asking import AskingExpired, AskingFailed, AskingRefused
 from tlsproxy.enrolling.enrollment import Enrollment
 from tlsproxy.enrolling.fetching import Fetch
 from tlsproxy.enrolling.folder import MAPPING, Busy, Folder, FolderProblem, enrollAgain, purposeOf
@@ -351,11 +351,16 @@ class Renewal:
         refused = isinstance(problem, AskingRefused) and problem.status in _REFUSED
         after = problem.retryAfter if isinstance(problem, AskingRefused) else None
         life = self._facts.get("life", LAST * 1000)
-        if self._patience.failed(str(problem), life, float(after or 0)):
+        sentence = str(problem)
+        if isinstance(problem, AskingExpired):
+            facts, refused = self._facts, True
+            clocks = "" if facts["notAfter"] <= self._now() else "set the clocks right, or "
+            sentence += f"; {clocks}{enrollAgain(self.folder, facts['url'], facts['connect'])}"
+        if self._patience.failed(sentence, life, float(after or 0)):
             final = refused or not isinstance(problem, AskingFailed)
             words = "the enrollment in {folder}: {problem}"
             level = LogLevel.error if final else LogLevel.warn
-            self._say(level, words, folder=str(self.folder), problem=str(problem))
+            self._say(level, words, folder=str(self.folder), problem=sentence)
         return self._patience.until - self._seconds()
 
     def tell(self) -> dict[str, Any]:
