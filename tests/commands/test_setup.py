@@ -281,3 +281,13 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual((0, ""), (status, told))
         self.assertIn("tlsproxy enroll https://enroll.dmz.example:443 ", printed)
         self.assertIn('targets = ["a.example:443", "b.example:443"]', (Path(folder) / "reverse-proxy.toml").read_text())
+
+    def test_everything(self) -> None:
+        """
+        It warns of targets that are all hosts there are.
+        """
+        for target, warned in (("*:443", 1), ("0.0.0.0/0:*", 1), ("[::/0]:443", 1), ("*.bank.example:443", 0)):
+            words = (self.mktemp(), "--target", target, "--name", "laptop", "--address", "dmz.example:443")
+            status, _, told = self.run_(*words)
+            self.assertEqual((0, warned), (status, told.count("\n")), target)
+            self.assertEqual(warned, told.count(f"warning: --target {target} is every host there is"), told)

@@ -37,7 +37,7 @@ from tlsproxy.wire.enrolltoken import Token
 from tlsproxy.wire.host import asciiName, isLiteral
 from tlsproxy.wire.hostport import parseAuthority
 
-__all__ = ["Place", "SetupProblem", "add", "setUp"]
+__all__ = ["Place", "SetupProblem", "add", "isEverything", "setUp"]
 
 _AUTHORITIES_LAST: Final = timedelta(days=3650)
 _SERVER_LASTS: Final = timedelta(days=730)
@@ -206,8 +206,25 @@ def _setup(arguments: argparse.Namespace) -> int:
     except (ValueError, StoreProblem) as e:
         print(f"tlsproxy: {e}", file=sys.stderr)
         return 1
+    for target in arguments.targets:
+        if isEverything(target):
+            print(
+                f"tlsproxy: warning: --target {printable(target)} is every host there is, those of this machine's own "
+                "network included: name what client proxies are to reach, as in *.bank.example:443",
+                file=sys.stderr,
+            )
     print(told, end="")
     return 0
+
+
+def isEverything(target: str) -> bool:
+    """
+    Tell whether a target is all names, or all addresses of a family.
+
+    @param target: One that is good.
+    """
+    found = parseTarget(target, True)
+    return found.pattern == "*" or (found.network is not None and found.network.prefixlen == 0)
 
 
 def setUp(folder: Path, place: Place, targets: Sequence[str], name: str, domain: str, now: datetime) -> str:
