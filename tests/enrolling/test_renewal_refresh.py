@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from tests.enrolling.enrolled import DAY, LIFE, EnrolledCase, mappingOf
-from tlsproxy.enrolling.asking import AskingExpired, AskingFailed
+from tlsproxy.enrolling.asking import AskingExpired, AskingFailed, AskingRefused
 
 MINUTE = timedelta(minutes=1)
 
@@ -130,3 +130,14 @@ class RefreshTests(EnrolledCase):
             told = [line for line in self.errors() if "finds our certificate" in line]
             self.assertIn(words, told[0])
             self.assertIn("tlsproxy enroll https://enroll.dmz.example:8443/ --token-file FILE", told[0])
+
+    def test_refused(self) -> None:
+        """
+        Where the certificate is good for nothing any more, that is told without waiting for the renewal.
+        """
+        renewal = self.start()
+        self.pass_(MINUTE)
+        self.reverse.trouble = AskingRefused("the reverse proxy says: this certificate does not let you have that", 403)
+        renewal.refresh()
+        (error,) = self.errors()
+        self.assertIn("let you have that; enroll again, with a new token: tlsproxy enroll https://", error)

@@ -288,14 +288,7 @@ class Renewal:
 
     async def _renew(self, enrollment: Enrollment, old: Certified) -> None:
         key = self.folder.nextKey(purposeOf(old.serial))
-        try:
-            answer = await self._fetch.renew(enrollment, requestFor(key))
-        except AskingRefused as e:
-            if e.status in _REFUSED:
-                why = str(e).removesuffix(f"; {AGAIN}")
-                sentence = f"{why}; {enrollAgain(self.folder, enrollment.url, enrollment.connect)}"
-                raise AskingRefused(sentence, e.status, e.retryAfter) from None
-            raise
+        answer = await self._fetch.renew(enrollment, requestFor(key))
         now = self._now()
         new = certified(answer.certificate, key, now)
         if (new.domain, new.name) != (old.domain, old.name):
@@ -351,13 +344,14 @@ class Renewal:
         refused = isinstance(problem, AskingRefused) and problem.status in _REFUSED
         after = problem.retryAfter if isinstance(problem, AskingRefused) else None
         life = self._facts.get("life", LAST * 1000)
-        sentence = str(problem)
-        if isinstance(problem, AskingExpired):
-            facts, refused = self._facts, True
-            clocks = "" if facts["notAfter"] <= self._now() else "set the clocks right, or "
+        sentence = str(problem).removesuffix(f"; {AGAIN}")
+        expired = isinstance(problem, AskingExpired)
+        if refused or expired:
+            facts = self._facts
+            clocks = "set the clocks right, or " if expired and facts["notAfter"] > self._now() else ""
             sentence += f"; {clocks}{enrollAgain(self.folder, facts['url'], facts['connect'])}"
         if self._patience.failed(sentence, life, float(after or 0)):
-            final = refused or not isinstance(problem, AskingFailed)
+            final = refused or expired or not isinstance(problem, AskingFailed)
             words = "the enrollment in {folder}: {problem}"
             level = LogLevel.error if final else LogLevel.warn
             self._say(level, words, folder=str(self.folder), problem=sentence)
