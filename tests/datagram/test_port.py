@@ -1,7 +1,7 @@
 """
 Tests for L{tlsproxy.datagram.port}.
 
-Clients that begin anew are in L{tests.datagram.test_port_anew}.
+Clients that begin anew are in L{tests.datagram.test_port_anew}, hellos in fragments in L{tests.datagram.test_hellos}.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from twisted.internet.interfaces import IHalfCloseableDescriptor, IListeningPort
 from zope.interface.verify import verifyObject
 
 from tests.datagram.ports import PortCase
-from tests.datagram.wires import HERE, THERE, Peer
-from tlsproxy.datagram.port import BATCH, FRAGMENTED, FULL, GARBAGE, HALF_OPEN
-from tlsproxy.tls.datagrams import DTLSConnection
+from tests.datagram.wires import HERE, THERE
+from tlsproxy.datagram.port import BATCH, FULL, GARBAGE, HALF_OPEN
 
 
 class CookieTests(PortCase):
@@ -103,19 +102,6 @@ class CookieTests(PortCase):
             self.come(junk)
         self.assertEqual((self.port.ends, list(self.sock.sent)), ({}, []))
         self.assertEqual(self.port.dropped, {GARBAGE: 8})
-
-    def test_fragments(self) -> None:
-        """
-        So is a hello in fragments.
-        """
-        client = self.client(alpn=tuple(f"protocol-number-{number}" for number in range(40)))
-        connection = client.begin(DTLSConnection, 256)
-        peer = Peer(connection, THERE, lambda *sent: self.sock.coming.append(sent))
-        peer.go()
-        self.assertTrue(len(self.sock.coming) > 1)
-        self.carry()
-        self.assertEqual(list(self.port.dropped), [FRAGMENTED])
-        self.assertEqual(list(self.sock.sent), [])
 
     def test_unreachable(self) -> None:
         """

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.wire.dtlshellos import USUAL, body, wholeHello
+from tests.wire.dtlshellos import USUAL, body, cut, wholeHello
 from tlsproxy.wire.cookies import Cookies
-from tlsproxy.wire.dtlshello import DTLSHello, helloVerifyRequest, readHello
+from tlsproxy.wire.dtlshello import DTLSHello, helloVerifyRequest, readHello, readStart
 
 PEER = ("192.0.2.7", 50000)
 LOCAL = ("198.51.100.1", 8443)
@@ -91,19 +91,27 @@ class CookiesTests(SynchronousTestCase):
         for other in (
             body(cookie, sessionID=b"x"),
             body(cookie, version=0xFEFF),
-            body(cookie, cipherSuites=b"\xc0\x2f"),
-            body(cookie, compressions=b"\1\0"),
             body(cookie)[:2] + b"another random" + body(cookie)[16:],
         ):
             self.assertFalse(self.cookies.holds(PEER, LOCAL, readHello(wholeHello(other))))
 
-    def test_extensionsMayChange(self) -> None:
+    def test_restMayChange(self) -> None:
         """
-        What a client need not repeat may be another the second time, as padding is.
+        What follows the cookie may be another the second time, as padding is; of that a first fragment tells nothing.
         """
         cookie = self.cookies.make(PEER, LOCAL, self.hello)
-        padded = readHello(wholeHello(body(cookie, extensions=[*USUAL, (21, bytes(9))])))
-        self.assertTrue(self.cookies.holds(PEER, LOCAL, padded))
+        for more in ({"extensions": [*USUAL, (21, bytes(9))]}, {"cipherSuites": b"\xc0\x2f"}):
+            self.assertTrue(self.cookies.holds(PEER, LOCAL, readHello(wholeHello(body(cookie, **more)))))
+
+    def test_fragments(self) -> None:
+        """
+        A hello has the same cookie whether it comes whole or in fragments, as it may be cut when it has got one.
+        """
+        cookie = self.cookies.make(PEER, LOCAL, self.hello)
+        self.assertEqual(self.cookies.make(PEER, LOCAL, readStart(cut(body(), [60])[0])), cookie)
+        self.assertTrue(self.cookies.holds(PEER, LOCAL, readStart(cut(body(cookie), [90])[0])))
+        other = body(cookie)[:2] + b"another random" + body(cookie)[16:]
+        self.assertFalse(self.cookies.holds(PEER, LOCAL, readStart(cut(other, [90])[0])))
 
     def test_wrong(self) -> None:
         """

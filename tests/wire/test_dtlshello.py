@@ -52,6 +52,8 @@ class ReadHelloTests(SynchronousTestCase):
                 cookie=COOKIE,
                 sequence=1,
                 recordSequence=0x123456789ABC,
+                opening=parameters[:42],
+                wireLength=len(wire),
                 parameters=parameters,
             ),
         )

@@ -6,8 +6,8 @@ Cookies before state
 ====================
 
 Where clients speak DTLS, the first hello of each is answered with a cookie, and not one bit of it is kept (RFC 6347,
-section 4.2.1).  Only a hello that brings its cookie back, and so comes from where it says, makes an association.  A
-hello in fragments could not be read without keeping some of it, so it is dropped.
+section 4.2.1).  Only a hello that brings its cookie back, and so comes from where it says, makes an association.  See
+L{tlsproxy.datagram.hellos}.
 
 A client may begin anew, after a crash, from an address that has an association (section 4.2.8).  Its new association
 stands beside the old one until its handshake is done, so that nobody can end an association without the keys of it.
@@ -32,6 +32,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from tlsproxy.datagram.end import DatagramEnd
+from tlsproxy.datagram.hellos import Hellos
 from tlsproxy.datagram.passing import GARBAGE, Passing
 from tlsproxy.datagram.path import Address, addressOf, dontFragment
 from tlsproxy.datagram.sending import FULL
@@ -40,18 +41,15 @@ from tlsproxy.datagram.source import ROOM, Ancillary, asksForSource, sourceOf
 from tlsproxy.tls.native import Buffer
 from tlsproxy.wire.cookies import Cookies
 from tlsproxy.wire.dtls import ALERT, APPLICATION_DATA, HANDSHAKE
-from tlsproxy.wire.dtlshello import DTLSHello, FragmentedHello, helloVerifyRequest, readHello
-from tlsproxy.wire.hellobody import HelloError
+from tlsproxy.wire.dtlshello import DTLSHello
 
-__all__ = ["BATCH", "FRAGMENTED", "FULL", "GARBAGE", "HALF_OPEN", "DatagramPort"]
+__all__ = ["BATCH", "FULL", "GARBAGE", "HALF_OPEN", "DatagramPort"]
 
 _log = Logger()
 
 BATCH: Final = 64
 """How many datagrams are taken in one turn of the reactor at most."""
 
-FRAGMENTED: Final = "fragmented"
-"""A hello that comes in fragments."""
 HALF_OPEN: Final = "half-open"
 """There are as many handshakes under way as there may be."""
 
@@ -99,7 +97,6 @@ class DatagramPort:
         self.asked = 0
         self.reactor = reactor
         self.accept = accept
-        self._cookies = cookies
         self.terms = terms
         self.halfOpen: dict[DatagramEnd, Network] = {}
         self._local: Address = sock.getsockname()
@@ -109,6 +106,7 @@ class DatagramPort:
         self._told: Ancillary = ()
         self._receive = self._receiveTold if asksForSource(sock) else sock.recvfrom_into
         self._passing = Passing(self, _received)
+        self._hellos = Hellos(self, cookies, self._local, _received)
         dontFragment(sock)
 
     # -- IListeningPort ---------------------------------------------------------------------------------------------
@@ -142,6 +140,7 @@ class DatagramPort:
         if self.listening or self.ends or self.pending or not self._reading:
             return
         self._reading = False
+        self._hellos.stop()
         self.reactor.removeReader(self)
         # In a later turn: the reactor may hold an event for this descriptor.
         self._closing = self.reactor.callLater(0, self._close)
@@ -193,6 +192,7 @@ class DatagramPort:
         The reactor is stopping, or has found the descriptor dead.
         """
         self._reading = self.listening = False
+        self._hellos.stop()
         self.reactor.removeReader(self)
         self.socket.close()
 
@@ -258,33 +258,35 @@ class DatagramPort:
             return
         hello = None
         if self.terms.dtls:
-            hello = self._proven(count, address)
-            if hello is None:
+            read = self._hellos.read(count, address)
+            if read is None:
                 return
+            hello, count = read
         if len(self.ends) >= self.terms.most:
             self.dropped[FULL] += 1
             return
-        if hello is not None and not self._hasRoom(address):
+        if hello is not None and not self.hasRoom(address):
             return
         self._begin(self.ends, count, address, hello)
 
-    def _hasRoom(self, address: Address, current: DatagramEnd | None = None) -> bool:
+    def hasRoom(self, address: Address, current: DatagramEnd | None = None) -> bool:
         """
         Tell whether one more handshake may be under way.  Where there are too many, a network that has at least two
         more of them than the newcomer's loses its oldest, so that nobody can keep all others out.
 
         @param current: One that would be over then.
         """
-        halfOpen = self.halfOpen
-        if len(halfOpen) - (current in halfOpen) < self.terms.halfOpen:
+        halfOpen, gathered = self.halfOpen, self._hellos.gathered
+        if len(halfOpen) + len(gathered) - (current in halfOpen) < self.terms.halfOpen:
             return True
-        counts = Counter(halfOpen.values())
+        counts = Counter([*halfOpen.values(), *[hello.network for hello in gathered.values()]])
         most, count = counts.most_common(1)[0] if counts else ((0, 0), 0)
         if count < counts[self.terms.network(address)] + 2:
             self.dropped[HALF_OPEN] += 1
             return False
-        oldest = next(end for end, network in halfOpen.items() if network == most)
-        oldest.replaced("has not done its handshake, and gave way to others")
+        if not self._hellos.giveUp(most):
+            oldest = next(end for end, network in halfOpen.items() if network == most)
+            oldest.replaced("has not done its handshake, and gave way to others")
         return True
 
     def _begin(self, where: dict[Address, DatagramEnd], count: int, address: Address, hello: DTLSHello | None) -> None:
@@ -301,29 +303,6 @@ class DatagramPort:
         """
         return Shared(self, address, sourceOf(self._told))
 
-    def _proven(self, count: int, address: Address) -> DTLSHello | None:
-        """
-        Read a hello, and see that its sender gets what is sent there; if it has not shown that, ask it to.
-        """
-        view, cookies = _received.view, self._cookies
-        if count <= _MESSAGE or view[0] != HANDSHAKE or view[_MESSAGE] != _CLIENT_HELLO:
-            self.dropped[GARBAGE] += 1
-            return None
-        try:
-            hello = readHello(bytes(view[:count]))
-            if cookies.holds(address[:2], self._local[:2], hello):
-                return hello
-            answer = helloVerifyRequest(hello, cookies.make(address[:2], self._local[:2], hello))
-        except HelloError as e:
-            self.dropped[FRAGMENTED if isinstance(e, FragmentedHello) else GARBAGE] += 1
-            return None
-        self.asked += 1
-        try:
-            self.wire(address).send(answer)
-        except OSError:
-            pass  # It asks again.
-        return None
-
     def _inClear(self, end: DatagramEnd, count: int, address: Address) -> None:
         """
         Part of a handshake has come from where there is an association: it may be for that, or for a new one.
@@ -333,15 +312,16 @@ class DatagramPort:
         if count <= _MESSAGE or _received.view[_MESSAGE] != _CLIENT_HELLO:
             current.came(_received, count)
             return
-        hello = self._proven(count, address)
-        if hello is None:
-            return
         known = current.dtlsHello
+        read = self._hellos.read(count, address, known)
+        if read is None:
+            return
+        hello, count = read
         if known is not None and known.parameters == hello.parameters:
             if current in self.halfOpen:
                 current.came(_received, count)  # It is repeated.
             return
-        if not self._hasRoom(address, current):
+        if not self.hasRoom(address, current):
             return
         if pending is None and end not in self.halfOpen:
             self._begin(self.pending, count, address, hello)

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from tlsproxy.wire.dtlshello import DTLSHello
+from tlsproxy.wire.dtlshello import HelloStart
 
 __all__ = ["Cookies"]
 
@@ -27,8 +27,8 @@ class Cookies:
     """
     Makes cookies, and tells whether one is its own.
 
-    Each is bound to the client's address, to ours, and to what a client must repeat of its hello, and is good for 30 to
-    60 seconds.  The key is chosen anew every 30 seconds, and never leaves the process.
+    Each is bound to the client's address, to ours, and to what its hello begins with, and is good for 30 to 60 seconds.
+    The key is chosen anew every 30 seconds, and never leaves the process.
 
     @cvar SIZE: The bytes of a cookie, as many as the oldest clients take.
     """
@@ -46,7 +46,7 @@ class Cookies:
         self._key = b""
         self._earlier = b""
 
-    def make(self, peer: Place, local: Place, hello: DTLSHello) -> bytes:
+    def make(self, peer: Place, local: Place, hello: HelloStart) -> bytes:
         """
         Make the cookie for a client.
 
@@ -57,7 +57,7 @@ class Cookies:
         self._rotate()
         return hmac.digest(self._key, _bound(peer, local, hello), "sha256")
 
-    def holds(self, peer: Place, local: Place, hello: DTLSHello) -> bool:
+    def holds(self, peer: Place, local: Place, hello: HelloStart) -> bool:
         """
         Tell whether the cookie of a hello was made for that client, and lately.  See L{make} for the parameters.
         """
@@ -83,10 +83,13 @@ class Cookies:
         self._tick = tick
 
 
-def _bound(peer: Place, local: Place, hello: DTLSHello) -> bytes:
+def _bound(peer: Place, local: Place, hello: HelloStart) -> bytes:
     """
     Write down what a cookie is bound to, so that nothing else reads the same.
     """
+    # RFC 6347, section 4.2.1, says that all parameters should be in it.  But a fragment does not have them all, and a
+    # hello that came whole may be cut when it has grown by its cookie.  The random tells hellos apart as well; that the
+    # others are not changed on their way is proven by the handshake.
     parts = [text.encode("utf-8", "surrogateescape") for text in (peer[0], local[0])]
     head = b"".join(_LENGTH.pack(len(part)) + part for part in parts)
-    return head + _LENGTH.pack(peer[1]) + _LENGTH.pack(local[1]) + hello.parameters
+    return head + _LENGTH.pack(peer[1]) + _LENGTH.pack(local[1]) + hello.opening

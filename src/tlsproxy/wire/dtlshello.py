@@ -4,7 +4,8 @@ The ClientHello of DTLS, and the HelloVerifyRequest that asks who sent it to sho
 6347, sections 4.2.1 and 4.2.2; the first hello of DTLS 1.3 has the same form, RFC 9147, section 5.3).
 
 A hello is read out of one datagram without a trace of it being kept, as anybody can write anybody's address on one.
-One that comes in fragments can be put together only by whoever keeps the first of them.
+One that comes in fragments can be put together only by whoever keeps the first of them; what has to be known to ask its
+sender for a cookie is in the first fragment alone.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tlsproxy.wire.hellobody import (
     DECODE_ERROR,
     DTLS_MAJOR,
     ILLEGAL_PARAMETER,
+    PROTOCOL_VERSION,
     RECORD_OVERFLOW,
     UNEXPECTED_MESSAGE,
     ClientHello,
@@ -29,7 +31,15 @@ from tlsproxy.wire.hellobody import (
     vector,
 )
 
-__all__ = ["DTLSHello", "FragmentedHello", "HelloPieces", "helloVerifyRequest", "readHello"]
+__all__ = [
+    "DTLSHello",
+    "FragmentedHello",
+    "HelloPieces",
+    "HelloStart",
+    "helloVerifyRequest",
+    "readHello",
+    "readStart",
+]
 
 _CLIENT_HELLO: Final = 1
 _HELLO_VERIFY_REQUEST: Final = 3
@@ -38,7 +48,8 @@ _OPENING: Final = 12  # bytes of a handshake message's header
 _FRAGMENT: Final = 16384  # bytes that a record may carry in plain
 _LAST_HELLO: Final = 2  # one after a HelloVerifyRequest, and one after a HelloRetryRequest
 _RECORDS: Final = 16  # more than any client puts into one datagram of its hello; each costs time
-_COOKIE: Final = 34  # where what follows the version and the random begins
+_AFTER_RANDOM: Final = 34  # where what follows the version and the random begins
+_SESSION_ID: Final = 32  # bytes of one at most
 _HEADER: Final = struct.Struct(">B3sH3s3s")  # type, length, message_seq, fragment_offset, fragment_length
 
 
@@ -49,22 +60,35 @@ class FragmentedHello(HelloError):
 
 
 @frozen
-class DTLSHello:
+class HelloStart:
+    """
+    What a ClientHello of DTLS begins with, which is in its first fragment.
+
+    @ivar cookie: The cookie that it gives back; C{b""} for none.
+    @ivar sequence: The number of the message, 0 for a client's first (RFC 6347, section 4.2.2).
+    @ivar recordSequence: The number of its record, or of its first.
+    @ivar opening: The version, the random and the session id as they were sent.
+    @ivar wireLength: How many bytes all of it took on the wire that has come so far.
+    """
+
+    cookie: bytes
+    sequence: int
+    recordSequence: int
+    opening: bytes
+    wireLength: int
+
+
+@frozen
+class DTLSHello(HelloStart):
     """
     A ClientHello, and what is of DTLS in it.
 
     @ivar hello: What the client offers; its versions are those of DTLS, C{0xFEFD} for 1.2.
-    @ivar cookie: The cookie that it gives back; C{b""} for none.
-    @ivar sequence: The number of the message, 0 for a client's first (RFC 6347, section 4.2.2).
-    @ivar recordSequence: The number of its record, or of its first.
     @ivar parameters: The version, the random, the session id, the cipher suites and the compression methods as they
         were sent: what a client must repeat beside its cookie (RFC 6347, section 4.2.1).
     """
 
     hello: ClientHello
-    cookie: bytes
-    sequence: int
-    recordSequence: int
     parameters: bytes
 
 
@@ -104,6 +128,28 @@ def readHello(datagram: bytes) -> DTLSHello:
     if len(fragments) > 1:
         raise HelloError("other bytes follow the client's hello in its datagram", UNEXPECTED_MESSAGE)
     return _whole(first, first.content, len(datagram))
+
+
+def readStart(datagram: bytes) -> HelloStart:
+    """
+    Read what a hello begins with, out of a datagram that holds its first fragment.
+
+    @raise FragmentedHello: It holds another part of a hello, or too little of the first.
+    @raise HelloError: It holds something else, or what is malformed.
+    """
+    first = _fragments(datagram)[0]
+    body = first.content
+    # Two lengths and what they tell have to be there, too.
+    if first.offset or len(body) <= _AFTER_RANDOM or len(body) <= (at := _AFTER_RANDOM + 1 + body[_AFTER_RANDOM]):
+        raise FragmentedHello("the first part of the client's hello is missing")
+    if len(body) < at + 1 + body[at]:
+        raise FragmentedHello("the first part of the client's hello ends within its cookie")
+    if body[0] != DTLS_MAJOR:
+        raise HelloError(f"the client's hello has the version 0x{body[:2].hex()}", PROTOCOL_VERSION)
+    if at - _AFTER_RANDOM - 1 > _SESSION_ID:
+        raise HelloError(f"the client's session id is too long: {at - _AFTER_RANDOM - 1} bytes", DECODE_ERROR)
+    cookie, _ = vector(body, at, 1, "cookie")
+    return HelloStart(cookie, first.sequence, first.recordSequence, body[:at], len(datagram))
 
 
 def _fragments(datagram: bytes) -> list[_Fragment]:
@@ -173,16 +219,16 @@ def _whole(first: _Fragment, body: bytes, wireLength: int) -> DTLSHello:
     @param first: Its first part, or one with its numbers.
     @raise HelloError: It is malformed or doubtful.
     """
-    _, at = vector(body, _COOKIE, 1, "session id")
+    _, at = vector(body, _AFTER_RANDOM, 1, "session id")
     cookie, after = vector(body, at, 1, "cookie")
     bare = body[:at] + body[after:]
-    _, at = vector(bare, at, 2, "list of cipher suites")
-    _, at = vector(bare, at, 1, "list of compression methods")
+    _, end = vector(bare, at, 2, "list of cipher suites")
+    _, end = vector(bare, end, 1, "list of compression methods")
     hello = readBody(bare, wireLength, DTLS_MAJOR)
-    return DTLSHello(hello, cookie, first.sequence, first.recordSequence, bare[:at])
+    return DTLSHello(cookie, first.sequence, first.recordSequence, bare[:at], wireLength, hello, bare[:end])
 
 
-def helloVerifyRequest(hello: DTLSHello, cookie: bytes) -> bytes:
+def helloVerifyRequest(hello: HelloStart, cookie: bytes) -> bytes:
     """
     Write the datagram that gives a client its cookie, RFC 6347, section 4.2.1.
 
@@ -200,9 +246,9 @@ def helloVerifyRequest(hello: DTLSHello, cookie: bytes) -> bytes:
     number = hello.recordSequence if hello.cookie else 0
     head = bytes([HANDSHAKE]) + _DTLS_1_0 + number.to_bytes(8, "big")
     answer = head + len(message).to_bytes(2, "big") + message
-    if len(answer) > hello.hello.wireLength:
+    if len(answer) > hello.wireLength:
         raise HelloError(
-            f"the client's hello takes {hello.hello.wireLength} bytes, fewer than the {len(answer)} of its answer",
+            f"the client's hello takes {hello.wireLength} bytes, fewer than the {len(answer)} of its answer",
             ILLEGAL_PARAMETER,
         )
     return answer
@@ -214,7 +260,7 @@ class HelloPieces:
 
     What is kept grows with what came, and never with what is announced.
 
-    @cvar LIMIT: The most bytes of all datagrams.
+    @cvar LIMIT: The most bytes of all datagrams, unless less is wanted.
     @cvar PIECES: The most fragments.
     @ivar datagrams: Those that brought something new, in the order in which they came.
     """
@@ -222,7 +268,11 @@ class HelloPieces:
     LIMIT: Final = 65536
     PIECES: Final = 64
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = LIMIT) -> None:
+        """
+        @param limit: The most bytes of all datagrams.
+        """
+        self._limit = limit
         self.datagrams: list[bytes] = []
         self._pieces: list[_Fragment] = []
         self._taken = 0  # bytes of the datagrams
@@ -244,13 +294,26 @@ class HelloPieces:
         if len(fresh) == len(self._pieces):
             return None
         taken = self._taken + len(datagram)
-        if taken > self.LIMIT or fresh[0].size + HEAD + _OPENING > self.LIMIT:
-            raise HelloError(f"the client's hello takes more than {self.LIMIT} bytes", ILLEGAL_PARAMETER)
+        if taken > self._limit or fresh[0].size + HEAD + _OPENING > self._limit:
+            raise HelloError(f"the client's hello takes more than {self._limit} bytes", ILLEGAL_PARAMETER)
         body = _joined(fresh)
         hello = None if len(body) < fresh[0].size else _whole(fresh[0], body, taken)
         self._pieces, self._taken = fresh, taken
         self.datagrams.append(datagram)
         return hello
+
+    def whole(self) -> bytes:
+        """
+        Write the datagram of a hello that came whole.  It has the number of the first fragment's record.  The handshake
+        is bound to messages as they are without being cut, RFC 6347, section 4.2.6, so nobody can tell the difference.
+
+        All of its fragments have to be there, and to fit into one record.
+        """
+        first, body = self._pieces[0], _joined(self._pieces)
+        size = len(body).to_bytes(3, "big")
+        message = _HEADER.pack(_CLIENT_HELLO, size, first.sequence, bytes(3), size) + body
+        head = bytes([HANDSHAKE]) + _DTLS_1_0 + first.recordSequence.to_bytes(8, "big")
+        return head + len(message).to_bytes(2, "big") + message
 
 
 def _isNew(fragment: _Fragment, pieces: list[_Fragment]) -> bool:
