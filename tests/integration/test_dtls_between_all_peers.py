@@ -92,15 +92,39 @@ class PairingTests(PeersTestCase):
 
     def test_bridge(self) -> None:
         """
-        With DTLS of our own on both sides.
+        With DTLS of our own on both sides; the hellos of socat come in fragments.
         """
-        self.assertPaired("bridge", ("openssl", "gnutls"))
+        self.assertPaired("bridge", CLIENTS)
 
     def test_passthrough(self) -> None:
         """
-        With theirs from end to end; the hellos of socat come in fragments.
+        With theirs from end to end.
         """
         self.assertPaired("passthrough", CLIENTS)
+
+
+class FragmentTests(PeersTestCase):
+    """
+    A client whose hellos come in fragments.
+    """
+
+    def test_offload(self) -> None:
+        """
+        socat is let in by its certificate, and reaches an upstream in clear.
+        """
+        tls = {"client_ca": str(self.certificates.ca), "allow_cn": ["somebody"]}
+        proxy = self.proxy(*self.routes(self.offload(Echo(self).port, tls=tls)))
+        where = f"OPENSSL-DTLS-CLIENT:{LOOPBACK}:{proxy.port('offload')}"
+        own = self.certificates.issue("somebody", commonName="somebody")
+        options = f"cafile={self.certificates.ca},commonname=localhost,cert={own},key={own}"
+        client = Child(self, self.folder, "socat", [requirePeer("socat"), "-", f"{where},{options}"], spoken=True)
+        for word in ("hello", "again"):
+            self.say(client, f"{word}\n")
+            client.waitFor(rf"(?m)^{word}\r?$")
+        assert client.process.stdin is not None
+        client.process.stdin.close()
+        session = proxy.session()
+        self.assertEqual((session["outcome"], session["received"], session["sent"]), ("closed", "12", "12"))
 
 
 class RefusedTests(PeersTestCase):

@@ -11,7 +11,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.wire.dtlshellos import body, cut, fragment, record, wholeHello
 from tests.wire.realdtlshellos import COOKIE
 from tlsproxy.wire.clienthello import HelloError
-from tlsproxy.wire.dtlshello import HelloPieces, readHello
+from tlsproxy.wire.dtls import records
+from tlsproxy.wire.dtlshello import (
+    FragmentedHello,
+    HelloPieces,
+    HelloStart,
+    helloVerifyRequest,
+    readHello,
+    readStart,
+)
 
 
 class HelloPiecesTests(SynchronousTestCase):
@@ -147,3 +155,82 @@ class HelloPiecesTests(SynchronousTestCase):
         self.assertEqual((hello.parameters, hello.cookie), (whole.parameters, COOKIE))
         self.assertEqual(hello.hello.serverName, whole.hello.serverName)
         self.assertEqual(hello.hello.wireLength, sum(map(len, pieces.datagrams)))
+
+    def test_lessIsWanted(self) -> None:
+        """
+        A lower limit may be set, which holds for what is announced, too.
+        """
+        datagrams = cut(body(COOKIE), [60])
+        size = sum(map(len, datagrams))
+        pieces = HelloPieces(size)
+        self.assertIsNotNone([pieces.take(datagram) for datagram in datagrams][-1])
+        pieces = HelloPieces(size - 1)
+        for datagram in datagrams[:-1]:
+            pieces.take(datagram)
+        error = self.assertRaises(HelloError, pieces.take, datagrams[-1])
+        self.assertEqual(str(error), f"the client's hello takes more than {size - 1} bytes")
+        self.assertRaises(HelloError, HelloPieces(16384).take, record(fragment(b"\xfe", 0, 16384)))
+
+    @settings(deadline=None)
+    @given(data=st.data(), sizes=st.lists(st.integers(4, 90), min_size=1, max_size=6))
+    def test_whole(self, data: st.DataObject, sizes: list[int]) -> None:
+        """
+        A hello can be written down as if it had come whole, with the numbers of its first fragment.
+        """
+        content = body(COOKIE)
+        pieces = HelloPieces()
+        for datagram in data.draw(st.permutations(cut(content, sizes, sequence=1))):
+            pieces.take(b"".join((datagram[:10], bytes([datagram[10] + 7]), datagram[11:])))
+        self.assertEqual(pieces.whole(), wholeHello(content, sequence=1, recordSequence=7))
+        (only,) = records(pieces.whole())
+        self.assertEqual((only.version, only.epoch), (0xFEFF, 0))
+
+
+class StartTests(SynchronousTestCase):
+    """
+    What the first fragment of a hello tells.
+    """
+
+    def test_told(self) -> None:
+        """
+        The cookie and what comes before it, whether the hello is whole or not.
+        """
+        content = body(COOKIE, sessionID=b"session")
+        first = cut(content, [80], sequence=1)[0]
+        start = HelloStart(COOKIE, 1, 0, content[:42], len(first))
+        self.assertEqual(readStart(first), start)
+        hello = readHello(wholeHello(content, sequence=1))
+        self.assertEqual((hello.opening, hello.cookie), (start.opening, start.cookie))
+        self.assertEqual(readStart(wholeHello(content, sequence=1)).opening, start.opening)
+
+    def test_never(self) -> None:
+        """
+        No other fragment does, nor one that ends before its cookie does.
+        """
+        content = body(COOKIE, sessionID=b"session")
+        first, *others = cut(content, [75])
+        self.assertEqual(readStart(first).cookie, COOKIE)
+        for datagram in (*others, *[cut(content, [size])[0] for size in range(1, 75)]):
+            self.assertRaises(FragmentedHello, readStart, datagram)
+
+    def test_neverLonger(self) -> None:
+        """
+        The answer to the shortest of all is no longer than that.
+        """
+        first = cut(body(), [36])[0]
+        self.assertTrue(len(helloVerifyRequest(readStart(first), COOKIE)) <= len(first))
+
+    @given(size=st.integers(1, 200), junk=st.lists(st.tuples(st.integers(0, 150), st.integers(0, 255)), max_size=4))
+    def test_anything(self, size: int, junk: list[tuple[int, int]]) -> None:
+        """
+        Whatever comes is read or refused.
+        """
+        datagram = bytearray(cut(body(COOKIE, sessionID=b"session"), [size])[0])
+        for place, value in junk:
+            datagram[place % len(datagram)] = value
+        try:
+            start = readStart(bytes(datagram))
+        except HelloError:
+            return
+        self.assertEqual(start.wireLength, len(datagram))
+        self.assertLessEqual(35, len(start.opening))
