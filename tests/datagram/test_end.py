@@ -205,6 +205,24 @@ class DatagramTests(EndCase):
         self.carry()
         self.assertEqual(self.heard(self.near), [b"early", b"birds"])
 
+    def test_besideTheFlight(self) -> None:
+        """
+        What comes in one datagram with the last flight of a handshake, or before it, is heard at once.
+        """
+        for together in (True, False):
+            self.setUpAgain()
+            self.hello()
+            here = Result(self.near.startTLS(self.server(), None, "shop.example"))
+            for sent, to in ((self.nearWire.sent, self.far), (self.farWire.sent, self.near)):
+                while sent:
+                    self.give(to, sent.popleft())
+            self.assertTrue(here.value)
+            self.near.send(b"news")
+            *flight, news = self.nearWire.sent
+            for datagram in (b"".join((*flight, news)),) if together else (news, *flight):
+                self.give(self.far, datagram)
+            self.assertEqual(self.heard(self.far), [b"news"])
+
     def test_bothWays(self) -> None:
         """
         Each side hears what the other says.

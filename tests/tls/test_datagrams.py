@@ -234,6 +234,13 @@ class DatagramTests(DatagramCase):
         self.assertEqual((client.fill(opened), bytes(opened.view[:3])), (3, b"two"))
         self.assertEqual((client.fill(opened), client.state), (0, DRAINED))
 
+    def test_nothingBeside(self) -> None:
+        """
+        After a handshake alone there is nothing to be read.
+        """
+        network = self.shaken()
+        self.assertFalse(network.server.connection.more or network.client.connection.more)
+
     def test_replay(self) -> None:
         """
         A datagram that comes again is dropped.

@@ -304,7 +304,8 @@ class DatagramEnd(Sender):
         known = self.wire.pathMTU() if self.mtu == SHAKING_MTU else 0
         connection.setMTU(known if known > _LOCAL else self.mtu)
         self.wire.settled(self)
-        while clear := connection.fill(_clear):
+        # OpenSSL keeps the room for a record from a read in vain on, so there is none unless something may be there.
+        while connection.more and (clear := connection.fill(_clear)):
             self.take(_clear, clear)
         shaking.callback(connection)
 

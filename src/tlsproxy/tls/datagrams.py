@@ -21,7 +21,7 @@ from typing import Any, Final
 from OpenSSL import SSL, _util
 
 from tlsproxy.tls.native import RECORD, Buffer, TLSConnection, seeBindings
-from tlsproxy.wire.dtls import recut
+from tlsproxy.wire.dtls import CHANGE_CIPHER_SPEC, HANDSHAKE, recut
 
 __all__ = ["LARGEST_MTU", "SMALLEST_MTU", "DTLSConnection", "TooLarge", "believeCookies"]
 
@@ -61,12 +61,25 @@ def believeCookies(context: SSL.Context) -> None:
     context.set_cookie_verify_callback(lambda connection, cookie: True)
 
 
+def _goesBeyond(datagram: bytes | memoryview) -> bool:
+    """
+    Tell whether a datagram has a record that is not of a handshake.
+    """
+    at = 0
+    while at + _HEADER <= len(datagram):
+        if datagram[at] not in (CHANGE_CIPHER_SPEC, HANDSHAKE):
+            return True
+        at += _HEADER + (datagram[at + 11] << 8 | datagram[at + 12])
+    return False
+
+
 class DTLSConnection(TLSConnection):
     """
     One association.
 
     @ivar largest: The most that one datagram can carry now, in bytes; 0 before the handshake is done.
-    @ivar more: Whether what L{open} was given last may hold more than it has returned.
+    @ivar more: Whether what L{open} was given last may hold more than it has returned, or, once the handshake is done,
+        whether something has come with it that is to be read.
     """
 
     __slots__ = ("_from", "_into", "_listening", "_mtu", "largest", "more")
@@ -109,6 +122,7 @@ class DTLSConnection(TLSConnection):
         """
         Take a datagram that has come.  It has to be dealt with, by L{handshake} or L{read}, before the next.
         """
+        self.more = self.more or _goesBeyond(datagram)
         _BIO_write(self._into, _ffi.from_buffer(datagram), len(datagram))
 
     def handshake(self) -> None:
