@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -195,6 +195,7 @@ class RateTests(SynchronousTestCase):
         start=st.floats(0, 1e9),
         pauses=st.lists(st.floats(0, 3), max_size=8),
     )
+    @example(chunks=[29, 10, 1, 29, 24], rate=363, burst=1, start=138662496.2919112, pauses=[])
     def test_anything(self, chunks: list[int], rate: int, burst: int, start: float, pauses: list[float]) -> None:
         """
         Whatever the rate, the burst, the chunks and the clock, all bytes pass in their order, and between any two

@@ -8,6 +8,7 @@ not read until all of it has passed; so a session holds no more than was read at
 
 from __future__ import annotations
 
+from math import ulp
 from typing import Final
 
 from attrs import frozen
@@ -110,7 +111,8 @@ class _Allowance:
         Tell how long to wait until some bytes may pass again, in seconds.
         """
         worth = min(self._burst, max(1, self._rate * _TICK))
-        return max(0.0, worth - self._left) / self._rate
+        # A clock that shows a large number does not move by less, and it would be the same time for ever.
+        return max(ulp(self._at), (worth - self._left) / self._rate)
 
 
 class Limiter(ProtocolHandler):
