@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+from tests.integration.ports import isListened
 from tests.integration.running import Child, IntegrationTestCase, freePort, waitUntil
 from tests.integration.talking import Talker
 from tests.peers import requirePeer
@@ -16,18 +17,6 @@ CLIENT = "127.0.0.9"
 """Where clients are; peers and the proxy are elsewhere on loopback."""
 
 _STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
-
-
-def _listened(port: int) -> bool:
-    """
-    Tell whether somebody listens on a port, without connecting to it.
-    """
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
-    return False
 
 
 class BalancingTestCase(IntegrationTestCase):
@@ -82,7 +71,7 @@ class BalancingTestCase(IntegrationTestCase):
                 f"server {{ listen 127.0.0.1:{port} proxy_protocol{' ssl' if tls else ''}; {ssl} location / {{ "
                 'return 200 "$proxy_protocol_addr $proxy_protocol_server_port  ."; } }'
             )
-        waitUntil(lambda: _listened(port), f"{kind} on port {port}")
+        waitUntil(lambda: isListened(port), f"{kind} on port {port}")
 
     def balancing(self, kind: str, upstream: int | Path, how: str, tls: bool = False) -> int:
         """
@@ -115,7 +104,7 @@ class BalancingTestCase(IntegrationTestCase):
                 f"proxy_pass {where}; {how}; }} }}\n"
             )
             Child(self, self.folder, "stream", [requirePeer("nginx"), "-c", str(config), "-e", "stderr"])
-        waitUntil(lambda: _listened(port), f"{kind} on port {port}")
+        waitUntil(lambda: isListened(port), f"{kind} on port {port}")
         return port
 
     def come(self, port: int) -> tuple[Talker, str]:

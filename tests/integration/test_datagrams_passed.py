@@ -14,6 +14,7 @@ from select import select
 from threading import Thread
 from typing import Any
 
+from tests.integration.ports import isBound
 from tests.integration.running import PATIENCE, Child, IntegrationTestCase, freePort, waitUntil
 from tests.integration.test_datagrams_from_anybody import firstHello
 from tests.integration.test_datagrams_through_each_mode import LOOPBACK, DatagramTestCase
@@ -139,16 +140,7 @@ class PassedTestCase(DatagramTestCase):
         """
         Wait until somebody has a UDP port.
         """
-
-        def bound() -> bool:
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-                try:
-                    probe.bind((LOOPBACK, port))
-                except OSError:
-                    return True
-            return False
-
-        waitUntil(bound, f"the server at UDP port {port}")
+        waitUntil(lambda: isBound(port), f"the server at UDP port {port}")
 
     def serve(self, upstream: int, **more: Any) -> None:
         """

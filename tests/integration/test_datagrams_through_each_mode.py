@@ -12,6 +12,7 @@ from collections.abc import Callable
 from threading import Thread
 from typing import Any
 
+from tests.integration.ports import isBound
 from tests.integration.running import PATIENCE, Child, IntegrationTestCase, freePort, waitUntil
 from tests.peers import requirePeer
 
@@ -243,16 +244,7 @@ class EncryptTests(DatagramTestCase):
         """
         Wait until somebody has a UDP port.
         """
-
-        def bound() -> bool:
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-                try:
-                    probe.bind((LOOPBACK, port))
-                except OSError:
-                    return True
-            return False
-
-        waitUntil(bound, f"the server at UDP port {port}")
+        waitUntil(lambda: isBound(port), f"the server at UDP port {port}")
 
     def test_gnutls(self) -> None:
         """

@@ -6,8 +6,7 @@ shows the wrong certificate, or speaks nothing that is wanted, is refused.
 
 from __future__ import annotations
 
-import socket
-
+from tests.integration.ports import isBound
 from tests.integration.running import Child, Proxy, freePort, waitUntil
 from tests.integration.test_datagrams_through_each_mode import LOOPBACK, DatagramTestCase, Echo
 from tests.peers import requirePeer
@@ -49,15 +48,7 @@ class PeersTestCase(DatagramTestCase):
         program = {"gnutls": "gnutls-serv"}.get(kind, kind)
         server = Child(self, self.folder, name, [requirePeer(program), *command, *options], spoken=True)
 
-        def bound() -> bool:
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-                try:
-                    probe.bind((LOOPBACK, port))
-                except OSError:
-                    return True
-            return False
-
-        waitUntil(bound, f"the server at UDP port {port}")
+        waitUntil(lambda: isBound(port), f"the server at UDP port {port}")
         return server
 
 
