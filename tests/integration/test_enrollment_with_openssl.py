@@ -21,7 +21,8 @@ from tests.integration.running import TOOL, Child, IntegrationTestCase, Proxy
 from tests.mappingsigning import BODY, facts
 from tests.peers import requirePeer
 from tlsproxy.enrolling.lineages import Lineages
-from tlsproxy.tls.issuing import Issuer, spkiHash
+from tlsproxy.tls.issuing import Issuer
+from tlsproxy.tls.keys import spkiHash
 from tlsproxy.tls.signatures import sign
 from tlsproxy.wire.enrolltoken import Token
 from tlsproxy.wire.proof import proofOf

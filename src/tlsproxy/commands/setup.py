@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import errno
-import hashlib
 import json
 import os
 import secrets
@@ -30,7 +29,7 @@ from tlsproxy.enrolling.lineages import LONGEST_TOKEN, Lineages, StoreProblem, i
 from tlsproxy.targets import parseTarget
 from tlsproxy.tls.authority import Authority
 from tlsproxy.tls.issuing import Issuer
-from tlsproxy.tls.keys import PrivateKey
+from tlsproxy.tls.keys import PrivateKey, spkiHash
 from tlsproxy.tls.printing import printable
 from tlsproxy.tls.signatures import pinOf, sign
 from tlsproxy.wire.enrolltoken import Token
@@ -309,9 +308,8 @@ def _files(
         expires=f"{(now + _MAPPING_LASTS).astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
     )
     signed = sign((head + text).encode(), signer)
-    public = authority.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     raw = signer.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    token = Token.new(hashlib.sha256(public).digest(), pinOf(raw))
+    token = Token.new(spkiHash(authority.key.public_key()), pinOf(raw))
     configuration = _CONFIGURATION.format(
         listen=json.dumps(place.listen),
         enroll=json.dumps(place.enroll),

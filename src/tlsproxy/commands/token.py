@@ -6,7 +6,6 @@ C{tlsproxy token}: the tokens that client proxies enroll with at a reverse proxy
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import re
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from attrs import frozen
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tlsproxy.commands.parser import Commands, duration
 from tlsproxy.enrolling.lineages import LONGEST_TOKEN, LineageRecord, Lineages, StoreProblem, TokenRecord, isName
@@ -30,6 +28,7 @@ from tlsproxy.settings import ProxySettings, stateDirectory
 from tlsproxy.signedmapping import MappingProblem, readFacts, shownTime
 from tlsproxy.tls.certificates import loadAuthorities
 from tlsproxy.tls.files import readFile
+from tlsproxy.tls.keys import spkiHash
 from tlsproxy.tls.printing import few, printable
 from tlsproxy.tls.signatures import pinOf
 from tlsproxy.tomlfile import TOMLFile
@@ -204,8 +203,7 @@ def _new(arguments: argparse.Namespace, enrolling: _Enrolling) -> int:
         raise _Wrong(f"{mapping.name} is of no use to client proxies: {e}") from None
     if facts.expires <= now:
         hints.append(f"warning: {mapping.name} has expired, and client proxies will refuse it: sign it anew")
-    public = loadAuthorities(settings.serverCa)[0].public_key()
-    pin = hashlib.sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+    pin = spkiHash(loadAuthorities(settings.serverCa)[0].public_key())
     token = Token.new(pin, pinOf(facts.signer))
     with closing(enrolling.lineages()) as lineages:
         living = [one.id for one in lineages.lineages() if one.name == name and one.state == "alive"]

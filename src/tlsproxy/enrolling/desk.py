@@ -37,7 +37,8 @@ from tlsproxy.signedmapping import MappingFacts
 from tlsproxy.steps import acceptTLS
 from tlsproxy.tls.contexts import ServerTLS
 from tlsproxy.tls.files import CertificateProblem
-from tlsproxy.tls.issuing import BACKDATED, Issuer, PublicKey, readRequest, spkiHash
+from tlsproxy.tls.issuing import BACKDATED, Issuer, PublicKey, readRequest
+from tlsproxy.tls.keys import spkiHash
 from tlsproxy.wire.enrolling import (
     ALPN,
     AUTHORITY,

@@ -11,7 +11,6 @@ it, nobody here can tell which, and so the whole lineage is dead.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,10 +18,11 @@ from sqlite3 import Connection, Row
 from typing import Final, TypeAlias
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from tlsproxy.enrolling.records import Issued, LineageRecord, Refused, Theft, TokenRecord, isName
 from tlsproxy.enrolling.storefile import StoreFile, StoreProblem
+from tlsproxy.tls.keys import spkiHash
 from tlsproxy.wire.enrolling import AGAIN
 from tlsproxy.wire.enrolltoken import Token
 from tlsproxy.wire.proof import storedKey
@@ -381,8 +381,7 @@ def _issued(store: Connection, issue: Issue, row: tuple[str, str, float], origin
     """
     lineage, name, ends = row
     certificate = issue(name, _time(ends))
-    public = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if hashlib.sha256(public).digest() != spki:
+    if spkiHash(certificate.public_key()) != spki:
         raise ValueError("the certificate is for another key")
     expires = certificate.not_valid_after_utc.timestamp()
     if expires > ends:

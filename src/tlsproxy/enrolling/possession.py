@@ -5,7 +5,6 @@ What a client proxy is known by: a key that never leaves it, and the certificate
 
 from __future__ import annotations
 
-import hashlib
 import re
 from datetime import datetime
 from typing import Final
@@ -18,12 +17,12 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
     load_pem_private_key,
 )
 
 from tlsproxy.tls.authorization import isForClients
-from tlsproxy.tls.keys import belongs
+from tlsproxy.tls.issuing import NAME
+from tlsproxy.tls.keys import belongs, spkiHash
 from tlsproxy.tls.pem import UNDECODABLE
 from tlsproxy.wire.network import isName
 
@@ -43,7 +42,7 @@ __all__ = [
 Key = ec.EllipticCurvePrivateKey
 """The key of a client proxy, on P-256."""
 
-_IDENTITY: Final = re.compile(r"spiffe://([a-z0-9.-]{1,253})/([A-Za-z0-9][A-Za-z0-9._-]{0,63})")
+_IDENTITY: Final = re.compile(rf"spiffe://([a-z0-9.-]{{1,253}})/({NAME.pattern})")
 _PEM: Final = re.compile(rb"\s*-----BEGIN CERTIFICATE-----\s[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*")
 _SERIALS: Final = 1 << 160
 """Above all serial numbers (RFC 5280, section 4.1.2.2)."""
@@ -218,7 +217,7 @@ def _keyHash(certificate: x509.Certificate) -> bytes:
         key = certificate.public_key()
     except Exception:  # Whatever key that is, it is not the one.
         return b""
-    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+    return spkiHash(key)
 
 
 def _isAuthority(certificate: x509.Certificate) -> bool:

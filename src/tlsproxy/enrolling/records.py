@@ -5,15 +5,13 @@ What is told of tokens and lineages, and why nothing is issued.
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
-from typing import Final
 
 from attrs import field, frozen
 
-__all__ = ["Issued", "LineageRecord", "Refused", "Theft", "TokenRecord", "isName"]
+from tlsproxy.tls.issuing import NAME
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+__all__ = ["Issued", "LineageRecord", "Refused", "Theft", "TokenRecord", "isName"]
 
 
 class Refused(Exception):
@@ -96,4 +94,4 @@ def isName(name: str) -> bool:
     """
     Tell whether a client proxy may be called so.
     """
-    return _NAME.fullmatch(name) is not None
+    return NAME.fullmatch(name) is not None

@@ -15,7 +15,8 @@ from twisted.logger import Logger
 from tlsproxy.enrolling.lineages import Lineages
 from tlsproxy.enrolling.storefile import StoreProblem
 from tlsproxy.keeper import Keeper
-from tlsproxy.tls.issuing import Issuer, spkiHash
+from tlsproxy.tls.issuing import Issuer
+from tlsproxy.tls.keys import spkiHash
 from tlsproxy.tls.pem import UNDECODABLE
 
 __all__ = ["CHECKED", "REVOKED", "Standing"]

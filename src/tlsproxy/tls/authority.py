@@ -27,7 +27,7 @@ from tlsproxy.tls.files import CertificateProblem
 from tlsproxy.tls.keys import PrivateKey
 from tlsproxy.tls.printing import printable
 
-__all__ = ["Authority", "narrowestConstraint"]
+__all__ = ["Authority", "keyUsage", "narrowestConstraint"]
 
 _BACKDATED = timedelta(hours=1)
 _EVERYWHERE = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
@@ -108,7 +108,7 @@ class Authority:
             raise ValueError("a certificate is for a server, for a client, or for both")
         extensions: _Extensions = [
             (x509.BasicConstraints(ca=False, path_length=None), True),
-            (_keyUsage(authority=False), True),
+            (keyUsage(authority=False), True),
             (x509.ExtendedKeyUsage(usages), False),
             (x509.SubjectKeyIdentifier.from_public_key(public), False),
             (x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), False),
@@ -178,7 +178,7 @@ def _authorityExtensions(key: ec.EllipticCurvePublicKey, permitted: Sequence[x50
     identifier = x509.SubjectKeyIdentifier.from_public_key(key)
     extensions: _Extensions = [
         (x509.BasicConstraints(ca=True, path_length=0), True),
-        (_keyUsage(authority=True), True),
+        (keyUsage(authority=True), True),
         # Here too, so that it signs neither mail nor programs, which name constraints do not rule out.
         (x509.ExtendedKeyUsage(_USAGES), False),
         (identifier, False),
@@ -196,7 +196,7 @@ def _authorityExtensions(key: ec.EllipticCurvePublicKey, permitted: Sequence[x50
     return extensions
 
 
-def _keyUsage(*, authority: bool) -> x509.KeyUsage:
+def keyUsage(*, authority: bool) -> x509.KeyUsage:
     """
     Say what a key is for: signing certificates, or signing handshakes.
     """

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
-from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network
 from typing import Final, TypeAlias
 
@@ -20,17 +19,16 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from tlsproxy.tls.authority import keyUsage
 from tlsproxy.tls.certificates import describe
 from tlsproxy.tls.files import CertificateProblem
 from tlsproxy.tls.keys import PrivateKey, belongs
 from tlsproxy.tls.pem import UNDECODABLE, readPEM
 from tlsproxy.tls.printing import printable
 
-__all__ = ["BACKDATED", "Issuer", "IssuerKeyProblem", "PublicKey", "readRequest", "spkiHash"]
+__all__ = ["BACKDATED", "NAME", "Issuer", "IssuerKeyProblem", "PublicKey", "readRequest"]
 
 PublicKey: TypeAlias = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 """The keys that a client proxy may have."""
@@ -38,7 +36,9 @@ PublicKey: TypeAlias = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed
 BACKDATED: Final = timedelta(hours=1)
 """How long before it is issued a certificate begins, for peers whose clocks are slow."""
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+"""What a client proxy may be called."""
+
 _DOMAIN: Final = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9-]{1,63}(?<!-))*", re.ASCII)
 _NOBODY: Final = "invalid"
 """A name that nobody has (RFC 6761, section 6.4): a kind of name that is not mentioned is not constrained at all."""
@@ -133,7 +133,7 @@ class Issuer:
         identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
         extensions: list[tuple[x509.ExtensionType, bool]] = [
             (x509.BasicConstraints(ca=True, path_length=0), True),
-            (_keyUsage(authority=True), True),
+            (keyUsage(authority=True), True),
             (_FOR_CLIENTS, False),
             (identifier, False),
             (x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), False),
@@ -161,11 +161,11 @@ class Issuer:
         @param now: The current time, with its time zone.
         @raise ValueError: That is no name.
         """
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise ValueError(f"{printable(name)!r} is no name of a client proxy")
         extensions: list[tuple[x509.ExtensionType, bool]] = [
             (x509.BasicConstraints(ca=False, path_length=None), True),
-            (_keyUsage(authority=False), True),
+            (keyUsage(authority=False), True),
             (_FOR_CLIENTS, False),
             (x509.SubjectKeyIdentifier.from_public_key(public), False),
             (x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False),
@@ -193,13 +193,6 @@ class Issuer:
             )
         except (*UNDECODABLE, UnsupportedAlgorithm):
             return False
-
-
-def spkiHash(public: CertificatePublicKeyTypes) -> bytes:
-    """
-    Give the SHA-256 hash of a public key, as a SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7).
-    """
-    return sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
 
 
 def readRequest(der: bytes) -> PublicKey:
@@ -293,20 +286,6 @@ def _subject(organization: str, name: str) -> x509.Name:
     # A common name with a dot in it is taken for a DNS name by verifiers, and a client proxy has none of those.
     kind = NameOID.USER_ID if "." in name else NameOID.COMMON_NAME
     return x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization), x509.NameAttribute(kind, name)])
-
-
-def _keyUsage(*, authority: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not authority,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=authority,
-        crl_sign=authority,
-        encipher_only=False,
-        decipher_only=False,
-    )
 
 
 def _signed(

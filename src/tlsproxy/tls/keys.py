@@ -5,15 +5,18 @@ Private keys: which an endpoint may hold, and whether one is whole.
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any, TypeAlias
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tlsproxy.tls.files import CertificateProblem
 
-__all__ = ["PrivateKey", "belongs", "keyFamily", "keyType", "supported"]
+__all__ = ["PrivateKey", "belongs", "keyFamily", "keyType", "spkiHash", "supported"]
 
 PrivateKey: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 """
@@ -23,6 +26,13 @@ The keys an endpoint may hold.
 _SMALLEST_RSA = 2048
 _LARGEST_RSA = 16384  # bits; OpenSSL verifies nothing by more, and to calculate with millions of them takes hours
 _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
+
+
+def spkiHash(public: CertificatePublicKeyTypes) -> bytes:
+    """
+    Give the SHA-256 hash of a public key, as a SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7).
+    """
+    return sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
 
 
 def supported(key: Any, name: str) -> PrivateKey:

@@ -8,7 +8,6 @@ That line is a comment of TOML: C{# signature: ed25519 KEY SIGNATURE}, with the 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from base64 import b64decode, b64encode
 from typing import Final
@@ -17,6 +16,8 @@ from attrs import field, frozen
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from tlsproxy.tls.keys import spkiHash
 
 __all__ = ["Signed", "isSigned", "pinOf", "sign", "unsigned"]
 
@@ -93,5 +94,4 @@ def pinOf(signer: bytes) -> bytes:
 
     @param signer: The 32 bytes of the key.
     """
-    public = Ed25519PublicKey.from_public_bytes(signer)
-    return hashlib.sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+    return spkiHash(Ed25519PublicKey.from_public_bytes(signer))
