@@ -415,6 +415,14 @@ class ChangesTests(SynchronousTestCase):
         expected = ["routes added: d", "routes removed: a", "routes changed: c", "files changed: /2"]
         self.assertEqual((expected, []), (changes(before, after), changes(after, after)))
 
+    def test_longPath(self) -> None:
+        """
+        A path is told to its end, where the file's name is.
+        """
+        path = f"/{'x' * 200}/shop.pem"
+        before, after = configure("a", files={path: OLD}), configure("a", files={path: NEW})
+        self.assertEqual([f"files changed: {path}"], changes(before, after))
+
 
 class UnreadableTests(FilesCase):
     """

@@ -29,7 +29,7 @@ from tlsproxy.logs.starting import keepLog
 from tlsproxy.reloading import Reloading, unreadable
 from tlsproxy.sdnotify import Notifier
 from tlsproxy.service import ProxyService
-from tlsproxy.tls.printing import few
+from tlsproxy.tls.printing import few, printable
 
 __all__ = ["CannotStart", "Daemon"]
 
@@ -164,7 +164,7 @@ class Daemon(MultiService):
         lost = unreadable(name for name, signature in configuration.files.items() if signature is not None)
         if lost:
             words = "warning: what was read at the start cannot be read any more, so no reload can: {files}"
-            self._say(LogLevel.warn, words, files=few(lost))
+            self._say(LogLevel.warn, words, files=few(lost, printable))
         self.reloading.start()
 
     def _holdSignals(self) -> None:

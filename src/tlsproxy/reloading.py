@@ -23,7 +23,7 @@ from tlsproxy.sdnotify import Notifier, now
 from tlsproxy.service import ProxyService
 from tlsproxy.settings import ProxySettings
 from tlsproxy.tls.policy import snake
-from tlsproxy.tls.printing import few
+from tlsproxy.tls.printing import few, printable
 from tlsproxy.watching import Elsewhere, Watch, inPlace
 
 __all__ = ["Reload", "Reloading", "changes", "unreadable"]
@@ -247,7 +247,7 @@ def changes(before: Configuration, after: Configuration) -> list[str]:
         ("files changed", [one for one, it in after.files.items() if before.files.get(one, it) != it]),
     ):
         if names:
-            told.append(f"{what}: {few(names)}")
+            told.append(f"{what}: {few(names, printable)}")
     return told
 
 

@@ -78,3 +78,10 @@ class FewTests(SynchronousTestCase):
         Each is made safe to print.
         """
         self.assertEqual(few(["a\n", "x" * 200]), "a\\n, " + "x" * 117 + "...")
+
+    def test_whole(self) -> None:
+        """
+        Paths, which the operator chose, are not cut.
+        """
+        path = "/" + "x" * 200 + "\n/mapping.signed"
+        self.assertEqual(few([path], printable), "/" + "x" * 200 + "\\n/mapping.signed")

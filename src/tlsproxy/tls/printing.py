@@ -5,7 +5,7 @@ Names that others chose, made fit for a log line or a terminal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 __all__ = ["few", "printable", "shortPrintable"]
 
@@ -29,10 +29,14 @@ def shortPrintable(text: str) -> str:
     return printable(text if len(text) <= _LONGEST_NAME else text[: _LONGEST_NAME - 3] + "...")
 
 
-def few(names: Iterable[str]) -> str:
+def few(names: Iterable[str], show: Callable[[str], str] = shortPrintable) -> str:
     """
-    List names that a stranger chose, safe to print: the first few, and how many more there are.
+    List names, safe to print: the first few, and how many more there are.
+
+    @param names: The names.
+    @param show: What makes one safe to print.  What a stranger chose is cut; give L{printable} for what the operator did,
+        as the end of a path says more than its beginning.
     """
-    shown = [shortPrintable(each) for each in names]
+    shown = [show(each) for each in names]
     more = f" and {len(shown) - _FEW} more" if len(shown) > _FEW else ""
     return ", ".join(shown[:_FEW]) + more
