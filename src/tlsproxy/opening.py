@@ -187,11 +187,13 @@ class Opening:
             far = await self.reach()
             assert self.upstreamTLS is not None
             chosen = await mirrorTLS(session, far, self.upstreamTLS)
-        except SessionError:
-            # The client still waits for an answer to its hello.
-            stream = session.far.tls if session.far is not None else None
-            refused = stream is not None and stream.alert() == (_NO_APPLICATION_PROTOCOL, False)
-            sendAlert(session, _NO_APPLICATION_PROTOCOL if refused else _INTERNAL_ERROR)
+        except (SessionError, CancelledError) as e:
+            # The client still waits for an answer to its hello, and an upstream that is late is no fault of its own.
+            if session.late or isinstance(e, SessionError):
+                stream = session.far.tls if session.far is not None else None
+                refused = stream is not None and stream.alert() == (_NO_APPLICATION_PROTOCOL, False)
+                sendAlert(session, _NO_APPLICATION_PROTOCOL if refused else _INTERNAL_ERROR)
+                session.answer(b"")
             raise
         self.secured = True
         await acceptTLS(session, tls, chosen)

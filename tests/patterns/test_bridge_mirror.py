@@ -22,7 +22,7 @@ from tlsproxy.route import Route
 from tlsproxy.rules import Rule
 from tlsproxy.targets import Targets, parseTarget
 from tlsproxy.testing.certificates import certificate, clientTLS, serverTLS
-from tlsproxy.testing.sessions import Browser, Origin, SessionCase, Upstream
+from tlsproxy.testing.sessions import LINGER, Browser, Origin, SessionCase, Upstream
 from tlsproxy.testing.streampeers import TLSPeer
 from tlsproxy.tls.contexts import ClientTLS
 from tlsproxy.tls.policy import ClientPolicy
@@ -113,16 +113,30 @@ class MirrorTests(SessionCase):
         Have a client connect where the upstream does not come about.
         """
         self.serveMirror(origin)
+        client = self.noting(*offers)
+        self.settle(lambda: client.ended == "failed")
+        self.assertHeard(client)
+
+    def noting(self, *offers: bytes) -> Any:
+        """
+        Have a client connect, and note the alerts that it gets.
+        """
         client = self.visit(partial(Browser, alpn=offers))
-        alerts: list[int] = []
+        self.alerts = []
 
         def note(_: SSL.Connection, where: int, value: int) -> None:
             if where == 0x4004:
-                alerts.append(value & 255)
+                self.alerts.append(value & 255)
 
         client.connection.set_info_callback(note)
-        self.settle(lambda: client.ended == "failed")
-        self.alerts = alerts
+        return client
+
+    def assertHeard(self, client: Any) -> None:
+        """
+        No reset comes behind the alert, which would take it away from a client that has not read it yet.
+        """
+        self.after(LINGER)
+        self.assertFalse(self.aborted(client))
 
     def test_upstreamRefuses(self) -> None:
         """
@@ -157,8 +171,10 @@ class MirrorTests(SessionCase):
         """
         self.serveMirror()
         self.upstream.refuses = True
-        client = self.visit(partial(Browser, alpn=(b"h2",)))
+        client = self.noting(b"h2")
         self.settle(lambda: client.ended == "failed")
+        self.assertEqual([80], self.alerts)
+        self.assertHeard(client)
         ((outcome, phase),) = self.factory.counters
         self.assertEqual(("failed", "dial"), (outcome, phase))
 
@@ -175,17 +191,43 @@ class MirrorTests(SessionCase):
             "ended", "upstream_handshake", "the upstream closed the connection in the middle of the TLS handshake"
         )
 
+    def late(self, phase: str) -> None:
+        """
+        Have an upstream be late in a phase.
+        """
+        self.serveMirror(lambda sock: Origin(sock, clear=True), upstreamHandshake=2, dial=2)
+        self.upstream.answers = phase != "dial"
+        client = self.noting(b"h2")
+        self.settle(lambda: self.one().phase == phase)
+        self.after(3)
+        self.settle(lambda: client.ended == "failed")
+        self.assertEqual([80], self.alerts)
+        self.assertHeard(client)
+        self.assertEqual({("expired", phase): 1}, dict(self.factory.counters))
+
     def test_late(self) -> None:
         """
-        An upstream that does not finish its handshake is given up at the deadline of that, and the client with it.
+        An upstream that does not finish its handshake is given up at the deadline of that, and the client is told so.
         """
-        self.serveMirror(lambda sock: Origin(sock, clear=True), upstreamHandshake=2)
-        client = self.visit(partial(Browser, alpn=(b"h2",)))
+        self.late("upstream_handshake")
+
+    def test_silent(self) -> None:
+        """
+        So it is where nothing answers at all.
+        """
+        self.late("dial")
+
+    def test_stopped(self) -> None:
+        """
+        Where the service stops meanwhile, nobody gets any further time.
+        """
+        self.serveMirror(lambda sock: Origin(sock, clear=True))
+        client = self.noting(b"h2")
         self.settle(lambda: self.upstream.dialed == 1)
-        self.after(3)
+        self.one().stop()
         self.settle(lambda: bool(client.ended))
-        ((_, phase),) = self.factory.counters
-        self.assertEqual("upstream_handshake", phase)
+        self.assertEqual([], self.alerts)
+        self.assertTrue(self.aborted(client))
 
     def test_clientGoes(self) -> None:
         """

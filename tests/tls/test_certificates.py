@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.tls.chains import patched
 from tlsproxy.testing.certificates import NOW, Holder, certify, write
 from tlsproxy.tls.certificates import Identity, describe, loadAuthorities, loadIdentity, serverNames
 from tlsproxy.tls.files import CertificateProblem
@@ -174,6 +175,17 @@ class LoadIdentityTests(SynchronousTestCase):
             "issued by CN=Intermediate, until 2027-02-28): give the key that this certificate was issued for",
         )
 
+    def test_keyForPSS(self) -> None:
+        """
+        A certificate for a key that OpenSSL holds for another kind than the library does is refused: it would be
+        loaded, and every handshake would fail.
+        """
+        holder = certify("shop.example", INTERMEDIATE, key=rsa.generate_private_key(65537, 2048))
+        plain, alone = (bytes.fromhex(f"300d06092a864886f70d0101{end}") for end in ("010500", "0a3000"))
+        holder = patched(holder, plain, alone)
+        error = self.assertRaises(CertificateProblem, self.load, holder, key=holder)
+        self.assertIn(" holds a certificate whose key is for RSASSA-PSS alone", str(error))
+
     def test_anyOrder(self) -> None:
         """
         The certificate of the key comes first and the issuers follow, however they stand in the file, with a warning.
@@ -238,6 +250,25 @@ class LoadIdentityTests(SynchronousTestCase):
         identity = self.load(SHOP, INTERMEDIATE, ROOT, twin)
         self.assertEqual(identity.chain, (SHOP.certificate, INTERMEDIATE.certificate, twin.certificate))
         self.assertEqual(len(identity.warnings), 1)
+
+    def test_renewed(self) -> None:
+        """
+        Of an issuer that was renewed, the first is sent that lasts for as long as the certificate, in whatever order.
+        """
+        lapsed, soon, longer = (
+            certify("Intermediate", ROOT, key=INTERMEDIATE.key, ends=NOW + timedelta(days=days))
+            for days in (-5, 50, 2000)
+        )
+        for issuers, sent in (
+            ((lapsed, INTERMEDIATE), INTERMEDIATE),
+            ((soon, INTERMEDIATE), INTERMEDIATE),
+            ((lapsed, soon), soon),
+            ((INTERMEDIATE, longer), INTERMEDIATE),
+            ((longer, INTERMEDIATE), longer),
+        ):
+            identity = self.load(SHOP, *issuers)
+            self.assertEqual((SHOP.certificate, sent.certificate), identity.chain)
+            self.assertNotIn("HAS EXPIRED", "".join(identity.warnings))
 
     def test_expired(self) -> None:
         """

@@ -14,6 +14,7 @@ from tlsproxy.tls.authority import Authority
 from tlsproxy.tls.certificates import Identity
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
 from tlsproxy.tls.native import TLSStream
+from tlsproxy.tls.policy import HostPolicy, ServerPolicy
 
 HANDSHAKE_FAILURE, CERTIFICATE_EXPIRED, UNKNOWN_CA, CERTIFICATE_REQUIRED = 40, 45, 48, 116
 
@@ -183,3 +184,36 @@ class ResumptionTests(PairCase):
             met, _ = shake(*ends)
             self.assertNotIdentical(met.error, None)
             self.assertFalse(ends[0].resumed())
+
+    def test_notAcrossNames(self) -> None:
+        """
+        Nor does one of a name for which none is asked save a client from showing one at another; and a session that
+        came by a certificate is of no use anywhere.
+        """
+        hosts = (
+            HostPolicy(sni=("shop.example",), clientAuth="none"),
+            HostPolicy(sni=("admin.example",), clientCa=(self.anchor,)),
+        )
+        files = self.keep("both", self.issued("shop.example", "admin.example"))
+        server = ServerTLS.load(ServerPolicy(cert=files, host=hosts), now=NOW)
+        for context in server._contexts:
+            self.atTestTime(context.first)
+        for version in VERSIONS:
+            for identity, first, second in (
+                (None, "shop.example", "admin.example"),
+                (self.issued(), "admin.example", "shop.example"),
+                (self.issued(), "admin.example", "admin.example"),
+            ):
+                client = self.client(first, identity, maxVersion=version)
+                here, there = self.sockets()
+                ends = server.connect(here, first), client.connect(there)
+                self.assertEqual([None, None], [each.error for each in shake(*ends)])
+                self.assertEqual(b"", take(ends[1]))
+                session = ends[1].connection.get_session()
+                assert session is not None
+                here, there = self.sockets()
+                ends = server.connect(here, second), client.named(second).connect(there)
+                ends[1].connection.set_session(session)
+                met, _ = shake(*ends)
+                self.assertEqual(identity is None, met.error is not None)
+                self.assertFalse(ends[0].resumed())

@@ -141,6 +141,20 @@ class RefusedTests(PairCase):
         )
         self.assertEqual([sentence], [str(each) for each in tryPresenting(context, [RSA, RSA])])
 
+    def test_weakIssuer(self) -> None:
+        """
+        So is a chain that OpenSSL would not send: each handshake would fail.  Nothing is wrong with the others that are
+        of the same kind but for that.
+        """
+        weak = certify("Weak CA", ROOT, key=rsa.generate_private_key(65537, 1024))
+        strong = identity(EC.key, certify("CA", ROOT, key=rsa.generate_private_key(65537, 2048)))
+        [problem] = tryPresenting(SSL.Context(SSL.TLS_SERVER_METHOD), [strong, identity(EC.key, weak), strong])
+        self.assertEqual(
+            "shop.pem cannot be used, as OpenSSL says: ca key too small: give another than its chain, behind "
+            "CN=shop.example, issued by CN=Weak CA, until 2027-02-28",
+            str(problem),
+        )
+
     def test_otherKey(self) -> None:
         """
         So is a certificate with another one's key.

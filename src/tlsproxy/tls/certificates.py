@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from attrs import Factory, evolve, field, frozen
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import NameOID, PublicKeyAlgorithmOID
 
 from tlsproxy.tls.files import CertificateProblem
 from tlsproxy.tls.keys import PrivateKey, belongs, keyFamily, keyType
@@ -127,13 +127,19 @@ def arrange(
     @param files: all files that it was read from.
     @param tidy: whether to warn of what is not in order, or not needed.
 
-    @raise CertificateProblem: if the key belongs to none of the certificates.
+    @raise CertificateProblem: if the key belongs to none of the certificates, or to one that cannot be shown.
     """
     leaf = next((each for each in certificates if belongs(key, each)), None)
     if leaf is None:
         raise CertificateProblem(
             f"{keyName} holds a private key that does not match the certificate in {name} "
             f"({describe(certificates[0])}): give the key that this certificate was issued for"
+        )
+    if leaf.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSASSA_PSS:
+        # The library makes an ordinary RSA key of it (RFC 4055, section 1.2), and then the two do not fit for OpenSSL.
+        raise CertificateProblem(
+            f"{name} holds a certificate whose key is for RSASSA-PSS alone, which is not supported: have it issued for "
+            f"an ordinary RSA key, or for one on P-256 ({describe(leaf)})"
         )
     chain, warnings = _order(name, certificates, leaf, tidy)
     return Identity(chain, key, tuple(warnings), files)
@@ -255,6 +261,8 @@ def _order(
         issuers = [each for each in rest if _signed(each, chain[-1]) and not _signed(each, each)]
         if not issuers:
             break
+        # An issuer that was renewed may be there twice: the first will do that lasts for as long as what is shown.
+        issuers.sort(key=lambda each: min(each.not_valid_after_utc, leaf.not_valid_after_utc), reverse=True)
         chain.append(issuers[0])
         rest.remove(issuers[0])
     if tidy and [each for each in given if each in chain] != chain:

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from attrs import frozen
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
@@ -20,6 +22,7 @@ from tlsproxy.tls.certificates import Identity, describe, validity
 from tlsproxy.tls.files import CertificateProblem
 from tlsproxy.tls.identities import findIdentities
 from tlsproxy.tls.parameters import Checks, contextFor
+from tlsproxy.tls.pem import UNDECODABLE
 from tlsproxy.tls.policy import ClientPolicy, ServerPolicy
 from tlsproxy.tls.printing import few, printable
 
@@ -131,19 +134,34 @@ def present(context: SSL.Context, identities: Sequence[Identity]) -> None:
 
 def tryPresenting(context: SSL.Context, identities: Sequence[Identity]) -> Iterator[CertificateProblem]:
     """
-    Tell which identities OpenSSL does not take.  It goes by the kind of key and by the signature, so of those that are
-    the same in both, one is tried.
+    Tell which identities OpenSSL does not take.  It goes by the kinds of the keys and by the signatures of a chain, so
+    of those that are the same in both, one is tried.
 
     @param context: a context as they are meant for, which is of no use afterward.
     """
     kinds: dict[object, Identity] = {}
     for identity in identities:
-        kinds.setdefault((identity.keyType, identity.chain[0].signature_algorithm_oid), identity)
+        kind = identity.keyType, identity.chain[0].signature_algorithm_oid, tuple(map(_kindOf, identity.chain[1:]))
+        kinds.setdefault(kind, identity)
     for identity in kinds.values():
         try:
             _use(context, identity)
+            if identity.chain[1:]:
+                with _chainFile(identity) as file:
+                    _use(context, identity, file)
         except CertificateProblem as problem:
             yield problem
+
+
+def _kindOf(issuer: x509.Certificate) -> tuple[object, ...]:
+    """
+    Tell what the strength of an issuer depends on.
+    """
+    try:
+        size = getattr(issuer.public_key(), "key_size", 0)
+    except (*UNDECODABLE, UnsupportedAlgorithm):
+        size = 0
+    return issuer.public_key_algorithm_oid, size, issuer.signature_algorithm_oid
 
 
 def _use(context: SSL.Context, identity: Identity, chainFile: str | None = None) -> None:
@@ -155,9 +173,10 @@ def _use(context: SSL.Context, identity: Identity, chainFile: str | None = None)
         context.use_privatekey(identity.key)
     except SSL.Error as error:
         reasons = [entry[2] for entry in error.args[0]] if error.args else []
+        what = "" if chainFile is None else "its chain, behind "
         raise CertificateProblem(
             f"{_name(identity)} cannot be used, as OpenSSL says: {', '.join(filter(None, reasons)) or 'nothing'}: "
-            f"give another than {describe(identity.chain[0])}"
+            f"give another than {what}{describe(identity.chain[0])}"
         ) from error
 
 
