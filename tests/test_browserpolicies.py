@@ -86,9 +86,20 @@ class ApplyTests(PolicyCase):
         self.assertEqual(firefoxPolicies(URL), json.loads(self.firefox.read_text()))
         for name in (CHROMIUM, CHROME, FIREFOX):
             self.assertEqual(0o644, stat.S_IMODE((self.root / name).stat().st_mode))
+            for folder in list(Path(name).parents)[:-1]:  # Or nobody but root would find the file.
+                self.assertEqual(0o755, stat.S_IMODE((self.root / folder).stat().st_mode), folder)
         self.assertEqual([CHROMIUM, CHROME, FIREFOX], self.good(remove(self.root)))
         self.assertEqual({}, self.files())
         self.assertEqual([], self.good(remove(self.root)))
+
+    def test_folders(self) -> None:
+        """
+        Folders that are there already stay as they are.
+        """
+        self.firefox.parent.mkdir(parents=True)
+        self.firefox.parent.chmod(0o711)
+        self.good(apply(self.root, URL))
+        self.assertEqual(0o711, stat.S_IMODE(self.firefox.parent.stat().st_mode))
 
     def test_again(self) -> None:
         """

@@ -133,6 +133,17 @@ def _known(root: Path, path: Path) -> None:
         raise PolicyProblem(f"{printable(str(path))} leads out of {printable(str(root))}, and is left alone")
 
 
+def _makeFolder(folder: Path) -> None:
+    """
+    Make a folder where it is missing, for everybody to look into, whatever root takes away of the modes of files: a
+    policy that a browser cannot read is none, and nobody is told.
+    """
+    if not folder.is_dir():
+        _makeFolder(folder.parent)
+        folder.mkdir()
+        folder.chmod(0o755)
+
+
 # -- Chromium and Chrome --------------------------------------------------------------------------------------------
 
 
@@ -148,7 +159,7 @@ def _applyChromium(path: Path, wanted: dict[str, Any]) -> None:
         if named:
             raise PolicyProblem(f"{printable(str(other))} sets a proxy already ({min(named)}): take that out first")
     if present != wanted:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _makeFolder(path.parent)
         replaceFile(path, _text(wanted, "  "), 0o644)
 
 
@@ -230,7 +241,7 @@ def _applyFirefox(path: Path, wanted: dict[str, Any]) -> None:
     note = _Note(present is None or before.made, tuple(_merge(path, document, wanted, ())))
     if (document, note) == (present, old):
         return
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    _makeFolder(path.parent)
     # If the machine stops in between, whichever of the two is there is known for ours.
     both = evolve(note, added=(*before.added, *(one for one in note.added if one not in before.added)))
     if both.added:
