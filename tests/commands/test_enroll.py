@@ -216,6 +216,11 @@ class EnrollTests(ToolTestCase):
         """
         self.raises = AskingFailed("the reverse proxy refuses connections")
         self.assertEqual(("", "tlsproxy: the reverse proxy refuses connections\n"), self.enroll(status=1))
+        unknown = "the reverse proxy enroll.dmz.example:8443 has a name that does not resolve"
+        self.raises = AskingFailed(unknown)
+        told = self.enroll(status=1)[1]
+        self.assertEqual(f"tlsproxy: {unknown}: say where it is by --connect HOST:PORT\n", told)
+        self.assertEqual(f"tlsproxy: {unknown}\n", self.enroll("--connect", "dmz.example:8443", status=1)[1])
         self.raises = KeyboardInterrupt()
         self.assertIn("run the same again to go on", self.enroll(status=1)[1])
 

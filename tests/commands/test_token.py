@@ -149,7 +149,7 @@ class TokenTests(SynchronousTestCase):
         )
         self.assertIn(f"token {token.id} is good until 20", told)
         self.assertIn(f"{self.folder}/state/enrollment-dmz.sqlite\n", told)
-        self.assertIn("on the client proxy: tlsproxy enroll https://enroll.dmz.example:8443 --token-file FILE\n", told)
+        self.assertIn("on the client proxy: tlsproxy enroll https://enroll.dmz.example:8443 --token-file FILE, with", told)
         self.assertNotIn(str(token)[30:60], told)
 
     def test_newInAFile(self) -> None:
@@ -307,7 +307,7 @@ class TokenTests(SynchronousTestCase):
             for action, more in (("list", []), ("revoke", ["alice"]), ("new", ["--name", "alice"])):
                 self.assertEqual(f"tlsproxy: {sentence}\n", self.wrong(action, *words, *more))
         _, _, told = self.run_("new", "--name", "alice", "--route", "second")
-        self.assertIn("tlsproxy enroll https://enroll.second.example --token-file FILE\n", told)
+        self.assertIn("tlsproxy enroll https://enroll.second.example --token-file FILE, with", told)
         self.assertEqual(1, len(self.lineages("enrollment-second.sqlite").tokens()))
         for text in ("", "route = 1\n", "[[route]]\nmode = 'offload'\n", "route = [1]\n"):
             self.write(text)

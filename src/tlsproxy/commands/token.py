@@ -227,7 +227,8 @@ def _new(arguments: argparse.Namespace, enrolling: _Enrolling) -> int:
     address = settings.name + (f":{port[1]}" if port and port[1] != "443" else "")
     hints += [
         f"token {token.id} is good until {shownTime(now + arguments.ttl)}, once; it is kept in {enrolling.store}",
-        f"on the client proxy: tlsproxy enroll https://{address} --token-file FILE",
+        f"on the client proxy: tlsproxy enroll https://{address} --token-file FILE, "
+        "with --connect HOST:PORT where DNS does not know that name",
     ]
     for hint in hints:
         print(printable(hint), file=sys.stderr)
