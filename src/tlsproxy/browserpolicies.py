@@ -140,7 +140,7 @@ def _makeFolder(folder: Path) -> None:
     """
     if not folder.is_dir():
         _makeFolder(folder.parent)
-        folder.mkdir()
+        folder.mkdir(0o755)
         folder.chmod(0o755)
 
 
