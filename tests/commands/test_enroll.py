@@ -6,6 +6,7 @@ L{tlsproxy.commands.enroll}: C{tlsproxy enroll}, but for the network.
 from __future__ import annotations
 
 import io
+import os
 import sys
 import tomllib
 from datetime import timedelta
@@ -120,6 +121,17 @@ class EnrollTests(ToolTestCase):
         expected = {"name": "client-proxy", "mode": "sequential-client", "listen": "127.0.0.1:3128", "enrollment": "."}
         self.assertEqual(expected, route)
         self.assertEqual("enroll.dmz.example:8443", str(asking._where))
+
+    def test_home(self) -> None:
+        """
+        A home is found, and nobody's is a name like any other.
+        """
+        for given, path in (
+            ("~/x", os.path.expanduser("~/x")),
+            ("~nobody at all/x", str(self.folder / "~nobody at all/x")),
+        ):
+            self.enroll("--directory", given)
+            self.assertEqual(path, str(self.joins[-1][0]))
 
     def test_words(self) -> None:
         """

@@ -149,7 +149,9 @@ class TokenTests(SynchronousTestCase):
         )
         self.assertIn(f"token {token.id} is good until 20", told)
         self.assertIn(f"{self.folder}/state/enrollment-dmz.sqlite\n", told)
-        self.assertIn("on the client proxy: tlsproxy enroll https://enroll.dmz.example:8443 --token-file FILE, with", told)
+        self.assertIn(
+            "on the client proxy: tlsproxy enroll https://enroll.dmz.example:8443 --token-file FILE, with", told
+        )
         self.assertNotIn(str(token)[30:60], told)
 
     def test_newInAFile(self) -> None:

@@ -126,7 +126,7 @@ def _listen(text: str) -> str:
 
 def _enroll(arguments: argparse.Namespace) -> int:
     where = _where(arguments)
-    folder = Folder(Path(arguments.directory or stateDirectory("") / _FOLDER).expanduser().absolute())
+    folder = Folder(Path(os.path.expanduser(arguments.directory or stateDirectory("") / _FOLDER)).absolute())
     try:
         proxy = _proxy(arguments)
         token = _token(arguments.token_file)
