@@ -153,6 +153,9 @@ class TokenTests(SynchronousTestCase):
             "on the client proxy: tlsproxy enroll https://enroll.dmz.example:8443 --token-file FILE, with", told
         )
         self.assertNotIn(str(token)[30:60], told)
+        new = f"note: {self.folder}/state/enrollment-dmz.sqlite is new: "
+        self.assertIn(new, told)
+        self.assertNotIn(new, self.run_("new", "--name", "alice")[2])
 
     def test_newInAFile(self) -> None:
         """

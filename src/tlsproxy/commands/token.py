@@ -203,6 +203,11 @@ def _new(arguments: argparse.Namespace, enrolling: _Enrolling) -> int:
         raise _Wrong(f"{mapping.name} is of no use to client proxies: {e}") from None
     if facts.expires <= now:
         hints.append(f"warning: {mapping.name} has expired, and client proxies will refuse it: sign it anew")
+    if not settings.store and not enrolling.isThere:
+        hints.append(
+            f"note: {enrolling.store} is new: a reverse proxy that has another state directory, as under systemd, knows "
+            "nothing of it; say store in [route.enroll]"
+        )
     pin = spkiHash(loadAuthorities(settings.serverCa)[0].public_key())
     token = Token.new(pin, pinOf(facts.signer))
     with closing(enrolling.lineages()) as lineages:
