@@ -292,14 +292,13 @@ class TroubleTests(EnrolledCase):
         Whoever has enrolled anew until just now is not renewed, or overwritten, by what was there before.
         """
         self.clock.advance((LIFE * 2 / 3).total_seconds() + 60)
-        locked = self.folder.locked
 
         def late() -> AbstractContextManager[None]:
-            self.folder.locked = locked  # type: ignore[method-assign]
+            patched.restore()
             self.enroll()
-            return locked()
+            return self.folder.locked()
 
-        self.folder.locked = late  # type: ignore[method-assign]
+        patched = self.patch(self.folder, "locked", late)
         self.start()
         mine = self.folder.certificate()
         self.assertEqual(([], mine.serial), (self.reverse.asked, self.folder.enrollment().serial))
