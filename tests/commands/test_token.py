@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.enrolling.certifying import Asker, serialOf
 from tests.mappingsigning import OLD_KEY, facts, public, signed
 from tlsproxy.cli import main
-from tlsproxy.enrolling.lineages import Lineages
+from tlsproxy.enrolling.lineages import Lineages, StoreProblem
 from tlsproxy.testing.certificates import certify
 from tlsproxy.tls.signatures import pinOf
 from tlsproxy.wire.enrolltoken import Token
@@ -191,6 +191,17 @@ class TokenTests(SynchronousTestCase):
         (self.folder / "state" / "enrollment-dmz.sqlite").write_bytes(b"")
         self.wrong("new", "--name", "alice", "--out", "alice.token")
         self.assertFalse(Path("alice.token").exists())
+
+    def test_newInAnyCase(self) -> None:
+        """
+        A token that is printed is good: what else is done to the store then can wait.
+        """
+
+        def busy(_: Lineages) -> None:
+            raise StoreProblem("another process keeps it")
+
+        self.patch(Lineages, "prune", busy)
+        self.enroll(self.new())
 
     def test_hints(self) -> None:
         """

@@ -205,8 +205,8 @@ def _new(arguments: argparse.Namespace, enrolling: _Enrolling) -> int:
         hints.append(f"warning: {mapping.name} has expired, and client proxies will refuse it: sign it anew")
     if not settings.store and not enrolling.isThere:
         hints.append(
-            f"note: {enrolling.store} is new: a reverse proxy that has another state directory, as under systemd, knows "
-            "nothing of it; say store in [route.enroll]"
+            f"note: {enrolling.store} is new: a reverse proxy that has another state directory, as under systemd, "
+            "knows nothing of it; say store in [route.enroll]"
         )
     pin = spkiHash(loadAuthorities(settings.serverCa)[0].public_key())
     token = Token.new(pin, pinOf(facts.signer))
@@ -227,7 +227,8 @@ def _new(arguments: argparse.Namespace, enrolling: _Enrolling) -> int:
             if out is not None:
                 out.unlink(missing_ok=True)
             raise
-        lineages.prune()
+        with suppress(StoreProblem):
+            lineages.prune()  # It can wait, and the token is good.
     port = _PORT.fullmatch(enrolling.listen) if isinstance(enrolling.listen, str) else None
     address = settings.name + (f":{port[1]}" if port and port[1] != "443" else "")
     hints += [

@@ -54,10 +54,7 @@ CLIENT: Final = "client.pem"
 NEXT_KEY: Final = "next-key.pem"
 """The key of a renewal that is under way, and of which certificate that is."""
 TOKEN_KEY: Final = "token-key.pem"
-"""
-The key that is to be certified by a token, and which that is.  It has a file of its own: whoever enrolls while a
-renewal is under way must not have that go on with another key, which would be taken for a theft.
-"""
+"""The key that a token is to certify, and which.  To take the one of a renewal away would make that look like a theft."""
 AUTHORITY: Final = "reverse-proxy-ca.pem"
 """What the reverse proxy is verified by."""
 MAPPING: Final = "mapping.signed"
@@ -248,8 +245,7 @@ class Folder:
 
         @param purpose: What for, in letters of ASCII on one line.
         @param name: Which file it is kept in.
-        @raise FolderProblem: It cannot be kept, or whether there is one cannot be told: another one could be taken for
-            a thief's.
+        @raise FolderProblem: It cannot be kept, or one that is there cannot be read: another would look like a thief's.
         """
         try:
             data = readFile(self.file(name), "the next key").data
