@@ -285,6 +285,16 @@ class TokenTests(SynchronousTestCase):
         self.new()
         self.assertIn(told, self.wrong("revoke", "bob"))
 
+    def test_revokeTheTokenItself(self) -> None:
+        """
+        A token that is given in the place of its id is not repeated.
+        """
+        token = self.new()
+        told = self.wrong("revoke", str(token))
+        self.assertNotIn(str(token), told)
+        self.assertTrue(told.endswith(f": revoke it by {token.id}\n"), told)
+        self.assertEqual([False], [one.revoked for one in self.lineages().tokens()])
+
     def test_wrongWords(self) -> None:
         """
         Wrong words get a sentence that says what is right.

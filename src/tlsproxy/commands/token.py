@@ -323,6 +323,9 @@ def _shown(time: datetime) -> str:
 
 def _revoke(arguments: argparse.Namespace, enrolling: _Enrolling) -> int:
     what = arguments.what
+    with suppress(ValueError):
+        id = Token.parse(what).id
+        raise _Wrong(f"that is the token itself, which others of this machine may have seen now: revoke it by {id}")
     if enrolling.isThere:
         with closing(enrolling.lineages()) as store:
             revoked = store.revoke(what)
