@@ -25,6 +25,12 @@ URL, OTHER_URL = "http://127.0.0.1:3128/proxy.pac", "http://[::1]:3129/proxy.pac
 PLAIN = st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False)
 
 
+class Killed(BaseException):
+    """
+    The machine stopped here.
+    """
+
+
 class PolicyCase(SynchronousTestCase):
     """
     A test with the root of a system.
@@ -86,9 +92,20 @@ class ApplyTests(PolicyCase):
         self.assertEqual(firefoxPolicies(URL), json.loads(self.firefox.read_text()))
         for name in (CHROMIUM, CHROME, FIREFOX):
             self.assertEqual(0o644, stat.S_IMODE((self.root / name).stat().st_mode))
+            for folder in list(Path(name).parents)[:-1]:  # Or nobody but root would find the file.
+                self.assertEqual(0o755, stat.S_IMODE((self.root / folder).stat().st_mode), folder)
         self.assertEqual([CHROMIUM, CHROME, FIREFOX], self.good(remove(self.root)))
         self.assertEqual({}, self.files())
         self.assertEqual([], self.good(remove(self.root)))
+
+    def test_folders(self) -> None:
+        """
+        Folders that are there already stay as they are.
+        """
+        self.firefox.parent.mkdir(parents=True)
+        self.firefox.parent.chmod(0o711)
+        self.good(apply(self.root, URL))
+        self.assertEqual(0o711, stat.S_IMODE(self.firefox.parent.stat().st_mode))
 
     def test_again(self) -> None:
         """
@@ -172,6 +189,38 @@ class ChromiumTests(PolicyCase):
             self.has(other, json.dumps({policy: {}}))
             self.problem(apply(self.root, URL), f"{other} sets a proxy already ({policy}): take that out first")
             self.assertFalse(self.chromium.exists())
+
+    def test_anyName(self) -> None:
+        """
+        Chromium reads each file of the folder, whatever it is called, and takes JSON with commas too many.
+        """
+        for name in ("corp", ".corp", "corp.json.old"):
+            other = self.chromium.with_name(name)
+            self.has(other, '{"ProxyMode": "direct",}')
+            self.problem(apply(self.root, URL), f"{other} sets a proxy already (ProxyMode): take that out first")
+            self.assertFalse(self.chromium.exists())
+            other.unlink()
+        self.has(self.chromium.with_name("corp.json") / "inside.json", '{"ProxyMode": "direct"}')
+        self.good(apply(self.root, URL))
+
+    def test_left(self) -> None:
+        """
+        What a machine that stopped has left of a file of ours is one to Chromium, and goes with it.
+        """
+
+        def stops(*_: object) -> None:
+            raise Killed
+
+        for act, done in (
+            (lambda: remove(self.root), [CHROMIUM]),
+            (lambda: apply(self.root, URL), [CHROMIUM, CHROME, FIREFOX]),
+        ):
+            patched = self.patch(Path, "replace", stops)
+            self.assertRaises(Killed, apply, self.root, URL)
+            patched.restore()
+            self.assertEqual(1, len(self.files()))
+            self.assertEqual(done, self.good(act()))
+            self.assertEqual([], [name for name in self.files() if "/.tlsproxy" in name])
 
     def test_ourName(self) -> None:
         """

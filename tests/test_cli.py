@@ -196,6 +196,21 @@ class ToolTests(ConfigurationTestCase):
             finally:
                 patched.restore()
 
+    def test_full(self) -> None:
+        """
+        That what is printed cannot be written is told, and causes no traceback, nor anything else at the exit.
+        """
+        told = io.StringIO()
+        with open("/dev/full", "w") as full:
+            patched = self.patch(sys, "stdout", full), self.patch(sys, "stderr", told)
+            try:
+                self.assertEqual(1, main(["handlers"]))
+                print("more", flush=True)
+            finally:
+                for one in patched:
+                    one.restore()
+        self.assertEqual("tlsproxy: the standard output cannot be written: No space left on device\n", told.getvalue())
+
     def test_help(self) -> None:
         """
         The help names the commands, and each command's help what it does.

@@ -118,6 +118,7 @@ class InnerTests(SynchronousTestCase):
         self.assertIs(False, self.judge("shop.example", "public.example", "public.example"))
         self.assertIs(False, self.judge("shop.example", None, "none"))
         self.assertIs(True, self.judge("shop.example", "shop.example", "none"))
+        self.assertIn("is for none", str(self.judge("shop.example", "none", "none")))
 
 
 class ConnectTests(TunnelCase):

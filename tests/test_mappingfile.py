@@ -14,6 +14,7 @@ from attrs import fields
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.mappingsigning import AUDIENCE, BODY, OLD_KEY, STRANGER, facts, public, signed
+from tlsproxy import mappingfile
 from tlsproxy.address import TCP
 from tlsproxy.errors import ConfigurationError
 from tlsproxy.granttables import GrantSettings
@@ -22,6 +23,7 @@ from tlsproxy.mappingfile import checkMapping, checkSigned, readMapping
 from tlsproxy.route import Limits
 from tlsproxy.settings import ProxySettings, RouteSettings, RuleSettings, TargetSettings
 from tlsproxy.signedmapping import Trust
+from tlsproxy.targets import Target
 from tlsproxy.testing.certificates import clientTLS
 from tlsproxy.tls.policy import ClientPolicy, HostPolicy, ServerPolicy, snake
 
@@ -123,6 +125,35 @@ class FileTests(FileCase):
         self.read(GOOD.replace('via = "lab"', "refuse = true"))
         (warning,) = self.warnings
         self.assertTrue(warning.endswith("leads to the reverse proxy lab"), warning)
+
+    def test_vain(self) -> None:
+        """
+        Of hosts that an entry before has in another way is told: they would go elsewhere than they are meant to.
+        """
+        self.read(
+            '[[reverse_proxy]]\nname = "dmz"\naddress = "dmz.example:443"\n'
+            '[[map]]\nhosts = ["**.example:443", "10.0.0.0/8:*"]\ndirect = true\n'
+            '[[map]]\nvia = "dmz"\n'
+            'hosts = ["*.bank.example:443", "10.1.0.0/16:443", "bank.example:444", "11.0.0.1:443"]\n'
+            '[[map]]\nhosts = ["other.example:443"]\ndirect = true\n'
+        )
+        via, way = "(via dmz (dmz.example:443)) does nothing", "(direct) of a [[map]] before it has all of that"
+        expected = [
+            f"of {self.file}, *.bank.example:443 {via}: **.example:443 {way}",
+            f"of {self.file}, 10.1.0.0/16:443 {via}: 10.0.0.0/8:* {way}",
+        ]
+        self.assertEqual(expected, self.warnings)
+
+    def test_many(self) -> None:
+        """
+        However many there are, they are not compared for ever.
+        """
+        asked: list[object] = []
+        self.patch(Target, "isWithin", lambda one, other: asked.append(other))
+        self.patch(mappingfile, "_MOST_COMPARED", 10)
+        hosts = ", ".join(f'"a{number}.example:443"' for number in range(9))
+        self.read(f"[[map]]\nhosts = [{hosts}]\ndirect = true\n[[map]]\nhosts = [{hosts}]\nrefuse = true\n")
+        self.assertEqual((10, []), (len(asked), self.warnings))
 
     def test_all(self) -> None:
         """

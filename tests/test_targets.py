@@ -7,11 +7,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tlsproxy.errors import AdmissionRefused
 from tlsproxy.targets import Target, TargetRefused, Targets, ownListener, parseTarget
 
+NAME = r"\A[ab](\.[ab]){0,3}\Z"
+PATTERN = r"\*|((\*\*?\.)?[ab](\.[ab]){0,2})"
 LISTS = Targets(
     allow=["*.internal:443", "10.0.0.0/8:8443", "shop.example:8000-8099"],
     deny=["10.0.9.0/24", "secret.internal", "*.example:8080", "[2001:db8:9::/48]:443"],
@@ -117,6 +121,50 @@ class ParseTests(SynchronousTestCase):
         }.items():
             self.assertEqual(sentence, str(self.assertRaises(ValueError, parseTarget, text, False)))
             self.assertRaises(ValueError, parseTarget, text, True)
+
+    def test_within(self) -> None:
+        """
+        It can be told whether one entry has all that another has.
+        """
+        for one, other in (
+            ("shop.example:443", "shop.example:*"),
+            ("shop.example:443", "*.example:400-500"),
+            ("a.shop.example:443", "**.example:443"),
+            ("*.example:443", "*.example:443"),
+            ("*.example:443", "**.example:443"),
+            ("*.shop.example:443", "**.example:443"),
+            ("**.shop.example:443", "**.example:443"),
+            ("10.1.0.0/16:443", "10.0.0.0/8:443"),
+            ("10.1.2.3:443", "*:443"),
+            ("[2001:db8::1]:443", "[2001:db8::/32]:443"),
+            ("**.example:443", "*:443"),
+        ):
+            self.assertTrue(parseTarget(one, True).isWithin(parseTarget(other, True)), (one, other))
+        for one, other in (
+            ("shop.example:*", "shop.example:443"),
+            ("a.shop.example:443", "*.example:443"),
+            ("example:443", "**.example:443"),
+            ("*.example:443", "shop.example:443"),
+            ("*.shop.example:443", "*.example:443"),
+            ("**.example:443", "*.example:443"),
+            ("*.myexample:443", "**.example:443"),
+            ("*:443", "**.example:443"),
+            ("*:443", "0.0.0.0/0:443"),
+            ("10.0.0.0/8:443", "10.1.0.0/16:443"),
+            ("10.0.0.1:443", "[::/0]:443"),
+            ("10.0.0.1:443", "**.example:443"),
+            ("shop.example:443", "0.0.0.0/0:443"),
+        ):
+            self.assertFalse(parseTarget(one, True).isWithin(parseTarget(other, True)), (one, other))
+
+    @given(st.from_regex(PATTERN, fullmatch=True), st.from_regex(PATTERN, fullmatch=True), st.from_regex(NAME))
+    def test_withinAny(self, one: str, other: str, name: str) -> None:
+        """
+        What is within another has no host that this has not.
+        """
+        first, second = parseTarget(f"{one}:443", True), parseTarget(f"{other}:443", True)
+        if first.isWithin(second) and first.names(name):
+            self.assertTrue(second.names(name))
 
     def test_lists(self) -> None:
         """

@@ -44,6 +44,8 @@ _SETTINGS: Final = frozenset(
 """All policies of Chromium that say which proxy is used."""
 _SHARED: Final = (("policies",), ("policies", "Preferences"))
 """The objects in Firefox's file that others add to, too."""
+_LEFT: Final = re.compile(r"\.tlsproxy\.json\.[0-9a-f]{16}")
+"""What L{replaceFile} calls its files before they are whole."""
 _MISSING: Final = object()
 
 
@@ -133,6 +135,17 @@ def _known(root: Path, path: Path) -> None:
         raise PolicyProblem(f"{printable(str(path))} leads out of {printable(str(root))}, and is left alone")
 
 
+def _makeFolder(folder: Path) -> None:
+    """
+    Make a folder where it is missing, for everybody to look into, whatever root takes away of the modes of files: a
+    policy that a browser cannot read is none, and nobody is told.
+    """
+    if not folder.is_dir():
+        _makeFolder(folder.parent)
+        folder.mkdir(0o755)
+        folder.chmod(0o755)
+
+
 # -- Chromium and Chrome --------------------------------------------------------------------------------------------
 
 
@@ -140,22 +153,48 @@ def _applyChromium(path: Path, wanted: dict[str, Any]) -> None:
     present = _read(path)
     if present is not None and not _isOurs(present):
         raise PolicyProblem(f"{printable(str(path))} has policies of somebody else, and is left alone")
-    for other in sorted(path.parent.glob("*.json")):
+    _sweep(path)
+    for other in sorted(path.parent.glob("*")):  # Whatever they are called, the browser reads them.
         try:
-            named = set() if other == path else _SETTINGS & set(_read(other) or ())
-        except (OSError, PolicyProblem):
+            named = set() if other == path or not other.is_file() else _settings(other)
+        except OSError:
             continue
         if named:
             raise PolicyProblem(f"{printable(str(other))} sets a proxy already ({min(named)}): take that out first")
     if present != wanted:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _makeFolder(path.parent)
         replaceFile(path, _text(wanted, "  "), 0o644)
 
 
+def _settings(file: Path) -> set[str]:
+    """
+    Tell which settings of a proxy a file of somebody else has.
+    """
+    try:
+        return set(_SETTINGS & set(_read(file) or ()))
+    except PolicyProblem:
+        # The browser takes more for JSON than we do.
+        text = readWhole(str(file))[0]
+        return {name for name in _SETTINGS if f'"{name}"'.encode() in text}
+
+
+def _sweep(path: Path) -> bool:
+    """
+    Remove what was left of a file of ours when the machine stopped, as the browser reads that, too.
+
+    @return: Whether there was any.
+    """
+    left = [one for one in path.parent.glob(f".{path.name}.*") if _LEFT.fullmatch(one.name)]
+    for one in left:
+        one.unlink()
+    return bool(left)
+
+
 def _removeChromium(path: Path) -> bool:
+    swept = _sweep(path)
     present = _read(path)
     if present is None:
-        return False
+        return swept
     if not _isOurs(present):
         raise PolicyProblem(f"{printable(str(path))} has policies of somebody else, and is left alone")
     path.unlink()
@@ -230,7 +269,7 @@ def _applyFirefox(path: Path, wanted: dict[str, Any]) -> None:
     note = _Note(present is None or before.made, tuple(_merge(path, document, wanted, ())))
     if (document, note) == (present, old):
         return
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    _makeFolder(path.parent)
     # If the machine stops in between, whichever of the two is there is known for ours.
     both = evolve(note, added=(*before.added, *(one for one in note.added if one not in before.added)))
     if both.added:

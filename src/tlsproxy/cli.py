@@ -6,6 +6,7 @@ C{tlsproxy}: the toolbox beside the daemon.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ __all__ = ["main"]
 
 _COMMANDS: Final = (check, devcert, handlers, passwd, setup, token, mapping, enroll, pac, browser)
 """In the order of the help."""
+_UNWRITABLE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,8 +52,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = parsed.run(parsed)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever reads has seen enough, as head does.  At the exit nothing is left that could fail again.
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        _giveUp()  # Whoever reads has seen enough, as head does.
+        return 1
+    except OSError as e:
+        if e.filename is not None or e.errno not in _UNWRITABLE:
+            raise
+        _giveUp()
+        print(f"tlsproxy: the standard output cannot be written: {e.strerror}", file=sys.stderr)
         return 1
     return status
+
+
+def _giveUp() -> None:
+    """
+    Write no more: at the exit nothing is left then that could fail again.
+    """
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())

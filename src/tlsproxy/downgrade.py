@@ -105,7 +105,7 @@ class Inner:
         if asked == (None if isLiteral(self.host) else self.host.rstrip(".").lower()):
             return True
         other = "none" if asked is None else asked
-        if other in self.names:
+        if other in self.names and asked != "none":  # That word is for hellos that name nobody.
             self.heard.add(other)
             return False
         said = "names no server" if name is None else f"is for {name}"

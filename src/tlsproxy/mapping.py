@@ -73,8 +73,14 @@ class Entry:
     sni: tuple[str, ...] = field(default=(), converter=_inOrder, validator=takes("a server name", str, several=True))
 
     def __str__(self) -> str:
-        way = f"via {self.via}" if self.via is not None else "direct" if self.direct else "refuse"
-        return f"{', '.join(map(str, self.hosts))}: {way}"
+        return f"{', '.join(map(str, self.hosts))}: {self.way}"
+
+    @property
+    def way(self) -> str:
+        """
+        What becomes of them, in words.
+        """
+        return f"via {self.via}" if self.via is not None else "direct" if self.direct else "refuse"
 
     def holds(self, host: str, port: int) -> bool:
         """

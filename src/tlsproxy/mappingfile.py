@@ -8,6 +8,8 @@ when, too.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from tlsproxy.wire.network import isName
 __all__ = ["checkMapping", "checkSigned", "readMapping"]
 
 _TABLES = ("reverse_proxy", "map")
+_MOST_COMPARED = 100_000
 
 
 @frozen(kw_only=True)
@@ -146,7 +149,27 @@ def _mapping(read: TOMLFile, tls: ClientTLS, warnings: list[str], facts: Mapping
     used = {one.via.name for one in entries if one is not None and one.via is not None}
     warnings += [f"no [[map]] of {read.name} leads to the reverse proxy {name}" for name in proxies if name not in used]
     expires = None if facts is None else facts.expires
-    return Mapping(entries=tuple(one for one in entries if one is not None), expires=expires)
+    found = Mapping(entries=tuple(one for one in entries if one is not None), expires=expires)
+    warnings += [f"of {read.name}, {sentence}" for sentence in _vain(found.entries)]
+    return found
+
+
+def _vain(entries: Sequence[Entry]) -> Iterator[str]:
+    """
+    Find what an entry says of hosts of which one before it says something else.
+    """
+    every = ((number, one, host) for number, one in enumerate(entries) for host in one.hosts)
+    pairs = (
+        (later, host, one, other)
+        for number, later, host in every
+        for one in entries[:number]
+        for other in one.hosts
+        if one.way != later.way
+    )
+    # Who has signed it may not make everybody wait.
+    for later, host, one, other in islice(pairs, _MOST_COMPARED):
+        if host.isWithin(other):
+            yield f"{host} ({later.way}) does nothing: {other} ({one.way}) of a [[map]] before it has all of that"
 
 
 def _listed(reader: Reader, document: dict[str, Any], key: str) -> list[Any]:

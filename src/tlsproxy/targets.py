@@ -84,6 +84,27 @@ class Target:
         """
         return self.ports[0] <= port <= self.ports[1]
 
+    def isWithin(self, other: Target) -> bool:
+        """
+        Tell whether another entry has all hosts and ports that this one has.
+        """
+        if not (other.ports[0] <= self.ports[0] and self.ports[1] <= other.ports[1]):
+            return False
+        if other.pattern == "*":
+            return True
+        mine, theirs = self.network, other.network
+        if isinstance(mine, IPv4Network) and isinstance(theirs, IPv4Network):
+            return mine.subnet_of(theirs)
+        if isinstance(mine, IPv6Network) and isinstance(theirs, IPv6Network):
+            return mine.subnet_of(theirs)
+        if mine is not None or theirs is not None or self.pattern == "*":
+            return False
+        stars, _, rest = self.pattern.partition(".")
+        if stars not in ("*", "**"):
+            return other.names(self.pattern)
+        # Of a pattern with stars, the names have one label more than the rest, or several.
+        return other.pattern == self.pattern or (other.pattern.startswith("**.") and other.names(f"x.{rest}"))
+
 
 def parseTarget(text: str, needsPort: bool) -> Target:
     """

@@ -6,6 +6,7 @@ L{tlsproxy.commands.enroll}: C{tlsproxy enroll}, but for the network.
 from __future__ import annotations
 
 import io
+import os
 import sys
 import tomllib
 from datetime import timedelta
@@ -121,6 +122,17 @@ class EnrollTests(ToolTestCase):
         self.assertEqual(expected, route)
         self.assertEqual("enroll.dmz.example:8443", str(asking._where))
 
+    def test_home(self) -> None:
+        """
+        A home is found, and nobody's is a name like any other.
+        """
+        for given, path in (
+            ("~/x", os.path.expanduser("~/x")),
+            ("~nobody at all/x", str(self.folder / "~nobody at all/x")),
+        ):
+            self.enroll("--directory", given)
+            self.assertEqual(path, str(self.joins[-1][0]))
+
     def test_words(self) -> None:
         """
         What is said otherwise holds, for the enrollment and for the configuration.
@@ -216,6 +228,11 @@ class EnrollTests(ToolTestCase):
         """
         self.raises = AskingFailed("the reverse proxy refuses connections")
         self.assertEqual(("", "tlsproxy: the reverse proxy refuses connections\n"), self.enroll(status=1))
+        unknown = "the reverse proxy enroll.dmz.example:8443 has a name that does not resolve"
+        self.raises = AskingFailed(unknown)
+        told = self.enroll(status=1)[1]
+        self.assertEqual(f"tlsproxy: {unknown}: say where it is by --connect HOST:PORT\n", told)
+        self.assertEqual(f"tlsproxy: {unknown}\n", self.enroll("--connect", "dmz.example:8443", status=1)[1])
         self.raises = KeyboardInterrupt()
         self.assertIn("run the same again to go on", self.enroll(status=1)[1])
 

@@ -144,6 +144,9 @@ class SignTests(MappingCase):
         self.assertEqual([], [one for one in os.listdir(self.folder) if one.startswith(".")])
         self.assertIn("cannot be written", self.unsignable("--out", "none/signed"))
         self.assertIn("is the mapping itself", self.unsignable("--out", "./mapping.toml"))
+        # It would be taken for the old mapping, and then be replaced.
+        os.mkfifo("pipe")
+        self.assertIn("pipe is no file", self.unsignable("--out", "pipe"))
 
     def test_follows(self) -> None:
         """

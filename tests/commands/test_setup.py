@@ -240,6 +240,10 @@ class SetUpTests(SynchronousTestCase):
         self.assertIn("--target bank: ", str(self.assertRaises(SetupProblem, self.make, "dmz.example:1", "bank")))
         self.assertIn("no DNS name", str(self.assertRaises(ValueError, self.make, domain="Big")))
         self.assertFalse(self.folder.exists())
+        for text in (".", "/"):
+            self.folder = Path(text)
+            problem = str(self.assertRaises(SetupProblem, self.make))
+            self.assertEqual(f"{text} is not to be made: give a folder in it, as in dmz", problem)
 
     def test_longNames(self) -> None:
         """

@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.enrolling.certifying import Asker, serialOf
 from tests.mappingsigning import OLD_KEY, facts, public, signed
 from tlsproxy.cli import main
-from tlsproxy.enrolling.lineages import Lineages
+from tlsproxy.enrolling.lineages import Lineages, StoreProblem
 from tlsproxy.testing.certificates import certify
 from tlsproxy.tls.signatures import pinOf
 from tlsproxy.wire.enrolltoken import Token
@@ -149,8 +149,13 @@ class TokenTests(SynchronousTestCase):
         )
         self.assertIn(f"token {token.id} is good until 20", told)
         self.assertIn(f"{self.folder}/state/enrollment-dmz.sqlite\n", told)
-        self.assertIn("on the client proxy: tlsproxy enroll https://enroll.dmz.example:8443 --token-file FILE\n", told)
+        self.assertIn(
+            "on the client proxy: tlsproxy enroll https://enroll.dmz.example:8443 --token-file FILE, with", told
+        )
         self.assertNotIn(str(token)[30:60], told)
+        new = f"note: {self.folder}/state/enrollment-dmz.sqlite is new: "
+        self.assertIn(new, told)
+        self.assertNotIn(new, self.run_("new", "--name", "alice")[2])
 
     def test_newInAFile(self) -> None:
         """
@@ -186,6 +191,17 @@ class TokenTests(SynchronousTestCase):
         (self.folder / "state" / "enrollment-dmz.sqlite").write_bytes(b"")
         self.wrong("new", "--name", "alice", "--out", "alice.token")
         self.assertFalse(Path("alice.token").exists())
+
+    def test_newInAnyCase(self) -> None:
+        """
+        A token that is printed is good: what else is done to the store then can wait.
+        """
+
+        def busy(_: Lineages) -> None:
+            raise StoreProblem("another process keeps it")
+
+        self.patch(Lineages, "prune", busy)
+        self.enroll(self.new())
 
     def test_hints(self) -> None:
         """
@@ -269,6 +285,16 @@ class TokenTests(SynchronousTestCase):
         self.new()
         self.assertIn(told, self.wrong("revoke", "bob"))
 
+    def test_revokeTheTokenItself(self) -> None:
+        """
+        A token that is given in the place of its id is not repeated.
+        """
+        token = self.new()
+        told = self.wrong("revoke", str(token))
+        self.assertNotIn(str(token), told)
+        self.assertTrue(told.endswith(f": revoke it by {token.id}\n"), told)
+        self.assertEqual([False], [one.revoked for one in self.lineages().tokens()])
+
     def test_wrongWords(self) -> None:
         """
         Wrong words get a sentence that says what is right.
@@ -307,7 +333,7 @@ class TokenTests(SynchronousTestCase):
             for action, more in (("list", []), ("revoke", ["alice"]), ("new", ["--name", "alice"])):
                 self.assertEqual(f"tlsproxy: {sentence}\n", self.wrong(action, *words, *more))
         _, _, told = self.run_("new", "--name", "alice", "--route", "second")
-        self.assertIn("tlsproxy enroll https://enroll.second.example --token-file FILE\n", told)
+        self.assertIn("tlsproxy enroll https://enroll.second.example --token-file FILE, with", told)
         self.assertEqual(1, len(self.lineages("enrollment-second.sqlite").tokens()))
         for text in ("", "route = 1\n", "[[route]]\nmode = 'offload'\n", "route = [1]\n"):
             self.write(text)

@@ -19,7 +19,7 @@ from tlsproxy.end import End
 from tlsproxy.enrolling import asking
 from tlsproxy.enrolling.asking import SECONDS, Asking, AskingFailed, AskingRefused
 from tlsproxy.enrolling.possession import newKey, requestFor, writeKey
-from tlsproxy.errors import PeerReset
+from tlsproxy.errors import HandshakeFailed, PeerReset
 from tlsproxy.testing.certificates import certify, clientTLS, write
 from tlsproxy.testing.network import LINGER, Network
 from tlsproxy.testing.streampeers import Origin, Peer
@@ -264,6 +264,47 @@ class AskingTests(SynchronousTestCase):
         failed = self.failureResultOf(self.ask(renew), AskingFailed).value
         self.assertIn("TLS", str(failed))
         self.upstream.peers[-1].close()
+
+    def test_otherProtocols(self) -> None:
+        """
+        One that breaks TLS off for want of our application protocol enrolls nobody, as one that speaks none does.
+        """
+        alert = (
+            "broke TLS off (alert no_application_protocol received): it speaks none; it has to be a proxy for tunnels"
+        )
+        self.breaksOff(alert)
+        self.assertIn(f"under the name {NAME}, but enrolls nobody there", self.problem())
+
+    def test_remedies(self) -> None:
+        """
+        Nobody is told to change tables that there are none of here.
+        """
+        for words, remedy in (
+            ("its certificate is refused: it is not for x; it is for y", "if so, say its name in name of upstream_tls"),
+            ("it does not know the server name asked for", "say in server_name of its [[reverse_proxy]] what it is"),
+        ):
+            self.breaksOff(f"{words}; {remedy}")
+            self.assertEqual(words, self.problem())
+            self.breaksOff(f"{words}; set the clock")
+            self.assertEqual(f"{words}; set the clock", self.problem())
+
+    def breaksOff(self, sentence: str) -> None:
+        """
+        Have the handshake fail.
+        """
+
+        async def fails(*_: object) -> None:
+            raise HandshakeFailed(sentence)
+
+        self.patch(End, "startTLS", fails)
+
+    def problem(self) -> str:
+        """
+        Ask in vain.
+
+        @return: Why.
+        """
+        return str(self.failureResultOf(self.ask(renew), AskingFailed).value)
 
     def test_otherName(self) -> None:
         """

@@ -20,6 +20,7 @@ from tlsproxy.enrolling.folder import (
     ENROLLMENT,
     MAPPING,
     NEXT_KEY,
+    TOKEN_KEY,
     Busy,
     Enrolled,
     Folder,
@@ -29,6 +30,7 @@ from tlsproxy.enrolling.folder import (
 from tlsproxy.enrolling.possession import Certified, newKey
 from tlsproxy.enrolling.renewal import Renewal
 from tlsproxy.tls.certificates import loadIdentity
+from tlsproxy.tls.files import CertificateProblem
 
 ONE, TWO = mappingOf(1, lasts=390 * DAY), mappingOf(2, lasts=390 * DAY, nextKey=NEW_KEY)
 
@@ -111,13 +113,27 @@ class FolderTests(EnrolledCase):
         (self.folder.path / NEXT_KEY).write_bytes(b"# for two\nrubbish")
         self.folder.nextKey("two")
 
+    def test_nextKeyUnreadable(self) -> None:
+        """
+        Where it cannot be told whether there is one, none is made: to renew with another key would look like a theft.
+        """
+        key = self.folder.nextKey("one").private_numbers()
+
+        def full(*_: object, **__: object) -> None:
+            raise CertificateProblem("next-key.pem cannot be read (Too many open files): close some")
+
+        patch = self.patch(folder, "readFile", full)
+        self.assertIn("Too many open files", self.problem(lambda: self.folder.nextKey("one")))
+        patch.restore()
+        self.assertEqual(key, self.folder.nextKey("one").private_numbers())
+
     def test_renews(self) -> None:
         """
         It can be told what becomes of a certificate, by whoever has read it earlier.
         """
         serial = self.folder.certificate().serial
         self.assertIs(False, self.folder.renews(serial))
-        self.folder.nextKey("token 0123")
+        self.folder.nextKey("token 0123", TOKEN_KEY)
         self.assertIs(False, self.folder.renews(serial))
         self.folder.nextKey(purposeOf(serial))
         self.assertIs(None, self.folder.renews(serial))

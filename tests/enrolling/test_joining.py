@@ -13,12 +13,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.internet.defer import Deferred
 
-from tests.enrolling.enrolled import DAY, URL, EnrolledCase, Killed, mappingOf
+from tests.enrolling.enrolled import DAY, LIFE, URL, EnrolledCase, Killed, mappingOf
 from tests.enrolling.test_possession import pinFor
 from tests.mappingsigning import NEW_KEY, OLD_KEY, STRANGER, public
 from tests.tls.chains import authority, issued
 from tlsproxy.enrolling.asking import AskingFailed, AskingRefused
-from tlsproxy.enrolling.folder import CONFIGURATION, NEXT_KEY, Busy, Enrolled, Folder, FolderProblem
+from tlsproxy.enrolling.folder import CONFIGURATION, TOKEN_KEY, Busy, Enrolled, Folder, FolderProblem
 from tlsproxy.enrolling.joining import Joined, join
 from tlsproxy.enrolling.possession import Unfit, newKey, requestFor
 from tlsproxy.signedmapping import MappingProblem
@@ -111,7 +111,7 @@ class JoinTests(EnrolledCase):
         self.assertEqual(CA.pem(), (self.folder.path / "reverse-proxy-ca.pem").read_bytes())
         enrollment = self.folder.enrollment()
         self.assertEqual(("dmz.example", "192.0.2.1:8443"), (enrollment.serverName, enrollment.connect))
-        self.assertFalse((self.folder.path / NEXT_KEY).exists())
+        self.assertFalse((self.folder.path / TOKEN_KEY).exists())
         # Nobody is believed, but for what the token names; only then somebody is asked.
         self.assertEqual(["none", "pkix", "pkix"], [auth for _, auth in self.desk.names])
         self.assertEqual({"enroll.dmz.example"}, {name for name, _ in self.desk.names})
@@ -127,7 +127,7 @@ class JoinTests(EnrolledCase):
         self.desk.names.clear()
         self.assertIn("somebody stands between", self.problem(Unfit, self.token(pin=bytes(32))))
         self.assertEqual(1, len(self.desk.names))
-        self.assertFalse((self.folder.path / NEXT_KEY).exists())
+        self.assertFalse((self.folder.path / TOKEN_KEY).exists())
 
     def test_between(self) -> None:
         """
@@ -201,9 +201,10 @@ class JoinTests(EnrolledCase):
         """
         Killed before any step, it is gone on with by the same token, and comes to the same end.
         """
+        self.steps.clear()
         self.successResultOf(self.join())
-        steps = list(self.steps[-26:])
-        self.assertEqual("remove next-key.pem", steps[-1])
+        steps = list(self.steps)
+        self.assertEqual(["create token-key.pem", "remove token-key.pem"], [steps[0], steps[-1]])
         count = len(steps)
         for number in range(count):
             self.folder = Folder(self.path / f"fresh{number}", self.step)
@@ -256,6 +257,43 @@ class JoinTests(EnrolledCase):
         self.assertFalse(self.successResultOf(self.join(self.token())).configured)
         self.assertEqual(b"mine", (self.folder.path / CONFIGURATION).read_bytes())
         self.assertEqual((6, True), (self.version(), first != self.folder.certificate()))
+
+    def test_underWay(self) -> None:
+        """
+        To enroll in vain where a renewal is under way, whose answer was lost, does not take its key away: with another
+        one, it would be taken for a theft.
+        """
+        self.successResultOf(self.join())
+        self.clock.advance((LIFE * 2 / 3).total_seconds() + 60)
+        self.reverse.after = AskingFailed("the reverse proxy reset the connection")
+        self.start().stop()
+        first = self.folder.certificate()
+        self.assertIn("been renewed", self.reverse.lineages.whyNot(first.serial))
+        self.failureResultOf(self.join(self.token()), AskingFailed)
+        self.reverse.after = None
+        self.start()
+        self.assertEqual("", self.reverse.lineages.whyNot(self.folder.certificate().serial))
+        self.assertNotEqual(first, self.folder.certificate())
+        self.assertEqual({"alive"}, {one.state for one in self.reverse.lineages.lineages()})
+
+    def test_renewedMeanwhile(self) -> None:
+        """
+        A renewal between two attempts with one token does not take the key of the token away.
+        """
+        self.successResultOf(self.join())
+        self.clock.advance((LIFE * 2 / 3).total_seconds() + 60)
+        token = self.token()
+        self.reverse.after = AskingFailed("the reverse proxy reset the connection")
+        self.failureResultOf(self.join(token), AskingFailed)
+        self.reverse.after = None
+        first = self.folder.certificate()
+        self.start().stop()
+        renewed = self.folder.certificate()
+        self.assertNotEqual(first, renewed)
+        self.successResultOf(self.join(token))
+        self.assertNotEqual(renewed, self.folder.certificate())
+        self.assertEqual("", self.reverse.lineages.whyNot(self.folder.certificate().serial))
+        self.assertEqual([], [one.name for one in self.folder.path.iterdir() if "key" in one.name])
 
     def test_busy(self) -> None:
         """

@@ -5,6 +5,7 @@ L{tlsproxy.enrolling.renewal}: keeping a client proxy in possession of what it n
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from datetime import timedelta
 
 from tests.enrolling.enrolled import DAY, LIFE, EnrolledCase, mappingOf
@@ -285,6 +286,24 @@ class TroubleTests(EnrolledCase):
         self.pass_(10 * MINUTE, 1)
         self.assertEqual(1, self.reverse.asked.count("renew"))
         self.assertTrue(self.log()[0].startswith("warn"))
+
+    def test_overtaken(self) -> None:
+        """
+        Whoever has enrolled anew until just now is not renewed, or overwritten, by what was there before.
+        """
+        self.clock.advance((LIFE * 2 / 3).total_seconds() + 60)
+
+        def late() -> AbstractContextManager[None]:
+            patched.restore()
+            self.enroll()
+            return self.folder.locked()
+
+        patched = self.patch(self.folder, "locked", late)
+        self.start()
+        mine = self.folder.certificate()
+        self.assertEqual(([], mine.serial), (self.reverse.asked, self.folder.enrollment().serial))
+        self.pass_(LIFE * 2 / 3 + MINUTE)
+        self.assertEqual(1, self.reverse.asked.count("renew"))
 
     def test_damaged(self) -> None:
         """

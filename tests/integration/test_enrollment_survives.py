@@ -76,7 +76,7 @@ class SurvivalTests(EnrollingCase):
                 waitUntil(lambda: self.mine.path.exists() or command.poll() is not None, "its begin")
                 time.sleep(chance.uniform(0.0, 0.03))
                 command.kill()
-            if not (self.mine.path / "client-proxy.toml").exists() or (self.mine.path / "next-key.pem").exists():
+            if not (self.mine.path / "client-proxy.toml").exists() or (self.mine.path / "token-key.pem").exists():
                 self.tool(*words)
             self.assertEqual(f"laptop{number}", self.mine.certificate().name)
             self.assertEqual("", self.store.whyNot(self.mine.certificate().serial))

@@ -53,6 +53,7 @@ _LONGEST: Final = 4096
 _TOKEN: Final = "tlsproxy-token-"
 _LISTEN: Final = "127.0.0.1:3128"
 _FOLDER: Final = "client-proxy"
+_UNKNOWN: Final = "the reverse proxy {} has a name that does not resolve"
 _OPTION: Final = re.compile(r"(?<![\w/.-])upstream_proxy(?:_password_file)?(?![\w/.-])")
 """What options are called in a configuration."""
 
@@ -125,13 +126,15 @@ def _listen(text: str) -> str:
 
 def _enroll(arguments: argparse.Namespace) -> int:
     where = _where(arguments)
-    folder = Folder(Path(arguments.directory or stateDirectory("") / _FOLDER).expanduser().absolute())
+    folder = Folder(Path(os.path.expanduser(arguments.directory or stateDirectory("") / _FOLDER)).absolute())
     try:
         proxy = _proxy(arguments)
         token = _token(arguments.token_file)
         joined = _run(lambda reactor: _join(reactor, arguments, where, folder, token, proxy))
     except (AskingFailed, FolderProblem, Unfit, ValueError) as e:
-        print(f"tlsproxy: {_OPTION.sub(_asOption, str(e))}", file=sys.stderr)
+        unknown = arguments.connect is None and str(e) == _UNKNOWN.format(where)
+        remedy = ": say where it is by --connect HOST:PORT" if unknown else ""
+        print(f"tlsproxy: {_OPTION.sub(_asOption, str(e))}{remedy}", file=sys.stderr)
         return 1
     except (EOFError, KeyboardInterrupt):
         print("tlsproxy: interrupted: run the same again to go on", file=sys.stderr)

@@ -287,6 +287,8 @@ def _follows(facts: MappingFacts, out: Path, source: str) -> list[str]:
     @return: What is doubtful.
     """
     try:
+        if out.exists() and not out.is_file():
+            raise _Wrong(f"{printable(str(out))} is no file: leave --out out for the standard output")
         if out.exists() and out.samefile(source):
             raise _Wrong(f"{printable(str(out))} is the mapping itself: give another file for the signed one")
         old = readFacts(out.read_bytes())

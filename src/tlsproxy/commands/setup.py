@@ -357,6 +357,8 @@ def _write(folder: Path, files: Mapping[str, bytes], finish: Callable[[Path], No
 
     @param finish: Gets the folder before that.
     """
+    if not folder.name:
+        raise SetupProblem(f"{printable(str(folder))} is not to be made: give a folder in it, as in dmz")
     made = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}")
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

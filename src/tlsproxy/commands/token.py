@@ -203,6 +203,11 @@ def _new(arguments: argparse.Namespace, enrolling: _Enrolling) -> int:
         raise _Wrong(f"{mapping.name} is of no use to client proxies: {e}") from None
     if facts.expires <= now:
         hints.append(f"warning: {mapping.name} has expired, and client proxies will refuse it: sign it anew")
+    if not settings.store and not enrolling.isThere:
+        hints.append(
+            f"note: {enrolling.store} is new: a reverse proxy that has another state directory, as under systemd, "
+            "knows nothing of it; say store in [route.enroll]"
+        )
     pin = spkiHash(loadAuthorities(settings.serverCa)[0].public_key())
     token = Token.new(pin, pinOf(facts.signer))
     with closing(enrolling.lineages()) as lineages:
@@ -222,12 +227,14 @@ def _new(arguments: argparse.Namespace, enrolling: _Enrolling) -> int:
             if out is not None:
                 out.unlink(missing_ok=True)
             raise
-        lineages.prune()
+        with suppress(StoreProblem):
+            lineages.prune()  # It can wait, and the token is good.
     port = _PORT.fullmatch(enrolling.listen) if isinstance(enrolling.listen, str) else None
     address = settings.name + (f":{port[1]}" if port and port[1] != "443" else "")
     hints += [
         f"token {token.id} is good until {shownTime(now + arguments.ttl)}, once; it is kept in {enrolling.store}",
-        f"on the client proxy: tlsproxy enroll https://{address} --token-file FILE",
+        f"on the client proxy: tlsproxy enroll https://{address} --token-file FILE, "
+        "with --connect HOST:PORT where DNS does not know that name",
     ]
     for hint in hints:
         print(printable(hint), file=sys.stderr)
@@ -316,6 +323,9 @@ def _shown(time: datetime) -> str:
 
 def _revoke(arguments: argparse.Namespace, enrolling: _Enrolling) -> int:
     what = arguments.what
+    with suppress(ValueError):
+        id = Token.parse(what).id
+        raise _Wrong(f"that is the token itself, which others of this machine may have seen now: revoke it by {id}")
     if enrolling.isThere:
         with closing(enrolling.lineages()) as store:
             revoked = store.revoke(what)

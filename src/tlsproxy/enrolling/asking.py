@@ -8,6 +8,7 @@ public key, and a proof; never a key, and never a token.
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Callable
 from typing import Any, Final
@@ -20,7 +21,7 @@ from twisted.internet.defer import TimeoutError as TookTooLong
 from tlsproxy.address import TCP
 from tlsproxy.dial import Dialer
 from tlsproxy.end import End
-from tlsproxy.errors import DialFailed, PeerReset, SessionError, TLSProxyError
+from tlsproxy.errors import DialFailed, HandshakeFailed, PeerReset, SessionError, TLSProxyError
 from tlsproxy.interfaces import ENDED
 from tlsproxy.tls.contexts import ClientTLS
 from tlsproxy.tls.explain import explainLate
@@ -53,6 +54,9 @@ _JSON: Final = "application/json"
 _MOST_SHOWN: Final = 300
 _DEMANDS: Final = "alert certificate_required received"
 _EXPIRED: Final = "alert certificate_expired received"
+_PROTOCOLS: Final = "alert no_application_protocol received"
+_TABLES: Final = re.compile(r"(.*); .*(?:\bupstream_tls\b|\[\[reverse_proxy\]\]).*")
+"""What ends with a remedy in tables which there are for tunnels, and not for this."""
 
 
 class AskingFailed(TLSProxyError):
@@ -186,7 +190,7 @@ class Asking:
             many = "" if tls.policy.cert else "; where many enroll at once, it lets more of them in after a minute"
             raise AskingFailed(f"{e}{many}") from None
         except (SessionError, AnswerRefused) as e:
-            raise AskingFailed(str(e)) from None
+            raise AskingFailed(_TABLES.sub(r"\1", str(e))) from None
 
     async def _exchange(self, tls: ClientTLS, request: _Request) -> bytes:
         end = await self._reach()
@@ -215,14 +219,20 @@ class Asking:
         return end
 
     async def _talk(self, end: End, tls: ClientTLS, request: _Request) -> EnrollAnswerReader:
-        stream = await end.startTLS(tls, (ALPN.encode("ascii"),))
+        nobody = (
+            f"{end.who} speaks TLS under the name {tls.name}, but enrolls nobody there: see that the address is "
+            "right, and that its route has [route.enroll]"
+        )
+        try:
+            stream = await end.startTLS(tls, (ALPN.encode("ascii"),))
+        except HandshakeFailed as e:
+            if _PROTOCOLS in str(e):
+                raise AskingFailed(nobody) from None
+            raise
         connection = stream.connection
         spoken = connection.get_alpn_proto_negotiated(), connection.get_protocol_version_name()
         if spoken != (ALPN.encode("ascii"), "TLSv1.3"):
-            raise AskingFailed(
-                f"{end.who} speaks TLS under the name {tls.name}, but enrolls nobody there: see that the address is "
-                "right, and that its route has [route.enroll]"
-            )
+            raise AskingFailed(nobody)
         reader = EnrollAnswerReader()
         try:
             # Where it has refused our certificate and reset the connection, to write would be to lose its alert.

@@ -38,6 +38,7 @@ __all__ = [
     "ENROLLMENT",
     "MAPPING",
     "NEXT_KEY",
+    "TOKEN_KEY",
     "Busy",
     "Enrolled",
     "Folder",
@@ -51,7 +52,9 @@ CONFIGURATION: Final = "client-proxy.toml"
 CLIENT: Final = "client.pem"
 """The certificate, and its key."""
 NEXT_KEY: Final = "next-key.pem"
-"""The key of a request for a certificate that is under way, and what it is for."""
+"""The key of a renewal that is under way, and of which certificate that is."""
+TOKEN_KEY: Final = "token-key.pem"
+"""The key that a token is to certify, and which.  To take that of a renewal instead would make it look like a theft."""
 AUTHORITY: Final = "reverse-proxy-ca.pem"
 """What the reverse proxy is verified by."""
 MAPPING: Final = "mapping.signed"
@@ -236,20 +239,26 @@ class Folder:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    def nextKey(self, purpose: str) -> Key:
+    def nextKey(self, purpose: str, name: str = NEXT_KEY) -> Key:
         """
         Give the key to have certified next: the one that was made for this before, or a new one.  It is on disk.
 
         @param purpose: What for, in letters of ASCII on one line.
-        @raise FolderProblem: It cannot be kept.
+        @param name: Which file it is kept in.
+        @raise FolderProblem: It cannot be kept, or one that is there cannot be read: another would look like a thief's.
         """
-        with suppress(CertificateProblem, ValueError):
-            data = readFile(self.file(NEXT_KEY), "the next key").data
-            found = _PURPOSE.match(data)
-            if found is not None and found[1] == purpose.encode("ascii"):
+        try:
+            data = readFile(self.file(name), "the next key").data
+        except CertificateProblem as e:
+            if self._has(name):
+                raise FolderProblem(str(e)) from None
+            data = b""
+        found = _PURPOSE.match(data)
+        if found is not None and found[1] == purpose.encode("ascii"):
+            with suppress(ValueError):
                 return readKey(data)
         key = newKey()
-        self.write(NEXT_KEY, f"# for {purpose}\n".encode("ascii") + writeKey(key))
+        self.write(name, f"# for {purpose}\n".encode("ascii") + writeKey(key))
         return key
 
     def renews(self, serial: int) -> bool | None:
@@ -284,14 +293,14 @@ class Folder:
         """
         self.write(ENROLLMENT, enrollment.text())
 
-    def forgetKey(self) -> None:
+    def forgetKey(self, name: str = NEXT_KEY) -> None:
         """
         Forget the key of L{nextKey}: what it was for is done.
         """
         with self._told("written"):
-            self._step(f"remove {NEXT_KEY}")
+            self._step(f"remove {name}")
             with suppress(FileNotFoundError):
-                os.unlink(self.path / NEXT_KEY)
+                os.unlink(self.path / name)
 
     def write(self, name: str, data: bytes) -> None:
         """

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from tlsproxy.enrolling.asking import Asking, AskingRefused
 from tlsproxy.enrolling.enrollment import Enrollment, parseURL
 from tlsproxy.enrolling.fetching import tlsFor
-from tlsproxy.enrolling.folder import AUTHORITY, CONFIGURATION, MAPPING, Folder, FolderProblem
+from tlsproxy.enrolling.folder import AUTHORITY, CONFIGURATION, MAPPING, TOKEN_KEY, Folder, FolderProblem
 from tlsproxy.enrolling.possession import Certified, Unfit, certified, pinned, requestFor
 from tlsproxy.signedmapping import MappingFacts, MappingProblem, Trust, accept, readFacts, shownTime
 from tlsproxy.tls.contexts import ClientTLS
@@ -85,7 +85,7 @@ async def join(
         # for example.  Who is verified by that key says what it has to be.
         authorities = pinned(await asking.authorities(tls), token.authorityPin, now())
         pem = _pem(authorities)
-        key = folder.nextKey(f"token {token.id}")
+        key = folder.nextKey(f"token {token.id}", TOKEN_KEY)
         try:
             answer = await asking.enroll(tls, token, requestFor(key))
         except AskingRefused as e:
@@ -102,7 +102,8 @@ async def join(
         configured = not Path(folder.file(CONFIGURATION)).exists()
         if configured:
             folder.write(CONFIGURATION, configuration)
-        folder.forgetKey()
+        folder.forgetKey()  # That of a certificate which has no place here any more.
+        folder.forgetKey(TOKEN_KEY)
     return Joined(mine, facts, tuple(authorities), configured)
 
 

@@ -182,6 +182,8 @@ class Renewal:
             self._patience.succeeded()  # Whatever it was that could not be read.
             return self._left(wall, passed)
         with self.folder.locked():
+            if (self.folder.enrollment(), self.folder.certificate()) != (enrollment, certificate):
+                return _LEAST  # Somebody else was about it until just now.
             if newer != enrollment.trust:  # Somebody was interrupted.
                 enrollment = evolve(enrollment, trust=newer)
                 self.folder.keepEnrollment(enrollment)

@@ -89,8 +89,8 @@ class Standing:
 
     def _isOurs(self, chain: tuple[x509.Certificate, ...]) -> bool:
         """
-        Tell whether a certificate is for the store to judge: also one of the authority that there was before, which is
-        let in until all have been renewed.
+        Tell whether a certificate is for the store to judge: also one of the authority that there was before, which may
+        be let in for a while yet, but is renewed no more.
         """
         if self._issuer.hasIssued(chain):
             return True
