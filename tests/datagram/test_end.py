@@ -148,6 +148,23 @@ class HandshakeTests(EndCase):
         there = Result(self.far.startTLS(self.client()))
         self.assertEqual(str(there.problem), "the upstream does not take datagrams: there is no way to it")
 
+    def test_smallerPath(self) -> None:
+        """
+        That a flight was too large for the path, as a router tells, ends no handshake: it is made smaller.
+        """
+        there = self.hello()
+        self.farWire.known = 600
+        self.far.unreachable(errno.EMSGSIZE)
+        assert self.far.tls is not None
+        self.assertEqual((there.problem, self.far.tls.mtu, self.far.dropped), (None, 600, {}))
+        here = Result(self.near.startTLS(self.server(), None, "shop.example"))
+        self.carry()
+        self.assertTrue(here.value and there.value)
+        self.assertEqual(self.far.tls.mtu, 600)
+        self.farWire.known = 560
+        self.far.unreachable(errno.EMSGSIZE)
+        self.assertEqual((self.far.tls.mtu, self.far.dropped), (560, {TOO_LARGE: 1}))
+
     def test_cancelled(self) -> None:
         """
         Nothing is left of a handshake that nobody waits for any more.

@@ -16,7 +16,8 @@ from tlsproxy.tls.datagrams import DTLSConnection
 from tlsproxy.wire.dtlshello import DTLSHello, readHello
 from tlsproxy.wire.dtlsoutside import CLEAR, HELLO
 
-FLIGHT = [record(22, message(11, bytes(275))) for _ in range(20)]
+FLIGHT = [record(22, message(11, bytes(275))) for _ in range(19)]
+FLIGHT.append(record(22, message(11, bytes(250))) + record(22, message(14)))
 """What a server says, 300 bytes each."""
 
 

@@ -8,7 +8,7 @@ import tracemalloc
 from typing import Any
 
 from tests.datagram.ports import PortCase
-from tests.datagram.test_proof import DATA, FINISHED, asking
+from tests.datagram.test_proof import ANSWER, DATA, FINISHED, asking
 from tests.datagram.wires import THERE
 from tests.wire.test_dtlsoutside import message, record
 from tlsproxy.datagram.end import DatagramEnd
@@ -359,6 +359,7 @@ class AnotherHelloTests(PassingCase):
         self.come(self.hello()[0])
         self.prove()
         self.come(self.hello("desk.example")[0])
+        self.answer(1, ANSWER)
         for one in (record(22, message(16, b"key")), FINISHED, record(22, b"finished", 1)):
             self.come(one)
         self.assertEqual((len(self.came[0]), len(self.came[1])), (2, 4))
@@ -377,6 +378,10 @@ class AnotherHelloTests(PassingCase):
         for one in (FINISHED, DATA, FINISHED):
             self.come(one)
             self.answer(1, FINISHED)
+        self.assertEqual(self.port.ends[THERE], self.accepted[0])
+        self.come(self.hello("third.example")[0])
+        self.come(FINISHED)  # Before there can be any, so it is a lie.
+        self.answer(2, FINISHED)
         self.assertEqual(self.port.ends[THERE], self.accepted[0])
         self.come(self.hello()[0])  # And the handshake is the first one's again.
         self.come(FINISHED)

@@ -120,3 +120,37 @@ class AnewTests(PortCase):
         self.peer(("192.0.2.1", 1)).go()
         self.carry(1)
         self.assertEqual(self.port.dropped[HALF_OPEN], 1)
+
+    def test_stopped(self) -> None:
+        """
+        A port that was stopped takes nobody who begins anew either; whatever is open, or under way, goes on.
+        """
+        old = self.shaken()
+        self.port.stopListening()
+        self.peer().go()
+        self.carry(1)
+        self.assertEqual((len(self.accepted), self.port.pending), (1, {}))
+        self.sock.sent.clear()
+        old.say(b"still here")
+        self.carry()
+        self.assertEqual(self.heard, [b"still here"])
+
+    def test_stoppedMeanwhile(self) -> None:
+        """
+        So it is where the handshake of the only one is under way.
+        """
+        first = self.peer()
+        first.go()
+        self.carry(1)
+        self.sock.sent.clear()
+        self.port.stopListening()
+        self.peer().go()
+        self.carry(1)
+        self.sock.sent.clear()
+        self.reactor.advance(0)
+        self.assertEqual((self.accepted, self.sock.closed), ([self.port.ends[THERE]], False))
+        self.peers[THERE] = first
+        for _ in range(3):
+            self.reactor.advance(1)
+            self.carry()
+        self.assertTrue(first.done)

@@ -10,6 +10,7 @@ from tests.wire.test_dtlsoutside import message, record
 from tlsproxy.datagram.proof import FACTOR, Proof
 from tlsproxy.wire.dtlsoutside import CLEAR, FINISHING, HELLO, KEYED
 
+ANSWER = record(22, message(2, b"hello of the server")) + record(22, message(14))
 FINISHED, DATA = record(20, b"\1") + record(22, b"finished", 1), record(23, b"data", 1)
 
 
@@ -55,9 +56,9 @@ class ProofTests(SynchronousTestCase):
         """
         for strict in (False, True):
             proof = self.hello(strict)
-            self.assertFalse(proof.fromUpstream(record(22, message(2, b"hello of the server"))))
+            self.assertFalse(proof.fromUpstream(ANSWER))
             self.assertFalse(proof.fromClient(300, CLEAR | FINISHING))
-            self.assertFalse(proof.fromUpstream(record(22, message(2, b"hello of the server"))))
+            self.assertFalse(proof.fromUpstream(ANSWER))
             self.assertTrue(proof.fromUpstream(FINISHED))
 
     def test_pretended(self) -> None:
@@ -83,6 +84,33 @@ class ProofTests(SynchronousTestCase):
         self.assertFalse(proof.fromClient(100, KEYED))
         self.assertFalse(proof.fromUpstream(FINISHED))
         self.assertTrue(proof.fromUpstream(DATA))
+
+    def test_pretendedEarly(self) -> None:
+        """
+        Nor does it, in an earlier session, where it comes before the upstream has said anything.
+        """
+        for strict in (False, True):
+            for seen in (FINISHING, KEYED):
+                proof = self.hello(strict)
+                self.assertFalse(proof.fromClient(20, seen))
+                for _ in range(2):
+                    self.assertFalse(proof.fromUpstream(record(22, message(2, b"hello of the server")) + FINISHED))
+
+    def test_newer(self) -> None:
+        """
+        In DTLS 1.3 the upstream's flight, though keys protect it, proves nothing, and neither do the client's records:
+        only what the upstream says when its handshake is done.
+        """
+        flight, data = record(22, message(2, b"hello of the server")) + b"\x2eflight", b"\x2fdata"
+        for early in (False, True):
+            proof = self.hello()
+            if early:
+                self.assertFalse(proof.fromClient(20, KEYED))
+            self.assertFalse(proof.fromUpstream(flight))
+            self.assertFalse(proof.fromClient(20, FINISHING))
+            self.assertFalse(proof.fromClient(20, KEYED))
+            self.assertFalse(proof.fromUpstream(flight))
+            self.assertTrue(proof.fromUpstream(data))
 
     def test_allows(self) -> None:
         """

@@ -9,6 +9,7 @@ from typing import Any
 from attrs import frozen
 
 from tests.datagram.sessions import DatagramSessionCase
+from tlsproxy.datagram.sending import EMPTY
 from tlsproxy.handler import HandlerOptions, ProtocolHandler
 from tlsproxy.interfaces import INWARD, OUTWARD
 from tlsproxy.patterns.offload import Offload
@@ -107,6 +108,20 @@ class HandlerTests(DatagramSessionCase):
         self.assertEqual(client.read(), b"no")
         self.assertEqual(made[0].outcome, "refused")
         self.assertIn("outcome=refused", self.line())
+
+    def test_empty(self) -> None:
+        """
+        A handler is given a byte at least: an empty datagram, which cannot go on in DTLS, does not come to it.
+        """
+        made: list[Shouting] = []
+        self.serve(Offload(tls=self.server(), upstream=self.where), handlers=(Shouts(made=made),))
+        sock = self.connect()
+        self.says(self.shake(sock), sock, b"one")
+        self.assertEqual(self.came(), [b"ONE"])
+        self.upstream.sendto(b"", self.from_)
+        self.reactor.pump()
+        (session,) = self.factory.sessions
+        self.assertEqual((session.near.dropped, made[0].flow._done), ({EMPTY: 1}, ()))  # type: ignore[attr-defined]
 
     def test_handlerFails(self) -> None:
         """

@@ -61,6 +61,17 @@ class SendingTests(EndCase):
         assert self.near.tls is not None
         self.assertEqual((self.near.dropped, self.near.tls.largest), ({TOO_LARGE: 1}, 463))
 
+    def test_anotherTooLarge(self) -> None:
+        """
+        What fits is sent, where the kernel tells that an earlier one was too large; once is enough.
+        """
+        self.shaken()
+        self.nearWire.known = 600
+        for problems, sent in (([errno.EMSGSIZE], 5), ([errno.EMSGSIZE] * 2, 0)):
+            self.nearWire.problems = problems
+            self.assertEqual(self.near.send(b"small"), sent)
+        self.assertEqual((self.near.dropped, len(self.nearWire.sent)), ({TOO_LARGE: 1}, 1))
+
     def test_empty(self) -> None:
         """
         An empty datagram goes on in clear, and cannot in DTLS.

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tlsproxy.wire.dtlsoutside import CLEAR, FINISHING, HELLO, KEYED, askedFor, outside
+from tlsproxy.wire.dtlsoutside import ASKING as SERVER_ASKS
+from tlsproxy.wire.dtlsoutside import CLEAR, FINISHING, HELLO, KEYED, NEWER, askedFor, outside
 
 
 def record(kind: int, payload: bytes = b"", epoch: int = 0) -> bytes:
@@ -50,7 +51,12 @@ class OutsideTests(SynchronousTestCase):
             (record(21, b"alert", 256), KEYED),
             (record(22, message(16)) + record(20, b"\1") + record(22, b"finished", 1), CLEAR | FINISHING),
             (b"\x19\xfe\xfd with a connection ID", KEYED),
-            (b"\x2f a record of DTLS 1.3", KEYED),
+            (b"\x2f a record of DTLS 1.3", NEWER | KEYED),
+            (b"\x2e one of its handshake", NEWER | FINISHING),
+            (record(22, message(2, b"hello") + message(14)), CLEAR | SERVER_ASKS),
+            (record(22, message(14) + message(1)), CLEAR | SERVER_ASKS | HELLO),
+            (record(22, message(14), 1), FINISHING),
+            (record(22, message(11, message(14))), CLEAR),
             (b"junk", CLEAR),
             (b"\x16\xfe\xfd", CLEAR),
             (b"", 0),
@@ -107,6 +113,6 @@ class OutsideTests(SynchronousTestCase):
         Whatever comes is looked at in the end.
         """
         seen = outside(before + junk)
-        self.assertTrue(0 <= seen <= HELLO | CLEAR | FINISHING | KEYED)
+        self.assertTrue(0 <= seen <= HELLO | CLEAR | FINISHING | KEYED | SERVER_ASKS | NEWER)
         self.assertTrue(seen & HELLO or before != HELLO_RECORD)
         askedFor(before + junk)

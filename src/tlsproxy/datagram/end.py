@@ -19,7 +19,7 @@ from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 
-from tlsproxy.datagram.sending import FULL, UNANSWERED, Sender, Wire
+from tlsproxy.datagram.sending import FULL, TOO_LARGE, UNANSWERED, Sender, Wire
 from tlsproxy.errors import AdmissionRefused, DialFailed, PeerEnded, PeerReset
 from tlsproxy.interfaces import DRAINED, ENDED
 from tlsproxy.tls.contexts import ClientTLS, ServerTLS
@@ -169,10 +169,16 @@ class DatagramEnd(Sender):
     def unreachable(self, code: int) -> None:
         """
         The network tells that what was sent has not arrived (RFC 1122, section 4.1.3.3).  Anybody can say so; before
-        the handshake is done it is believed, as nothing else would tell.
+        the handshake is done it is believed, as nothing else would tell.  That something was too large for the path
+        (RFC 1191, section 4) says the contrary: somebody is there, and what is repeated is made smaller.
 
         @param code: The C{errno}.
         """
+        if code == errno.EMSGSIZE:
+            self._narrow(self.wire.pathMTU())
+            if self._shaking is None:
+                self.dropped[TOO_LARGE] += 1
+            return
         why = "nobody listens there" if code == errno.ECONNREFUSED else "there is no way to it"
         problem = DialFailed(f"{self.who} does not take datagrams: {why}")
         if self._shaking is not None:

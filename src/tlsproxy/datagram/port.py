@@ -321,7 +321,7 @@ class DatagramPort:
             if current in self.halfOpen:
                 current.came(_received, count)  # It is repeated.
             return
-        if not self.hasRoom(address, current):
+        if not self.listening or not self.hasRoom(address, current):
             return
         if pending is None and end not in self.halfOpen:
             self._begin(self.pending, count, address, hello)

@@ -3,9 +3,10 @@
 How a client whose DTLS is passed on shows that it gets what is sent to it, though others than we ask it to.
 
 It brings back the cookie that the upstream has handed out to it.  Or, where the upstream asks for none, the handshake
-itself shows it: the client has sent something under keys, and after that the upstream does for the first time, as it
-does only when it has found that the client knows what it was told.  Where an earlier session is resumed the upstream
-is the first to use the keys, and what it sends then proves nothing.
+itself shows it: the upstream has said all that it can without the client, the client has sent something under keys, and
+after that the upstream does for the first time, as it does only when it has found that the client knows what it was
+told.  Where an earlier session is resumed, and in DTLS 1.3, the upstream is the first to use the keys.  What it sends
+then proves nothing, whenever what looks like the client's has come.
 
 Until then the client is sent at most a few times what it has sent itself, as in QUIC (RFC 9000, section 8.1), since
 somebody may have written another's address on that.
@@ -17,7 +18,7 @@ from collections import deque
 from hmac import compare_digest
 from typing import Final
 
-from tlsproxy.wire.dtlsoutside import FINISHING, KEYED, askedFor, outside
+from tlsproxy.wire.dtlsoutside import ASKING, FINISHING, KEYED, NEWER, askedFor, outside
 
 __all__ = ["FACTOR", "Proof"]
 
@@ -34,7 +35,7 @@ class Proof:
     @ivar sent: How many bytes it was sent.
     """
 
-    __slots__ = ("_asked", "_keyed", "_resumed", "_strict", "came", "sent")
+    __slots__ = ("_asked", "_keyed", "_resumed", "_strict", "_waits", "came", "sent")
 
     def __init__(self, strict: bool = False) -> None:
         """
@@ -44,7 +45,7 @@ class Proof:
         self.came = self.sent = 0
         self._strict = strict
         self._asked: deque[bytes] = deque(maxlen=_COOKIES)
-        self._keyed = self._resumed = False
+        self._keyed = self._resumed = self._waits = False
 
     def allows(self, count: int) -> bool:
         """
@@ -74,11 +75,14 @@ class Proof:
         @return: Whether that proves the client.
         """
         seen = outside(datagram)
-        if seen & KEYED and self._keyed:
+        if seen & ASKING:
+            self._waits = True
+        if seen & NEWER:
+            # It answers the client's last word of the handshake, so nothing else needs to be believed.
+            self._strict = True
+        if self._keyed and (seen & KEYED or (seen & FINISHING and self._waits and not self._resumed)):
             return True
         if seen & FINISHING:
-            if self._keyed:
-                return not self._resumed
             self._resumed = True
         cookie = askedFor(datagram)
         if cookie and cookie not in self._asked:

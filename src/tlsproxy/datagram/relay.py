@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from tlsproxy.datagram.end import DatagramEnd
+from tlsproxy.datagram.sending import EMPTY
 from tlsproxy.deadlines import Deadlines
 from tlsproxy.handled import Standing
 from tlsproxy.interfaces import INWARD, OUTWARD, IProtocolHandler, Way
@@ -123,7 +124,9 @@ class HandledDatagrams(DatagramDirection):
         """
         relay, way = self._relay, self._way
         relay.active = relay.clock.now
-        if any(way in flow._paused for flow, _ in self._links):
+        if not count:
+            self.sink.dropped[EMPTY] += 1  # Handlers are given a byte at least, and DTLS cannot carry it.
+        elif any(way in flow._paused for flow, _ in self._links):
             self.sink.dropped[PAUSED] += 1
         else:
             self._feed(0, bytes(datagram.view[:count]))

@@ -172,8 +172,12 @@ class Sender:
         """
         code = problem.errno or 0
         if code == errno.EMSGSIZE:
-            self._narrow()
-            return TOO_LARGE
+            carries = self.wire.pathMTU()
+            self._narrow(carries)
+            if not again or len(datagram) > carries:
+                return TOO_LARGE
+            # It was about an earlier one, and this one has not been sent.
+            return self._sentAgain(datagram)
         if code in _BUSY:
             return FULL
         if not again:
@@ -181,7 +185,15 @@ class Sender:
         self.unreachable(code)
         if self.gone:
             return UNANSWERED
-        # It was about an earlier one, and this one has not been sent.
+        # The same.
+        return self._sentAgain(datagram)
+
+    def _sentAgain(self, datagram: bytes | memoryview) -> str:
+        """
+        Send what was kept from being sent by what the network had to tell.
+
+        @return: As L{_unsent}.
+        """
         try:
             self._transmit(datagram)
         except OSError as e:
@@ -201,11 +213,12 @@ class Sender:
             )
         return False
 
-    def _narrow(self) -> None:
+    def _narrow(self, mtu: int) -> None:
         """
         The path carries less than was thought.
+
+        @param mtu: How much, in bytes; 0 where nobody knows.
         """
-        mtu = self.wire.pathMTU()
         if self.tls is not None and 0 < mtu < self.tls.mtu:
             self.narrow(self.tls, mtu)
 
