@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.address import UNIXAddress
+from attrs import evolve
+from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred, FirstError
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import EventLoggingObserver, MemoryReactorClock
@@ -306,6 +307,31 @@ class ReloadTests(SynchronousTestCase):
         service.factories[0].counters["closed", "idle"] = 3
         self.successResultOf(service.reload([route("shop", Place(Port(2))), route("blog", Place(Port(3)))]))
         self.assertEqual([3, 0], [factory.counters["closed", "idle"] for factory in service.factories])
+
+    def test_limited(self) -> None:
+        """
+        What is open counts where a limit comes that was not there before, by its address of then; that of a route that
+        was replaced before, too.
+        """
+        place = Place(Port(1))
+        service = self.serve(route("shop", place))
+        visits = []
+        for _ in range(2):
+            visit: Any = Visit(service.factories[0])
+            visit.client = UNIXAddress(None)
+            visits.append(visit)
+            self.successResultOf(service.reload([route("shop", place)]))
+        self.successResultOf(service.reload([evolve(route("shop", place), maxClientConnections=1)]))
+        admission = service.factories[0].admission
+        assert admission is not None
+        self.assertEqual({None: 2}, admission._open)
+        last = visits[1]
+        last.client = IPv4Address("TCP", "192.0.2.1", 1)
+        last.keeper.admission.admit(last)
+        self.assertEqual([1, 1], [*admission._open.values()])
+        for visit in visits:
+            visit.keeper.admission.release(visit)
+        self.assertEqual({}, admission._open)
 
     def test_listeners(self) -> None:
         """

@@ -6,12 +6,14 @@ The keys of configurations, and the options made of them.
 from __future__ import annotations
 
 import os
+import pwd
 from pathlib import Path
 from typing import Any
 
 from attrs import NOTHING, Factory, fields, make_class
 from twisted.trial.unittest import SynchronousTestCase
 
+from tlsproxy.errors import ConfigurationError
 from tlsproxy.interfaces import PHASES
 from tlsproxy.route import Limits
 from tlsproxy.settings import (
@@ -193,6 +195,26 @@ class StateDirectoryTests(SynchronousTestCase):
         self.environ("STATE_DIRECTORY", "/var/lib/tlsproxy:/var/lib/other")
         self.assertEqual(Path("/var/lib/tlsproxy"), stateDirectory(""))
         self.assertEqual(Path("/srv/state"), stateDirectory("/srv/state"))
+
+    def test_homeless(self) -> None:
+        """
+        A user who has no home, and no name either, as in many a container, has a folder all the same.
+        """
+
+        def nobody(number: int) -> None:
+            raise KeyError(number)
+
+        self.patch(os, "environ", {})
+        self.patch(pwd, "getpwuid", nobody)
+        self.assertEqual(Path("/var/lib/tlsproxy"), stateDirectory(""))
+
+    def test_nobodysHome(self) -> None:
+        """
+        A home that nobody has is told, with its key.
+        """
+        problem = self.assertRaises(ConfigurationError, stateDirectory, "~nobody-has-this-name/x").problems[0]
+        self.assertEqual("proxy.state_dir", problem.key)
+        self.assertIn("'~nobody-has-this-name/x' starts from a home that nobody has", problem.sentence)
 
     def test_relative(self) -> None:
         """

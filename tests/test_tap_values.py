@@ -129,3 +129,5 @@ class ValueTests(CommandLineTestCase):
         """
         self.file("", "plain")
         self.assertRefused(1, f"{self.folder}/plain", "--mode=bridge", "--state-dir=plain")
+        nobodys = "~nobody-has-this-name"
+        self.assertRefused(1, f"--state-dir: {nobodys!r} starts from", "--mode=bridge", f"--state-dir={nobodys}")

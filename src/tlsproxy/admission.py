@@ -106,6 +106,7 @@ class Admission:
             raise
 
     def _admit(self, session: Any, now: float) -> None:
+        self.release(session)  # Where it was taken before its client was told of.
         route, network = self._route, self._network(session)
         most = route.maxClientConnections
         if most and self._open.get(network, 0) >= most:
@@ -119,7 +120,13 @@ class Admission:
             raise AdmissionRefused(
                 f"the client's network begins more than {pace} sessions a second, which max_client_handshakes allows"
             )
-        self._of[session] = network
+        self.take(session)
+
+    def take(self, session: Any) -> None:
+        """
+        Count a session that is open already.
+        """
+        self._of[session] = network = self._network(session)
         self._open[network] = self._open.get(network, 0) + 1
 
     def _inPace(self, network: Network, pace: int, now: float) -> bool:

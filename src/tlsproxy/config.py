@@ -39,6 +39,7 @@ class Configuration:
     @ivar tables: What is told of each route, by its name.
     @ivar files: The files that all this was read from, each with how it was before that; L{None} for one that was not
         there.
+    @ivar source: The file that says it; L{None} where that is a command line.
     """
 
     proxy: ProxySettings
@@ -47,6 +48,7 @@ class Configuration:
     status: Address | None = None
     tables: Mapping[str, Any] = field(factory=dict, repr=False)
     files: Mapping[str, Signature | None] = field(factory=dict, repr=False)
+    source: TOMLFile | None = field(default=None, repr=False, eq=False)
 
 
 def build(
@@ -137,4 +139,4 @@ def loadFile(
         configuration = build(document, Path(file).resolve().parent, now or datetime.now(UTC), installed, kept)
     except ConfigurationError as e:
         raise ConfigurationError(read.place(e.problems), {**e.files, **mine}) from None
-    return evolve(configuration, files={**configuration.files, **mine})
+    return evolve(configuration, files={**configuration.files, **mine}, source=read)

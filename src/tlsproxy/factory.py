@@ -6,7 +6,7 @@ What makes a route listen.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 from attrs import asdict
@@ -90,9 +90,11 @@ class RouteFactory(Factory[Protocol]):
         self.admission = Admission(route, self.reached) if Admission.wanted(route) else None
         self.seconds: dict[str, float] = {snake(name): limit for name, limit in asdict(route.limits).items()}
 
-    def succeed(self, other: RouteFactory) -> None:
+    def succeed(self, other: RouteFactory, retired: Iterable[RouteFactory] = ()) -> None:
         """
         Go on counting where another stops, whose route this one's takes the place of.
+
+        @param retired: Others that have sessions still, among them those whose place that one had taken.
         """
         other.counters.update(self.counters)
         self.counters, self.reached, self.enrolled = other.counters, other.reached, other.enrolled
@@ -102,6 +104,12 @@ class RouteFactory(Factory[Protocol]):
             self.admission.change(self.route)
         elif self.admission is not None:
             self.admission.reached = other.reached
+            # What is open counts, also where nothing was limited when it came.
+            for one in {other, *retired}:
+                if one.route.name == self.route.name and one.admission is None:
+                    one.admission = self.admission
+                    for session in one.sessions:
+                        self.admission.take(session)
 
     @property
     def cost(self) -> int:

@@ -300,7 +300,7 @@ class ProxyService(Service):
         for entrance, factory in plan:
             old = before.get(factory.route.name, factory)
             if old is not factory:
-                factory.succeed(old)
+                factory.succeed(old, self._retired)
             if entrance.factory is not factory:
                 renamed = entrance.factory.route.name != factory.route.name
                 self._retire(entrance.factory)

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from attrs import Attribute, fields, frozen
 
+from tlsproxy.errors import ConfigurationError, Problem
 from tlsproxy.route import SENDABLE, USUALLY_SENT
 from tlsproxy.rules import REFUSALS
 from tlsproxy.tls.policy import ClientPolicy, ServerPolicy, option, snake
@@ -47,12 +48,7 @@ MODES: Final = {
 }
 """Each mode in one line."""
 
-LATER_MODES: Final = (
-    "intercept",
-    "seal-client",
-    "seal-relay",
-    "seal-gateway",
-)
+LATER_MODES: Final = ("intercept", "seal-client", "seal-relay", "seal-gateway")
 LATER: Final = {
     "": {"tls_policy"},
     "proxy": {"workers"},
@@ -387,10 +383,18 @@ def stateDirectory(configured: str) -> Path:
     Tell where what has to last is kept.
 
     @param configured: What the configuration says, if anything.
+    @raise ConfigurationError: That starts from a home that nobody has.
     """
     if configured:
-        return Path(configured).expanduser().absolute()
+        try:
+            return Path(configured).expanduser().absolute()
+        except RuntimeError:
+            problem = Problem("proxy.state_dir", f"{configured!r} starts from a home that nobody has")
+            raise ConfigurationError([problem]) from None
     given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     if given:
         return Path(given)
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "tlsproxy"
+    try:
+        return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "tlsproxy"
+    except RuntimeError:
+        return Path("/var/lib/tlsproxy")  # There is no home, as in a container whose user is but a number.

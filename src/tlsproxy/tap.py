@@ -178,6 +178,8 @@ class Options(usage.Options):
         """
         Say where on the command line a problem is.
         """
+        if self.configuration is not None and self.configuration.source is not None:
+            (problem,) = self.configuration.source.place([problem])
         if problem.file:
             return str(problem)
         path = tuple(re.sub(r"(\.cert)(\[\d+\])+$", r"\1", problem.key).replace("[0]", "").split("."))

@@ -69,11 +69,18 @@ class TOMLFile:
             # Python limits the digits of a number, and does not say where.
             raise ConfigurationError([Problem("", "it has a number of too many digits", name)]) from e
 
+    @property
+    def lines(self) -> Mapping[tuple[str | int, ...], int]:
+        """
+        The line of each key, see L{findLines}.
+        """
+        return findLines(self._text)
+
     def place(self, problems: Iterable[Problem]) -> list[Problem]:
         """
         Give problems with keys of this file its name and their lines; what is wrong with another file stays as it is.
         """
-        lines = findLines(self._text)
+        lines = self.lines
         return [
             one if one.file else evolve(one, key=_shown(one.key), file=self.name, line=_line(one.key, lines))
             for one in problems

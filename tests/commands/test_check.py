@@ -59,9 +59,9 @@ class CheckTests(ConfigurationTestCase):
         write("both.pem", *((self.folder / "made" / name).read_bytes() for name in ("server.pem", "server-key.pem")))
         self.file(FILE)
 
-    def run_(self, *words: str) -> tuple[int, str, str]:
+    def run_(self, *words: str, file: str = "proxy.toml") -> tuple[int, str, str]:
         """
-        Check the file.
+        Check a file.
 
         @return: The exit status, and what is printed on either stream.
         """
@@ -70,7 +70,7 @@ class CheckTests(ConfigurationTestCase):
         printed, told = io.StringIO(), io.StringIO()
         patches = self.patch(sys, "stdout", printed), self.patch(sys, "stderr", told)
         try:
-            status = check(parser.parse_args([*words, "proxy.toml"]))
+            status = check(parser.parse_args([*words, file]))
         finally:
             for one in patches:
                 one.restore()
@@ -93,6 +93,19 @@ class CheckTests(ConfigurationTestCase):
         self.assertEqual((0, "proxy.toml: good: shop, back\n"), (status, printed))
         self.assertTrue(told.startswith("proxy.toml:10: warning: route back: the upstream is not verified"), told)
         self.assertEqual(1, len(told.splitlines()))
+
+    def test_pipe(self) -> None:
+        """
+        It is read once, so it may come by a pipe, and yet has lines.
+        """
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        os.write(writing, FILE.replace("both.pem", f"{self.folder}/both.pem").encode())
+        os.close(writing)
+        file = f"/dev/fd/{reading}"
+        status, _, told = self.run_(file=file)
+        self.assertEqual(0, status, told)
+        self.assertTrue(told.startswith(f"{file}:10: warning: route back: the upstream is not verified"), told)
 
     def test_explain(self) -> None:
         """

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -245,6 +246,15 @@ class LogTests(IntegrationTestCase):
         program = [part if part != "-n" else "--logfile=x" for part in TWISTD]
         done = self.run_([*program, "--mode", "offload", "--state-dir", "state", "--log", "y"], status=1)
         self.assertIn(b"tlsproxy: --log: twistd is told how to log by its own --logfile: leave one", done.stderr)
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(os.path.relpath(self.folder / "socket"))
+        routes = toml([self.offload(1, name="web", listen="127.0.0.1:0")])
+        (self.folder / "config.toml").write_text(f'[proxy]\nlog = "socket"\n{routes}')
+        done = self.run_([*TWISTD, "--config", "config.toml"], status=1)
+        self.assertEqual(
+            f"tlsproxy: config.toml:2: proxy.log: {self.folder}/socket: No such device or address\n",
+            done.stderr.decode(),
+        )
         self.assertEqual([], [path for path in ("x", "y", "twistd.log") if Path(self.folder, path).exists()])
 
 

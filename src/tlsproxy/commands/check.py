@@ -10,7 +10,6 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from attrs import asdict
@@ -21,7 +20,6 @@ from tlsproxy.errors import ConfigurationError, Problem
 from tlsproxy.reaching import placesOf, reach
 from tlsproxy.routefile import checkParts
 from tlsproxy.summaries import lines, summary, weaknesses
-from tlsproxy.tomllines import findLines
 
 __all__ = ["add", "addArguments", "check"]
 
@@ -85,7 +83,8 @@ def check(arguments: argparse.Namespace) -> int:
     except ValueError as e:
         problems.append(Problem("", str(e).removeprefix(f"{file}: "), file))
     if configuration is not None:
-        places = _linesOf(file)
+        # A pipe could not be read again, and another file may be in its place by now.
+        places: _Lines = {} if configuration.source is None else configuration.source.lines
         warnings += _warnings(configuration, file, places)
         if arguments.resolve or arguments.connect:
             problems += _unreached(configuration, file, places, arguments.connect)
@@ -105,10 +104,6 @@ def _isForPrograms(file: str) -> bool:
     except ConfigurationError:
         return False
     return True
-
-
-def _linesOf(file: str) -> _Lines:
-    return findLines(Path(file).read_text("utf-8-sig"))
 
 
 def _warnings(configuration: Configuration, file: str, places: _Lines) -> Iterable[Problem]:
