@@ -34,8 +34,8 @@ def few(names: Iterable[str], show: Callable[[str], str] = shortPrintable) -> st
     List names, safe to print: the first few, and how many more there are.
 
     @param names: The names.
-    @param show: What makes one safe to print.  What a stranger chose is cut; give L{printable} for what the operator did,
-        as the end of a path says more than its beginning.
+    @param show: What makes one safe to print.  What a stranger chose is cut; give L{printable} for an operator's path,
+        whose end says more than its beginning.
     """
     shown = [show(each) for each in names]
     more = f" and {len(shown) - _FEW} more" if len(shown) > _FEW else ""
