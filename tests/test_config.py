@@ -133,7 +133,9 @@ class KeyTests(ConfigurationTestCase):
         self.assertProblem("route[0].rule[0].snii", "do you mean sni?", self.document(rule=[rule]))
         for wrong, right in (
             ("rules", "rule"),
-            ("target", "targets"),
+            ("target", "upstream or targets"),
+            ("connect", "upstream"),
+            ("drain", "proxy.drain"),
             ("user", "users"),
             ("requireTls", "require_tls"),
         ):
@@ -141,7 +143,12 @@ class KeyTests(ConfigurationTestCase):
         self.assertProblem("route[0].listne", "do you mean listen?", self.document(listne="1"))
         self.assertProblem("route[0].limit", "do you mean limits?", self.document(limit=1))
         self.assertProblem("proxy.loglevel", "do you mean log_level?", self.document() | {"proxy": {"loglevel": 1}})
+        self.assertProblem("proxy.listen", "do you mean route.listen?", self.document() | {"proxy": {"listen": "1"}})
         self.assertProblem("routes", "no such table; do you mean route?", self.document() | {"routes": []})
+        for key in ("mode", "upstream", "limits", "rule", "tls"):
+            self.assertProblem(key, f"no such table; do you mean route.{key}?", self.document() | {key: {}})
+        self.assertProblem("drain", "no such table; do you mean proxy.drain?", self.document() | {"drain": 5})
+        self.assertProblem("route", "under [[route]], in two pairs of brackets", {"route": {"mode": "offload"}})
         self.assertProblem('route[0]."a.b\\n"', "no such key", self.document(**{"a.b\n": 1}))
 
     def test_reserved(self) -> None:

@@ -114,6 +114,7 @@ class UsageTests(CommandLineTestCase):
         self.assertRefused(2, "there is no option -z", "-z")
         self.assertRefused(2, "--upstream-c may be more than one option", "--upstream-c", "x")
         self.assertRefused(2, "there is no option --deny-targets; do you mean --deny-target?", "--deny-targets", "x")
+        self.assertRefused(2, "there is no option --connect; do you mean --upstream?", "--connect", "localhost:80")
         self.assertRefused(2, "there is no option --require_tls; do you mean --require-tls?", "--require_tls", "true")
         self.assertRefused(2, "there is no option --rule", "--rule", "x")
         self.assertRefused(2, "'bridge' is no option", "bridge")
@@ -179,7 +180,9 @@ class UsageTests(CommandLineTestCase):
         self.assertRefused(
             2, "--limit idel=5: there is no such phase; do you mean idle?", "--mode=bridge", "--limit=idel=5"
         )
-        self.assertRefused(2, "--limit =5: there is no such phase", "--mode=bridge", "--limit==5")
+        for limit in ("=5", "foo=5"):
+            sentence = f"--limit {limit}: there is no such phase; the phases are hello, head, "
+            self.assertRefused(2, sentence, "--mode=bridge", "--limit", limit)
 
     def test_grants(self) -> None:
         """

@@ -209,6 +209,28 @@ class WordTests(SynchronousTestCase):
         self.assertEqual("", suggest("1.1", ["1.2", "1.3"]))
         self.assertEqual("; do you mean --deny-target?", suggest("deny-targets", ["deny-target"], "--"))
 
+    def test_suggestTheirs(self) -> None:
+        """
+        What other proxies call a thing leads to what it is called here, wherever there is such a word.
+        """
+        options = ["unsafe-connect", "deny-target", "allow-target", "upstream", "client-ca", "upstream-ca", "cert"]
+        for word, meant in (
+            ("connect", "--upstream"),
+            ("target", "--upstream or --allow-target"),
+            ("CAfile", "--client-ca or --upstream-ca"),
+            ("ssl_certificate", "--cert"),
+        ):
+            self.assertEqual(f"; do you mean {meant}?", suggest(word, options, "--"))
+        self.assertEqual("; do you mean ca?", suggest("cafile", ["ca", "cert", "auth"]))
+        self.assertEqual("", suggest("cafile", ["hello", "head"]))
+
+    def test_suggestUnsafe(self) -> None:
+        """
+        What is unsafe is suggested only to those who begin with that word.
+        """
+        self.assertEqual("", suggest("connects", ["unsafe_connect"]))
+        self.assertEqual("; do you mean unsafe_connect?", suggest("unsafe_conect", ["unsafe_connect"]))
+
     def test_kinds(self) -> None:
         """
         Whatever TOML may hold has a name.

@@ -18,10 +18,11 @@ from tlsproxy.address import Address
 from tlsproxy.errors import ConfigurationError
 from tlsproxy.installed import Installed
 from tlsproxy.keeping import Kept
-from tlsproxy.reading import Reader, spell
+from tlsproxy.modekeys import TABLES
+from tlsproxy.reading import Reader, ownersOf, spell
 from tlsproxy.route import Route
 from tlsproxy.routes import RouteReader
-from tlsproxy.settings import LATER, ProxySettings, stateDirectory
+from tlsproxy.settings import LATER, ProxySettings, RouteSettings, stateDirectory
 from tlsproxy.tomlfile import TOMLFile
 from tlsproxy.values import suggest
 from tlsproxy.watching import Signature, signatureOf
@@ -74,11 +75,14 @@ def build(
         if key in LATER[""]:
             reader.tell(key, "not yet supported")
         elif key not in ("proxy", "route"):
-            reader.tell(spell(key), "there is no such table" + suggest(key, ["proxy", "route"]))
-    proxy = reader.settings(ProxySettings, document.get("proxy", {}), "proxy")
+            inRoute = f"; do you mean route.{key}?" if key in TABLES else ""
+            owners = inRoute or ownersOf(key, {"route": RouteSettings, "proxy": ProxySettings})
+            reader.tell(spell(key), "there is no such table" + (owners or suggest(key, ["proxy", "route"])))
+    proxy = reader.settings(ProxySettings, document.get("proxy", {}), "proxy", others={"route": RouteSettings})
     tables = document.get("route", [])
     if not isinstance(tables, list) or not tables:
-        reader.tell("route", "give at least one route, each under [[route]]")
+        brackets = ", in two pairs of brackets" if isinstance(tables, Mapping) else ""
+        reader.tell("route", "give at least one route, each under [[route]]" + brackets)
         tables = []
     builder = RouteReader(reader, now, installed or Installed(), kept, stateDirectory(proxy.stateDir))
     routes = [builder.read(table, f"route[{position}]") for position, table in enumerate(tables)]

@@ -14,7 +14,7 @@ from tlsproxy.route import Limits
 from tlsproxy.settings import TargetSettings
 from tlsproxy.tls.policy import ClientPolicy, ServerPolicy
 
-__all__ = ["SIDES", "TAKES", "tablesOf", "tellUnused"]
+__all__ = ["SIDES", "TABLES", "TAKES", "tablesOf", "tellUnused"]
 
 TABLES: Final[Mapping[str, type[Any] | None]] = {
     "tls": ServerPolicy,
@@ -26,6 +26,7 @@ TABLES: Final[Mapping[str, type[Any] | None]] = {
     "grant": None,
     "enroll": None,
 }
+"""The tables of a route, each with the class of its keys, if those may be looked for beside it by mistake."""
 _SENDS: Final = ("send_proxy", "send_proxy_tlvs")
 _DOWNGRADE: Final = ("downgrade", "unsafe_connect", "take_off", "framing")
 TAKES: Final[Mapping[str, frozenset[str]]] = {

@@ -22,7 +22,7 @@ from tlsproxy.tls.policy import snake
 from tlsproxy.tls.sources import CertificateFiles, CertificateSource, NSSDatabase, PKCS12File
 from tlsproxy.values import convert, fileName, kindOf, suggest
 
-__all__ = ["Reader", "spell"]
+__all__ = ["Reader", "ownersOf", "spell"]
 
 T = TypeVar("T")
 
@@ -81,13 +81,21 @@ class Reader:
         except RuntimeError:
             raise ValueError(f"{file!r} starts from a home that nobody has") from None
 
-    def settings(self, cls: type[T], table: object, path: str, tables: Mapping[str, type[Any] | None] = _NONE) -> T:
+    def settings(
+        self,
+        cls: type[T],
+        table: object,
+        path: str,
+        tables: Mapping[str, type[Any] | None] = _NONE,
+        others: Mapping[str, type[Any] | None] = _NONE,
+    ) -> T:
         """
         Read the keys of one table into their class.  What cannot be read is told, and left at its default, so that
         the rest can be checked.
 
         @param tables: Keys that are tables, and read elsewhere, each with the class of its own keys, if those may be
             looked for here by mistake.
+        @param others: The same of tables that stand elsewhere.
         """
         if not isinstance(table, Mapping):
             self.tell(path, f"give a table, not {kindOf(table)}")
@@ -106,9 +114,8 @@ class Reader:
             elif key in LATER.get(section, ()):
                 self.tell(place, "not yet supported")
             elif key not in (*tables, *pair):
-                self.tell(
-                    place, "there is no such key" + (_owners(key, tables) or suggest(key, [*known, *tables, *pair]))
-                )
+                owners = ownersOf(key, {**tables, **others})
+                self.tell(place, "there is no such key" + (owners or suggest(key, [*known, *tables, *pair])))
         for key in pair:
             if key in table:
                 self._completeCert(key, table, path, values)
@@ -191,9 +198,9 @@ class Reader:
         return Unix(path)
 
 
-def _owners(key: str, tables: Mapping[str, type[Any] | None]) -> str:
+def ownersOf(key: str, tables: Mapping[str, type[Any] | None]) -> str:
     """
-    Say which tables have a key that stands beside them.
+    Say which tables have a key that stands outside of them.
     """
     owners = []
     for table, cls in tables.items():

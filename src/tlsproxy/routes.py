@@ -30,7 +30,7 @@ from tlsproxy.route import Limits, Route
 from tlsproxy.rules import Rule
 from tlsproxy.ruletables import hostOf, readRules
 from tlsproxy.sequentialtables import readSequentialServer
-from tlsproxy.settings import MODES, RouteSettings, TargetSettings
+from tlsproxy.settings import MODES, ProxySettings, RouteSettings, TargetSettings
 from tlsproxy.tls.policy import ClientPolicy
 from tlsproxy.tlstables import TLSReader
 from tlsproxy.tunneltables import readConnect
@@ -70,7 +70,7 @@ class RouteReader:
         """
         reader = self._reader
         before = len(reader.problems)
-        settings = reader.settings(RouteSettings, table, path, tablesOf(table))
+        settings = reader.settings(RouteSettings, table, path, tablesOf(table), {"proxy": ProxySettings})
         if not isinstance(table, Mapping):
             return None
         limits = reader.settings(Limits, table.get("limits", {}), f"{path}.limits")

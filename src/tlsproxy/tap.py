@@ -329,7 +329,8 @@ def _limits(texts: Sequence[str]) -> dict[str, float]:
         except ValueError:
             raise usage.UsageError(f"--limit {text}: give PHASE=SECONDS, as in idle=60") from None
         if phase not in known:
-            raise usage.UsageError(f"--limit {text}: there is no such phase" + suggest(phase, known))
+            meant = suggest(phase, known) or f"; the phases are {', '.join(known)}"
+            raise usage.UsageError(f"--limit {text}: there is no such phase{meant}")
         if phase in limits:
             raise usage.UsageError(f"--limit {phase} is given more than once; give it once")
         limits[phase] = value

@@ -31,6 +31,44 @@ _LONGEST: Final = 1e9
 """The longest limit, in seconds; what is longer is a slip of the pen."""
 _MOST: Final = 1_000_000_000
 """The most of anything that is counted."""
+_UPSTREAM: Final = ("upstream",)
+_LISTEN: Final = ("listen",)
+_CERT: Final = ("cert", "upstream_cert")
+_CA: Final = ("client_ca", "upstream_ca", "ca")
+_THEIRS: Final[Mapping[str, tuple[str, ...]]] = {
+    "accept": _LISTEN,
+    "bind": _LISTEN,
+    "frontend": _LISTEN,
+    "backend": _UPSTREAM,
+    "connect": _UPSTREAM,
+    "proxypass": _UPSTREAM,
+    "server": _UPSTREAM,
+    "target": ("upstream", "targets", "allow_target"),
+    "certificate": _CERT,
+    "crt": _CERT,
+    "keystore": _CERT,
+    "pemdir": _CERT,
+    "pemfile": _CERT,
+    "sslcertificate": _CERT,
+    "privatekey": ("key", "upstream_key"),
+    "sslcertificatekey": ("key", "upstream_key"),
+    "ca": _CA,
+    "cacert": _CA,
+    "cafile": _CA,
+    "clientverify": ("client_auth",),
+    "clientverifyca": ("client_ca",),
+    "crlfile": ("crl", "upstream_crl"),
+    "curves": ("groups", "upstream_groups"),
+    "ecdhcurve": ("groups", "upstream_groups"),
+    "insecure": ("upstream_auth", "auth"),
+    "sslverifyclient": ("client_auth",),
+    "upstreamverify": ("upstream_auth",),
+    "verify": ("client_auth", "upstream_auth", "auth"),
+    "maxconn": ("max_connections",),
+    "maxconcurrentconns": ("max_connections",),
+    "shutdowntimeout": ("drain",),
+}
+"""What stunnel, ghostunnel, hitch, haproxy, nginx and curl call things, bare of dashes, and what tlsproxy does."""
 
 
 class Typed(str):
@@ -309,10 +347,19 @@ def convertAs(shape: Shape, attribute: Attribute[Any], value: object, resolve: C
 
 def suggest(word: str, known: Iterable[str], prefix: str = "") -> str:
     """
-    Say which known word may be meant, if any is near.
+    Say which known word may be meant: what another proxy's word is called here, or else one that is near.  What is
+    unsafe is suggested to nobody who has not asked for it.
 
     @param prefix: What stands before each known word.
     """
+    asked = _bare(word)
+    bare = {_bare(one): one for one in known if asked.startswith("unsafe") or not one.startswith("unsafe")}
+    meant = [bare[one] for one in map(_bare, _THEIRS.get(asked, ())) if one in bare]
     # Numbers are near each other, and yet one is not meant for another.
-    close = difflib.get_close_matches(word, list(known), 1) if any(map(str.isalpha, word)) else []
-    return f"; do you mean {prefix}{close[0]}?" if close else ""
+    if not meant and any(map(str.isalpha, word)):
+        meant = difflib.get_close_matches(word, list(bare.values()), 1)
+    return f"; do you mean {' or '.join(prefix + one for one in meant)}?" if meant else ""
+
+
+def _bare(word: str) -> str:
+    return word.lower().replace("_", "").replace("-", "")

@@ -197,8 +197,8 @@ class DirectoryTests(FolderCase):
                 "F/f.p12 is no file: remove it",
                 "F/b.key has no certificate beside it: put that into b.crt",
                 "F/c.crt has two keys beside it, c.key and c-key.pem: remove one",
-                "F/a.pem holds no private key, only CERTIFICATE: say in which file it is, by key, or in a folder "
-                "put it into a.key beside this one",
+                "F/a.pem holds no private key, only CERTIFICATE: name the file that has it by key, or in a folder "
+                "call that file a.key",
                 "F/d-key.pem holds no certificate, only PRIVATE KEY: ",
             ),
             told.values(),

@@ -12,7 +12,7 @@ from tlsproxy.plugin import HandlerFactory
 tlsproxy = ServiceMaker(
     "tlsproxy",
     "tlsproxy.tap",
-    "TLS reverse and forward proxies: offload, encrypt or bridge a connection",
+    "TLS and DTLS proxies: offload, encrypt, bridge, passthrough, connect",
     "tlsproxy",
 )
 

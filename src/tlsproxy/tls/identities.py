@@ -208,7 +208,7 @@ def _decode(
     if source.key is None:
         stem = printable(os.path.splitext(os.path.basename(source.chain))[0])
         keyPEM, read = pem, [pem.file]
-        key = pem.privateKey(f"say in which file it is, by key, or in a folder put it into {stem}.key beside this one")
+        key = pem.privateKey(f"name the file that has it by key, or in a folder call that file {stem}.key")
     else:
         keyPEM = readPEM(source.key, "private key")
         key, read = keyPEM.privateKey(), [pem.file, keyPEM.file]
