@@ -135,9 +135,7 @@ class KeyTests(NSSCase):
         self.assertEqual(["Ann of us", "Bœb: the token"], [key.nickname for key in found])
         self.assertEqual("66d72bf6cb6c5927ba9e95de8d903c6759eb3daf", found[0].id)
         (asked,) = self.asked()
-        self.assertRegex(
-            asked, r"^certutil -K -f /proc/self/fd/\d+ -d sql:" + re.escape(shlex.quote(str(self.database))) + "$"
-        )
+        self.assertRegex(asked, rf"^certutil -K -f /proc/self/fd/\d+ -d sql:{re.escape(str(self.database))}$")
 
     def test_noStandardInput(self) -> None:
         """
