@@ -238,7 +238,8 @@ class EnrollTablesTests(ConfigurationTestCase):
         (warning,) = self.warnings(self.routed(mapping="late.signed"))
         self.assertIn("late.signed expires on 2026-11-24 00:00 UTC, and client proxies will refuse every host", warning)
         store = self.folder / "s.sqlite"
-        store.touch(0o644)
+        store.touch()
+        store.chmod(0o644)
         (warning,) = self.warnings(self.routed(store="s.sqlite"))
         self.assertEqual(0, store.stat().st_size)
         self.assertIn("s.sqlite: it is open to other users; chmod 600 it", warning)

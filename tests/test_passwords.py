@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from base64 import b64encode
+from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from hypothesis import given
@@ -64,6 +65,8 @@ class FileTests(SynchronousTestCase):
         """
         Load a file.
         """
+        # One that its own user may not write would stay as it is.
+        Path(self.path).unlink(missing_ok=True)
         with open(self.path, "wb") as file:
             file.write(content if isinstance(content, bytes) else content.encode())
         os.chmod(self.path, mode)

@@ -5,6 +5,7 @@ What the command line leads to: the help, the version, and the service.
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 from typing import Any
@@ -117,6 +118,7 @@ class ServiceTests(CommandLineTestCase):
         Watch the log.
         """
         super().setUp()
+        self.patch(os, "environ", {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"})
         self.events = EventLoggingObserver()
         globalLogPublisher.addObserver(self.events)
         self.addCleanup(globalLogPublisher.removeObserver, self.events)

@@ -6,13 +6,12 @@ somebody listens to all that passes.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.integration.chromium import overlay
-from tests.integration.namespace import NamespaceTestCase
-from tests.integration.running import PATIENCE, Certificates, Child, Proxy, toml
+from tests.integration.namespace import Capture, NamespaceTestCase
+from tests.integration.running import Certificates, Proxy, toml
 from tests.integration.sequential import SequentialTestCase
 from tests.peers import requirePeer
 
@@ -63,18 +62,8 @@ class DMZTestCase(SequentialTestCase, NamespaceTestCase):
             ),
             self.inside,
         )
-        self.capture = self.folder / "wire.pcap"
-        self.tcpdump = Child(
-            self,
-            self.folder,
-            "tcpdump",
-            [
-                *self.inside,
-                *(requirePeer("tcpdump"), "--immediate-mode", "-U", "-n", "-Z", "root", "-s", "0", "-i", "lo"),
-                *("-w", str(self.capture), f"tcp port {RP} or tcp port {PORT} or port 53"),
-            ],
-        )
-        self.tcpdump.waitFor("listening on lo")
+        self.tcpdump = Capture(self, "wire.pcap", f"tcp port {RP} or tcp port {PORT} or port 53")
+        self.capture = self.tcpdump.file
 
     def knowing(self, who: str, known: Mapping[str, str]) -> list[str]:
         """
@@ -142,8 +131,7 @@ class DMZTestCase(SequentialTestCase, NamespaceTestCase):
         """
         Listen no more.
         """
-        self.tcpdump.process.send_signal(signal.SIGINT)
-        self.tcpdump.process.wait(PATIENCE)
+        self.tcpdump.finish()
 
     def tshark(self, *arguments: str) -> str:
         """

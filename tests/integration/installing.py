@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import venv
 from importlib.metadata import version
 from pathlib import Path
@@ -63,7 +64,7 @@ class InstallationTestCase(SynchronousTestCase):
         Copy the source, make an environment without tlsproxy, and an empty folder to run in.
         """
         requireModule("pip")
-        self.place = Path(self.mktemp()).resolve()
+        self.place = Path(self.enterContext(tempfile.TemporaryDirectory(prefix="tlsproxy-"))).resolve()
         self.elsewhere = self.place / "elsewhere"
         self.elsewhere.mkdir(parents=True)
         self.checkout = self.place / "checkout"

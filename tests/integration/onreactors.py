@@ -65,8 +65,17 @@ class RealLoopback(streams.Loopback):
             if time.monotonic() > end:
                 raise AssertionError("what was to come has not come in time")
             moved = [self._pump(peer) for peer in peers]
-            self.reactor.iterate(0 if any(moved) else 0.001)
+            self._turn(0 if any(moved) else 0.001)
             quiet = 0 if any(moved) else quiet + 1
+
+    def _turn(self, seconds: float) -> None:
+        # That of asyncio would take ten milliseconds more than it is told.
+        loop = getattr(self.reactor, "_asyncioEventloop", None)
+        if loop is None:
+            self.reactor.iterate(seconds)
+        else:
+            loop.call_later(seconds, loop.stop)
+            loop.run_forever()
 
     def _pump(self, peer: Peer) -> bool:
         moved = peer.pump()

@@ -16,9 +16,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -59,6 +62,25 @@ _SESSION = re.compile(
 )
 
 
+_PROXIES = ("all_proxy", "ftp_proxy", "http_proxy", "https_proxy", "no_proxy")
+_HEEDED = {
+    *_PROXIES,
+    *map(str.upper, _PROXIES),
+    *("CURL_CA_BUNDLE", "SSLKEYLOGFILE", "SSL_CERT_DIR", "SSL_CERT_FILE"),
+    *("LISTEN_FDNAMES", "LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"),
+    *("CREDENTIALS_DIRECTORY", "STATE_DIRECTORY"),
+}
+"""What the proxy, or a program that it is tested with, would do otherwise for, if whoever runs the tests has set it."""
+
+
+_claims: deque[socket.socket] = deque()
+
+
+def _temporary() -> tempfile.TemporaryDirectory[str]:
+    # What a killed browser's processes still write there is no failure.
+    return tempfile.TemporaryDirectory(prefix="tlsproxy-", ignore_cleanup_errors=True)
+
+
 def waitUntil(condition: Callable[[], T | None], what: str, seconds: float = PATIENCE) -> T:
     """
     Ask until the answer is true.
@@ -78,16 +100,34 @@ def waitUntil(condition: Callable[[], T | None], what: str, seconds: float = PAT
 
 def freePort() -> int:
     """
-    Find a port of loopback that nobody has now, and that no connection will be given in the meantime.
+    Find a port of loopback that nobody has now, that no connection will be given in the meantime, and that is not found
+    once more soon, not in another process of these tests either.
     """
     while True:
-        port = random.randrange(20000, 32000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+        port = random.choice(_lastingPorts())
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            # A name of no file, which is gone with its socket.
+            claim.bind(f"\0tlsproxy-tests-{port}")
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                with socket.socket(type=kind) as probe:
+                    probe.bind(("127.0.0.1", port))
+        except OSError:
+            claim.close()
+            continue
+        _claims.append(claim)
+        if len(_claims) > 64:
+            _claims.popleft().close()
+        return port
+
+
+@cache
+def _lastingPorts() -> Sequence[int]:
+    """
+    Find the ports that the kernel gives to no connection by itself.
+    """
+    low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text("ascii").split())
+    return [port for port in range(20000, 65536) if not low <= port <= high] or range(20000, 32000)
 
 
 class Certificates:
@@ -356,8 +396,10 @@ class IntegrationTestCase(SynchronousTestCase):
         signal.setitimer(signal.ITIMER_REAL, self.guard)
         self.addCleanup(signal.signal, signal.SIGALRM, before)
         self.addCleanup(signal.setitimer, signal.ITIMER_REAL, 0)
-        self.folder = Path(self.mktemp()).resolve()
-        self.folder.mkdir(parents=True)
+        for name in _HEEDED & set(os.environ):
+            self.addCleanup(os.environ.__setitem__, name, os.environ.pop(name))
+        # Not below the checkout: Unix sockets, and what is written for other programs, do not bear every path.
+        self.folder = Path(self.enterContext(_temporary())).resolve()
         self.certificates = Certificates(self.folder)
         self.pem = self.certificates.issue("server")
 

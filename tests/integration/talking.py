@@ -5,6 +5,7 @@ Peers whose every move a test decides: clients and servers, in plain and in TLS,
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import struct
@@ -297,7 +298,17 @@ class Server:
 
     def _serve(self, sock: socket.socket) -> None:
         try:
-            self.seen.append(self._answer(Talker(sock, self._context, server=True)))
+            try:
+                talker = Talker(sock, self._context, server=True)
+            except SSL.Error as e:
+                self.seen.append(e)
+                # To close with something unread is a reset, after which the peer may not get to see our alert.
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_WR)
+                    while sock.recv(65536):
+                        pass
+                return
+            self.seen.append(self._answer(talker))
         except (OSError, SSL.Error, AssertionError) as e:
             self.seen.append(e)
         finally:

@@ -5,13 +5,11 @@ A pair of gateways carries plain text between two netcats, and nobody between th
 
 from __future__ import annotations
 
-import signal
 import struct
 import subprocess
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-from tests.integration.namespace import NamespaceTestCase
+from tests.integration.namespace import Capture, NamespaceTestCase
 from tests.integration.running import PATIENCE, Child, Proxy, waitUntil
 from tests.peers import requirePeer
 
@@ -34,6 +32,8 @@ def segments(capture: bytes) -> Iterator[tuple[tuple[bytes, int, int], int, byte
         at += 16 + length
         kind = int.from_bytes(frame[12:14], "big")
         packet = frame[14:]
+        if kind == 0x0800 and packet[9] == 17:
+            continue  # The last datagram.
         if kind == 0x0800:
             header, end, source = (packet[0] & 15) * 4, int.from_bytes(packet[2:4], "big"), packet[12:16]
         else:
@@ -139,18 +139,7 @@ class GatewayTests(NamespaceTestCase):
         if self.between:
             text = config.read_text().replace('upstream = "localhost:5002"', 'upstream = "localhost:5004"')
             config.write_text(text + self.between)
-        self.capture = self.folder / "middle.pcap"
-        self.tcpdump = Child(
-            self,
-            self.folder,
-            "tcpdump",
-            [
-                *self.inside,
-                *(requirePeer("tcpdump"), "--immediate-mode", "-U", "-n", "-Z", "root", "-s", "0", "-i", "lo"),
-                *("-w", str(self.capture), f"tcp port {MIDDLE}"),
-            ],
-        )
-        self.tcpdump.waitFor("listening on lo")
+        self.tcpdump = Capture(self, "middle.pcap", f"tcp port {MIDDLE}")
         self.through = Proxy(self, self.folder, config, len(self.routes), self.inside)
 
     def listening(self) -> Netcat:
@@ -178,9 +167,7 @@ class GatewayTests(NamespaceTestCase):
         """
         # The last packets are those of the sessions' end.
         waitUntil(lambda: len(self.through.sessions()) == len(self.routes), "the end of the session on all routes")
-        self.tcpdump.process.send_signal(signal.SIGINT)
-        self.tcpdump.process.wait(PATIENCE)
-        return Path(self.capture).read_bytes()
+        return self.tcpdump.finish()
 
     def assertSealed(self) -> None:
         """

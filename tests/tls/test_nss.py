@@ -7,6 +7,7 @@ The tools here are pretended; L{tests.integration.test_certificates_of_browsers}
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from datetime import timedelta
@@ -31,7 +32,9 @@ certutil: Checking token "NSS Certificate DB" in slot "NSS User Private Key and 
 < 2> ec       e58c6e4068af9a03d9b78d7670036aea9067fb8b   (orphan)
 """
 _PRETEND = """\
-#!{python} -S
+#!/bin/sh
+'''exec' {python} -S "$0" "$@"
+' '''
 import os, sys
 here = {here!r}
 arguments = dict(zip(sys.argv[1:], sys.argv[2:]))
@@ -74,7 +77,7 @@ class NSSCase(SynchronousTestCase):
             write(str(self.database / name), b"x")
         self.tools = self.folder / "tools"
         self.tools.mkdir()
-        text = _PRETEND.format(python=sys.executable, here=str(self.folder), path=sys.path)
+        text = _PRETEND.format(python=shlex.quote(sys.executable), here=str(self.folder), path=sys.path)
         for tool in ("certutil", "pk12util"):
             (self.tools / tool).write_text(text)
             (self.tools / tool).chmod(0o755)
@@ -132,7 +135,20 @@ class KeyTests(NSSCase):
         self.assertEqual(["Ann of us", "Bœb: the token"], [key.nickname for key in found])
         self.assertEqual("66d72bf6cb6c5927ba9e95de8d903c6759eb3daf", found[0].id)
         (asked,) = self.asked()
-        self.assertRegex(asked, rf"^certutil -K -f /proc/self/fd/\d+ -d sql:{shlex.quote(str(self.database))}$")
+        self.assertRegex(asked, rf"^certutil -K -f /proc/self/fd/\d+ -d sql:{re.escape(str(self.database))}$")
+
+    def test_noStandardInput(self) -> None:
+        """
+        What a tool is given takes no place of its standard streams, where ours are closed.
+        """
+        before = os.dup(0)
+        os.close(0)
+        try:
+            self.assertEqual(2, len(keysIn(self.open(password=b"Sesame\n"))))
+        finally:
+            os.dup2(before, 0)
+            os.close(before)
+        self.assertEqual("Sesame\n", (self.folder / "password").read_text())
 
     def test_nickname(self) -> None:
         """

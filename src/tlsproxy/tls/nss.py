@@ -19,6 +19,7 @@ import subprocess
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
+from fcntl import F_DUPFD_CLOEXEC, fcntl
 from typing import Final
 
 from attrs import evolve, field, frozen
@@ -224,7 +225,12 @@ def _memory(files: ExitStack, data: bytes) -> int:
     @return: Its descriptor, which is there as long as C{files} is.
     """
     try:
-        descriptor = os.memfd_create("nss", os.MFD_CLOEXEC)
+        made = os.memfd_create("nss", os.MFD_CLOEXEC)
+        try:
+            # Not one of the standard ones, which may be free here: a child has others in their places.
+            descriptor = fcntl(made, F_DUPFD_CLOEXEC, 3)
+        finally:
+            os.close(made)
         files.callback(os.close, descriptor)
         os.write(descriptor, data)
         os.lseek(descriptor, 0, os.SEEK_SET)
